@@ -1,0 +1,106 @@
+//! What goes into a step of the engine and all that comes out of it.
+
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+
+use super::alert::Raised;
+use super::batch::EventBatch;
+use super::reject::Reject;
+use super::schema::EVENTS;
+use super::span::{Origin, Span};
+use super::time::{Day, Time};
+
+/// A decoded stretch of one origin: every record in `from..to` is an event of the batch, a reject or a gap.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    /// The events, by rising offset.
+    pub batch: EventBatch,
+    /// The records that could not be used, by rising offset.
+    pub rejects: Vec<Reject>,
+    /// First offset of the stretch.
+    pub from: i64,
+    /// First offset after it.
+    pub to: i64,
+    /// Offsets in it that were lost before they could be read.
+    pub gap: u64,
+}
+
+/// Events with their facts, duplicates taken out.
+#[derive(Debug, Clone)]
+pub struct Enriched {
+    /// What was recorded.
+    pub batch: EventBatch,
+    /// The facts, with the columns of [`super::schema::FACTS`], row by row.
+    pub facts: RecordBatch,
+}
+
+impl Enriched {
+    /// Both side by side, with the columns of [`EVENTS`].
+    pub fn table(&self) -> RecordBatch {
+        let columns = self.batch.record().columns().iter().chain(self.facts.columns()).cloned().collect();
+        RecordBatch::try_new(EVENTS.clone(), columns).expect("events and facts have the same rows")
+    }
+}
+
+/// A stretch of an origin that the engine has taken up.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Its events.
+    pub enriched: Enriched,
+    /// Its rejects.
+    pub rejects: Vec<Reject>,
+    /// Its offsets and their outcomes.
+    pub span: Span,
+}
+
+/// Something that an operator should know; never a name or record number of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Stable slug, such as `id-conflict`.
+    pub kind: &'static str,
+    /// The source or partition concerned.
+    pub about: String,
+    /// How many records are concerned.
+    pub count: u64,
+    /// Event time.
+    pub at: Time,
+}
+
+/// Everything that one step asks of the world.
+#[derive(Debug, Clone, Default)]
+pub struct Effects {
+    /// Stretches to be stored, in the order in which they were taken up.
+    pub applied: Vec<Applied>,
+    /// Revisions of alerts.
+    pub raised: Vec<Raised>,
+    /// Local days that settled.
+    pub settled: Vec<Day>,
+    /// Partitions to stop reading for now.
+    pub pause: Vec<Origin>,
+    /// Partitions to read again.
+    pub resume: Vec<Origin>,
+    /// What an operator should know.
+    pub notices: Vec<Notice>,
+}
+
+/// Something wrong with a settings, roster or rule file; all of them are reported at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file.
+    pub file: PathBuf,
+    /// Line from 1, where one is to blame.
+    pub line: Option<u64>,
+    /// What is wrong and what to do; never a person's name or record number.
+    pub what: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}

@@ -1,0 +1,230 @@
+//! Facts: what enrichment adds to an event, as a row and as columns.
+//!
+//! Facts hold as of the event's own time and are stored with it, so that investigations and replays do not depend on the rosters of
+//! today. The columns are those of [`super::schema::FACTS`].
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanBuilder, Date32Builder, Int32Builder, ListBuilder, RecordBatch, StringBuilder};
+
+use super::kind::words;
+use super::schema::FACTS;
+use super::time::{Day, Local};
+
+words! {
+    /// What kind of account acted.
+    Account {
+        /// Listed in `users.csv`.
+        User = "user",
+        /// Listed in `vendor_accounts.csv`.
+        VendorAccount = "vendor_account",
+        /// In no roster at the time of the event.
+        Unknown = "unknown",
+        /// The record names nobody.
+        Unresolved = "unresolved",
+    }
+}
+
+words! {
+    /// Status of an account or vendor at the time of the event.
+    Status {
+        Active = "active",
+        Leave = "leave",
+        Disabled = "disabled",
+        Terminated = "terminated",
+        Suspended = "suspended",
+        Ended = "ended",
+    }
+}
+
+words! {
+    /// State of a vendor's business associate agreement at the time of the event.
+    Agreement {
+        Valid = "valid",
+        Missing = "missing",
+        NotYet = "not_yet",
+        Expired = "expired",
+    }
+}
+
+words! {
+    /// State of the approval behind an elevated act.
+    Approval {
+        Valid = "valid",
+        /// The event names none.
+        Missing = "missing",
+        /// The event names one that no roster has, or that belongs to another vendor.
+        Unknown = "unknown",
+        /// Outside its time.
+        OutOfTime = "out_of_time",
+        /// For another host.
+        OtherHost = "other_host",
+    }
+}
+
+/// What is known of one patient of an event, in relation to the actor.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PatientFacts<'a> {
+    /// The record number that lives on after merges; as recorded where nothing is known.
+    pub patient_id: &'a str,
+    /// Kinds of relation found near the event's time, nearest first.
+    pub relations: Vec<&'static str>,
+    /// What explains the access (`encounter`, `care_team`, ..., `own_unit:encounter`); `None` is unexplained.
+    pub explained_by: Option<&'static str>,
+    /// `own_chart`, `staff`, `colleague`, `same_surname`, `same_address`, `contact`, `vip`, `restricted`, `deceased`, `merged`.
+    pub marks: Vec<&'static str>,
+}
+
+/// What is known of an event at its own time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts<'a> {
+    /// What kind of account acted.
+    pub account: Account,
+    /// The person behind the account: `person_id` of the roster, else the account itself.
+    pub person_id: Option<&'a str>,
+    /// Role by the roster, else as claimed.
+    pub role: Option<&'a str>,
+    /// Department by the roster, else as claimed.
+    pub department: Option<&'a str>,
+    /// Home site of the account.
+    pub home_site: Option<&'a str>,
+    /// Status of the account.
+    pub status: Option<Status>,
+    /// `employee`, `contractor`, `student` or `agency`.
+    pub employment: Option<&'a str>,
+    /// The subject's local day, in the zone of the home site.
+    pub day: Day,
+    /// The clock at the site of the event (of the vendor, for vendor accounts).
+    pub clock: Local,
+    /// Weekend or holiday at the home site.
+    pub off_day: bool,
+    /// On shift, where shifts are known for the person near that time.
+    pub on_shift: Option<bool>,
+    /// Used before it was created or hired, or after its rows end.
+    pub outside_dates: bool,
+    /// Holds an entitlement marked privileged.
+    pub privileged: bool,
+    /// Entitlements valid at that time.
+    pub entitlements: Vec<&'a str>,
+    /// Vendor: as recorded, else by the account.
+    pub vendor_id: Option<&'a str>,
+    /// Status of the vendor.
+    pub vendor_status: Option<Status>,
+    /// The vendor's agreement.
+    pub baa: Option<Agreement>,
+    /// The approval of a vendor's access, where one is named or needed.
+    pub approval: Option<Approval>,
+    /// Inside the access window of the vendor account, where it has one.
+    pub in_window: Option<bool>,
+    /// One for each of the event's patients, in their order.
+    pub patients: Vec<PatientFacts<'a>>,
+}
+
+impl Facts<'_> {
+    /// Patients whose opening nothing explains.
+    pub fn unexplained(&self) -> usize {
+        self.patients.iter().filter(|patient| patient.explained_by.is_none()).count()
+    }
+}
+
+/// Builds the fact columns of one batch.
+#[derive(Default)]
+pub struct FactsBuilder {
+    account: StringBuilder,
+    person_id: StringBuilder,
+    role: StringBuilder,
+    department: StringBuilder,
+    home_site: StringBuilder,
+    status: StringBuilder,
+    employment: StringBuilder,
+    day: Date32Builder,
+    hour: Int32Builder,
+    off_day: BooleanBuilder,
+    on_shift: BooleanBuilder,
+    outside_dates: BooleanBuilder,
+    privileged: BooleanBuilder,
+    entitlements: ListBuilder<StringBuilder>,
+    vendor_id: StringBuilder,
+    vendor_status: StringBuilder,
+    baa: StringBuilder,
+    approval: StringBuilder,
+    in_window: BooleanBuilder,
+    patients: ListBuilder<StringBuilder>,
+    relations: ListBuilder<StringBuilder>,
+    explained_by: ListBuilder<StringBuilder>,
+    marks: ListBuilder<StringBuilder>,
+    unexplained: Int32Builder,
+    roster: StringBuilder,
+}
+
+impl FactsBuilder {
+    /// Adds the facts of one event; `roster` is the hash of the roster they come from.
+    pub fn push(&mut self, facts: &Facts<'_>, roster: &str) {
+        self.account.append_value(facts.account.as_str());
+        self.person_id.append_option(facts.person_id);
+        self.role.append_option(facts.role);
+        self.department.append_option(facts.department);
+        self.home_site.append_option(facts.home_site);
+        self.status.append_option(facts.status.map(Status::as_str));
+        self.employment.append_option(facts.employment);
+        self.day.append_value(facts.day.0);
+        self.hour.append_value(i32::from(facts.clock.hour));
+        self.off_day.append_value(facts.off_day);
+        self.on_shift.append_option(facts.on_shift);
+        self.outside_dates.append_value(facts.outside_dates);
+        self.privileged.append_value(facts.privileged);
+        push_list(&mut self.entitlements, facts.entitlements.iter().map(|e| Some(*e)));
+        self.vendor_id.append_option(facts.vendor_id);
+        self.vendor_status.append_option(facts.vendor_status.map(Status::as_str));
+        self.baa.append_option(facts.baa.map(Agreement::as_str));
+        self.approval.append_option(facts.approval.map(Approval::as_str));
+        self.in_window.append_option(facts.in_window);
+        push_list(&mut self.patients, facts.patients.iter().map(|p| Some(p.patient_id)));
+        let relations: Vec<String> = facts.patients.iter().map(|p| p.relations.join(";")).collect();
+        push_list(&mut self.relations, relations.iter().map(|r| Some(r.as_str()).filter(|r| !r.is_empty())));
+        push_list(&mut self.explained_by, facts.patients.iter().map(|p| p.explained_by));
+        let marks: Vec<String> = facts.patients.iter().map(|p| p.marks.join(";")).collect();
+        push_list(&mut self.marks, marks.iter().map(|m| Some(m.as_str()).filter(|m| !m.is_empty())));
+        self.unexplained.append_value(facts.unexplained() as i32);
+        self.roster.append_value(roster);
+    }
+
+    /// The columns of all rows pushed since the last call.
+    pub fn finish(&mut self) -> RecordBatch {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.account.finish()),
+            Arc::new(self.person_id.finish()),
+            Arc::new(self.role.finish()),
+            Arc::new(self.department.finish()),
+            Arc::new(self.home_site.finish()),
+            Arc::new(self.status.finish()),
+            Arc::new(self.employment.finish()),
+            Arc::new(self.day.finish()),
+            Arc::new(self.hour.finish()),
+            Arc::new(self.off_day.finish()),
+            Arc::new(self.on_shift.finish()),
+            Arc::new(self.outside_dates.finish()),
+            Arc::new(self.privileged.finish()),
+            Arc::new(self.entitlements.finish()),
+            Arc::new(self.vendor_id.finish()),
+            Arc::new(self.vendor_status.finish()),
+            Arc::new(self.baa.finish()),
+            Arc::new(self.approval.finish()),
+            Arc::new(self.in_window.finish()),
+            Arc::new(self.patients.finish()),
+            Arc::new(self.relations.finish()),
+            Arc::new(self.explained_by.finish()),
+            Arc::new(self.marks.finish()),
+            Arc::new(self.unexplained.finish()),
+            Arc::new(self.roster.finish()),
+        ];
+        RecordBatch::try_new(FACTS.clone(), columns).expect("the builder follows the schema")
+    }
+}
+
+fn push_list<'s>(builder: &mut ListBuilder<StringBuilder>, values: impl Iterator<Item = Option<&'s str>>) {
+    for value in values {
+        builder.values().append_option(value);
+    }
+    builder.append(true);
+}

@@ -1,0 +1,3 @@
+//! phiwatch: watches who opens whose medical record.
+
+pub mod event;
