@@ -1,0 +1,3 @@
+//! PURE: one step turns an input into effects.
+
+pub mod stats;

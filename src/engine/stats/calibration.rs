@@ -1,0 +1,162 @@
+//! From a score to an honest p-value: how often a score this high is seen among peers (`notes/detection.md`, section 5.9).
+//!
+//! A score is `-log10` of a model's probability. Its history within a role is a histogram; below the 95th percentile the p-value is
+//! the empirical rank, above it an exponential tail with the mean excess, inflated by what few observations cannot know.
+
+use serde::{Deserialize, Serialize};
+
+use super::delayed::Learn;
+use crate::event::Day;
+
+const BINS: usize = 64;
+/// Width of a bin in units of score; scores above the last bin are learnt as if they lay in it.
+const WIDTH: f64 = 0.125;
+const HALF_LIFE_DAYS: f64 = 60.0;
+/// Fewer scored account-days than this say nothing about a tail; the parent group is asked.
+pub const SCORED_MIN: f64 = 400.0;
+const TAIL: f64 = 0.05;
+
+/// Decayed histogram of a detector's scores in one group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoreHistory {
+    as_of: Day,
+    bins: Vec<f32>,
+}
+
+/// Scores of one settled day: count by bin.
+pub type ScoreStep = Vec<(u8, f32)>;
+
+impl Default for ScoreHistory {
+    fn default() -> ScoreHistory {
+        ScoreHistory { as_of: Day(0), bins: vec![0.0; BINS] }
+    }
+}
+
+impl Learn for ScoreHistory {
+    type Step = ScoreStep;
+
+    fn fold(&mut self, day: Day, step: &ScoreStep) {
+        let keep = 0.5_f64.powf(f64::from(day.0 - self.as_of.0) / HALF_LIFE_DAYS) as f32;
+        self.as_of = day;
+        for bin in &mut self.bins {
+            *bin *= keep;
+        }
+        for (bin, count) in step {
+            self.bins[usize::from(*bin)] += count;
+        }
+    }
+}
+
+/// The bin of a score.
+pub fn bin(score: f64) -> u8 {
+    ((score / WIDTH) as usize).min(BINS - 1) as u8
+}
+
+/// The map from scores to p-values that one group's history gives: monotone, so that a threshold can be turned round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    /// Share of scores at or above the lower edge of each bin, and 0 at the end.
+    above: Vec<f64>,
+    /// The 95th percentile.
+    knee: f64,
+    /// Mean excess above it.
+    excess: f64,
+}
+
+impl ScoreHistory {
+    /// Account-days scored, decayed.
+    pub fn scored(&self) -> f64 {
+        self.bins.iter().map(|bin| f64::from(*bin)).sum()
+    }
+
+    /// The map from scores to p-values, or `None` with too few scores to tell.
+    pub fn calibration(&self) -> Option<Calibration> {
+        let total = self.scored();
+        if total < SCORED_MIN {
+            return None;
+        }
+        let mut above = vec![0.0; BINS + 1];
+        for index in (0..BINS).rev() {
+            above[index] = above[index + 1] + f64::from(self.bins[index]) / total;
+        }
+        let knee_bin = above.iter().rposition(|share| *share > TAIL).unwrap_or(0);
+        let inside = above[knee_bin] - above[knee_bin + 1];
+        let knee = WIDTH * (knee_bin as f64 + (above[knee_bin] - TAIL) / inside);
+        // The mean excess over the knee: what lies above it in its own bin, and the later bins by their middles.
+        let own = (TAIL - above[knee_bin + 1]) * (WIDTH * (knee_bin as f64 + 1.0) - knee) / 2.0;
+        let later: f64 = (knee_bin + 1..BINS)
+            .map(|index| (above[index] - above[index + 1]) * (WIDTH * (index as f64 + 0.5) - knee))
+            .sum();
+        let exceedances = TAIL * total;
+        let excess = ((own + later) / TAIL).max(0.05) * (1.0 + 1.0 / exceedances.sqrt());
+        Some(Calibration { above, knee, excess })
+    }
+}
+
+impl Calibration {
+    /// How often a peer's day scores at least this high.
+    pub fn p(&self, score: f64) -> f64 {
+        if score >= self.knee {
+            return (TAIL * (-(score - self.knee) / self.excess).exp()).max(1e-300);
+        }
+        let at = score.max(0.0) / WIDTH;
+        let index = (at as usize).min(BINS - 1);
+        let share = at - index as f64;
+        (self.above[index] * (1.0 - share) + self.above[index + 1] * share).max(TAIL)
+    }
+
+    /// The lowest score with a p-value of at most `p`.
+    pub fn score(&self, p: f64) -> f64 {
+        if p <= TAIL {
+            return self.knee + self.excess * (TAIL / p.max(1e-300)).ln();
+        }
+        let (mut low, mut high) = (0.0, self.knee);
+        for _ in 0..60 {
+            let middle = (low + high) / 2.0;
+            if self.p(middle) <= p { high = middle } else { low = middle }
+        }
+        high
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scores of a perfect model are exponential: `P(score >= s) = 10^-s`.
+    fn perfect(count: usize) -> ScoreHistory {
+        let mut history = ScoreHistory::default();
+        let step: ScoreStep = (0..count).map(|i| (bin(-((i as f64 + 0.5) / count as f64).log10()), 1.0)).collect();
+        history.fold(Day(1), &step);
+        history
+    }
+
+    #[test]
+    fn a_perfect_model_stays_as_it_is() {
+        let calibration = perfect(100_000).calibration().unwrap();
+        for score in [0.3, 1.0, 1.3, 2.0, 3.0, 4.0] {
+            let ratio = calibration.p(score) / 10_f64.powf(-score);
+            assert!((0.8..1.25).contains(&ratio), "score {score}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn thresholds_turn_round() {
+        let calibration = perfect(5_000).calibration().unwrap();
+        for p in [0.5, 0.1, 0.05, 0.01, 1e-3, 1e-6] {
+            let score = calibration.score(p);
+            assert!((calibration.p(score) / p - 1.0).abs() < 1e-3, "p {p} score {score}");
+        }
+        let mut last = 1.0;
+        for step in 0..2_000 {
+            let p = calibration.p(f64::from(step) * 0.01);
+            assert!(p <= last + 1e-12, "p rises at {step}");
+            last = p;
+        }
+    }
+
+    #[test]
+    fn too_few_scores_say_nothing() {
+        assert_eq!(perfect(399).calibration(), None);
+    }
+}

@@ -1,0 +1,249 @@
+//! Tails of over-dispersed daily counts: the shrunken negative binomial of `notes/detection.md`, section 5.1.
+//!
+//! A count of an active day is `x >= 1`; the model is `y = x - 1 ~ NB(mean mu, variance mu + phi mu^2)`. Conditioning on activity takes
+//! out the zeros of shifts and leave.
+
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{DiscreteCDF, NegativeBinomial};
+
+use super::delayed::Learn;
+use crate::event::Day;
+
+/// Weight of the peers' mean against the own one, in active days.
+pub const PEER_MEAN_DAYS: f64 = 4.0;
+/// Weight of the peers' dispersion against the own one, in active days.
+pub const PEER_DISPERSION_DAYS: f64 = 40.0;
+/// Half-life of what is learnt of one account, in active days.
+const HALF_LIFE_ACTIVE_DAYS: f64 = 45.0;
+/// Half-life of what is learnt of a group, in calendar days.
+const HALF_LIFE_GROUP_DAYS: f64 = 30.0;
+
+/// `P(Y >= y)`; 1 for `y = 0`, at least 1e-300.
+pub fn tail(mu: f64, phi: f64, y: u64) -> f64 {
+    if y == 0 {
+        return 1.0;
+    }
+    let law = NegativeBinomial::new(1.0 / phi, 1.0 / (1.0 + phi * mu)).expect("phi and mu are positive");
+    // The upper tail by its own function: `1 - cdf` is 0 beyond 1e-16.
+    law.sf(y - 1).max(1e-300)
+}
+
+/// The smallest `y` with `P(Y >= y) <= p`.
+pub fn quantile(mu: f64, phi: f64, p: f64) -> u64 {
+    let mut high = (mu.max(1.0) * 4.0) as u64 + 8;
+    while tail(mu, phi, high) > p && high < 1 << 40 {
+        high *= 2;
+    }
+    let mut low = 0;
+    while low + 1 < high {
+        let middle = low + (high - low) / 2;
+        if tail(mu, phi, middle) <= p { high = middle } else { low = middle }
+    }
+    high
+}
+
+/// What one settled day teaches: the winsorised count with the day's factors taken out, and the normalised residual.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CountStep {
+    /// `min(y, cap) / (weekday factor * surge)`.
+    pub level: f32,
+    /// `((y - mu)^2 - mu) / max(mu, 1/2)^2`, held within -2..50.
+    pub residual: f32,
+}
+
+impl CountStep {
+    /// The step of a day with `y`, expected `mu = mu0 * factor` and dispersion `phi`.
+    pub fn new(y: u64, mu: f64, phi: f64, factor: f64) -> CountStep {
+        let capped = y.min(quantile(mu, phi, 1e-4)) as f64;
+        let residual = ((capped - mu).powi(2) - mu) / mu.max(0.5).powi(2);
+        CountStep { level: (capped / factor) as f32, residual: residual.clamp(-2.0, 50.0) as f32 }
+    }
+}
+
+/// Decayed sums of one account: mean and dispersion of its active days.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CountHabit {
+    level_sum: f32,
+    weight: f32,
+    residual_sum: f32,
+}
+
+impl Learn for CountHabit {
+    type Step = CountStep;
+
+    fn fold(&mut self, _: Day, step: &CountStep) {
+        let keep = 0.5_f64.powf(1.0 / HALF_LIFE_ACTIVE_DAYS) as f32;
+        self.level_sum = keep * self.level_sum + step.level;
+        self.weight = keep * self.weight + 1.0;
+        self.residual_sum = keep * self.residual_sum + step.residual;
+    }
+}
+
+/// What peers show: mean and dispersion of an active day.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Peers {
+    /// Mean of `y` on an active day.
+    pub mean: f64,
+    /// Dispersion `phi`.
+    pub phi: f64,
+}
+
+impl CountHabit {
+    /// Active days learnt from, decayed.
+    pub fn days(&self) -> f64 {
+        f64::from(self.weight)
+    }
+
+    /// The account's own mean of `y`, where it has one.
+    pub fn own_mean(&self) -> Option<f64> {
+        (self.weight >= 1.0).then(|| f64::from(self.level_sum / self.weight))
+    }
+
+    /// Mean and dispersion for a day, shrunk to the peers; the dispersion is widened by what is not known of the mean.
+    pub fn expect(&self, peers: Peers, factor: f64) -> Expected {
+        let weight = f64::from(self.weight);
+        let mu0 = (PEER_MEAN_DAYS * peers.mean + f64::from(self.level_sum)) / (PEER_MEAN_DAYS + weight);
+        let phi = (PEER_DISPERSION_DAYS * peers.phi + f64::from(self.residual_sum)) / (PEER_DISPERSION_DAYS + weight);
+        let phi = phi.clamp(0.02, 20.0);
+        let mu = (mu0 * factor).max(0.05);
+        Expected { mu0, mu, phi: phi + (1.0 / mu + phi) / (weight + PEER_MEAN_DAYS), own_phi: phi }
+    }
+}
+
+/// What is expected of one day.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// Mean of `y` before the day's factors.
+    pub mu0: f64,
+    /// Mean of `y` on this day.
+    pub mu: f64,
+    /// Dispersion, widened for new accounts.
+    pub phi: f64,
+    /// Dispersion without the widening.
+    pub own_phi: f64,
+}
+
+/// Decayed sums of a group over its account-days, and its factors by day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GroupCounts {
+    as_of: Day,
+    level_sum: f64,
+    weight: f64,
+    residual_sum: f64,
+    /// Observed and expected sums by weekday (0 is Monday) and, at 7, for holidays.
+    seen: [f64; 8],
+    expected: [f64; 8],
+}
+
+/// What one settled day teaches about a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupStep {
+    /// Sum of the members' levels.
+    pub level: f64,
+    /// Sum of the members' residuals.
+    pub residual: f64,
+    /// Members active that day.
+    pub members: f64,
+    /// Sum of the members' winsorised `y`, with the surge taken out.
+    pub seen: f64,
+    /// Sum of the members' `mu0`.
+    pub expected: f64,
+    /// Weekday, or 7 on a holiday.
+    pub kind: u8,
+}
+
+impl Default for GroupCounts {
+    fn default() -> GroupCounts {
+        GroupCounts {
+            as_of: Day(0),
+            level_sum: 0.0,
+            weight: 0.0,
+            residual_sum: 0.0,
+            seen: [0.0; 8],
+            expected: [0.0; 8],
+        }
+    }
+}
+
+impl Learn for GroupCounts {
+    type Step = GroupStep;
+
+    fn fold(&mut self, day: Day, step: &GroupStep) {
+        let passed = f64::from(day.0 - self.as_of.0);
+        let keep = 0.5_f64.powf(passed / HALF_LIFE_GROUP_DAYS);
+        let keep_week = 0.5_f64.powf(passed / (2.0 * HALF_LIFE_GROUP_DAYS));
+        self.as_of = day;
+        self.level_sum = keep * self.level_sum + step.level;
+        self.weight = keep * self.weight + step.members;
+        self.residual_sum = keep * self.residual_sum + step.residual;
+        for kind in 0..8 {
+            let now = usize::from(step.kind) == kind;
+            self.seen[kind] = keep_week * self.seen[kind] + if now { step.seen } else { 0.0 };
+            self.expected[kind] = keep_week * self.expected[kind] + if now { step.expected } else { 0.0 };
+        }
+    }
+}
+
+impl GroupCounts {
+    /// Mean and dispersion over the group's account-days, shrunk to `prior` with the weight of `prior_days` account-days.
+    pub fn peers(&self, prior: Peers, prior_days: f64) -> Peers {
+        let weight = prior_days + self.weight;
+        Peers {
+            mean: (prior_days * prior.mean + self.level_sum) / weight,
+            phi: ((prior_days * prior.phi + self.residual_sum) / weight).clamp(0.02, 20.0),
+        }
+    }
+
+    /// How much busier a day of this kind is than the average, shrunk to 1 by the weight of 20 expected events.
+    pub fn factor(&self, kind: u8) -> f64 {
+        let kind = usize::from(kind);
+        ((20.0 + self.seen[kind]) / (20.0 + self.expected[kind])).clamp(0.1, 5.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reference tails from the definition: the sum of the probabilities, in the order of the recurrence.
+    fn tail_by_sum(mu: f64, phi: f64, y: u64) -> f64 {
+        let (r, q) = (1.0 / phi, phi * mu / (1.0 + phi * mu));
+        let mut term = (1.0 - q).powf(r);
+        let mut below = 0.0;
+        for k in 0..y {
+            below += term;
+            term *= q * (r + k as f64) / (k as f64 + 1.0);
+        }
+        1.0 - below
+    }
+
+    #[test]
+    fn tails_agree_with_the_sum() {
+        for (mu, phi, y) in [(20.0, 0.4, 60), (0.05, 2.0, 3), (300.0, 0.1, 500), (5.0, 20.0, 100), (20.0, 0.4, 0)] {
+            let (fast, slow) = (tail(mu, phi, y), tail_by_sum(mu, phi, y));
+            assert!((fast - slow).abs() < 1e-9, "mu {mu} phi {phi} y {y}: {fast} {slow}");
+        }
+    }
+
+    #[test]
+    fn the_quantile_is_the_first_below() {
+        for (mu, phi, p) in [(20.0, 0.4, 1e-3), (0.05, 0.02, 1e-4), (5_000.0, 0.3, 1e-6), (3.0, 8.0, 0.5)] {
+            let y = quantile(mu, phi, p);
+            assert!(tail(mu, phi, y) <= p && tail(mu, phi, y - 1) > p, "mu {mu} phi {phi} p {p}: {y}");
+        }
+    }
+
+    #[test]
+    fn a_steady_account_is_expected_to_stay() {
+        let mut habit = CountHabit::default();
+        let peers = Peers { mean: 20.0, phi: 0.4 };
+        for day in 0..200 {
+            let y = if day % 2 == 0 { 90 } else { 110 };
+            let now = habit.expect(peers, 1.0);
+            habit.fold(Day(day), &CountStep::new(y, now.mu, now.own_phi, 1.0));
+        }
+        let now = habit.expect(peers, 1.0);
+        assert!((now.mu - 95.5).abs() < 5.0, "{now:?}");
+        assert!(tail(now.mu, now.phi, 110) > 0.2 && tail(now.mu, now.phi, 1_000) < 1e-6, "{now:?}");
+    }
+}

@@ -1,0 +1,6 @@
+//! The mathematics that detectors share: count tails, calibration of scores, exact bounded sets, and learning with a delay.
+
+pub mod calibration;
+pub mod counts;
+pub mod delayed;
+pub mod distinct;
