@@ -1,3 +1,312 @@
-//! PURE: one step turns an input into effects.
+//! PURE: one step turns an input into effects. It never fails, never waits, reads no clock, no file and no environment.
+//!
+//! Reading order: this file (what a step is), `gate` (how far time has come), `settle` (what happens when a day is over), `enrich`
+//! (facts), `detect` (one file a detector), `triage` (findings to alerts), `budget` (the threshold). `stats` is the mathematics.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::alert::MadeBy;
+use crate::event::effects::{Applied, Decoded};
+use crate::event::flags::{BACKFILL, FUTURE, Flags, ID_CONFLICT, UNDECLARED};
+use crate::event::{Day, Effects, Enriched, FactsBuilder, Notice, Origin, Span, Time};
+use crate::roster::Roster;
+
+pub mod budget;
+pub mod calendar;
+pub mod detect;
+pub mod enrich;
+pub mod gate;
+pub mod identity;
+pub mod memory;
+mod settle;
+pub mod settings;
 pub mod stats;
+pub mod subjects;
+pub mod triage;
+
+use budget::Budget;
+use calendar::Calendar;
+use detect::{Detector, Findings, Seen};
+use gate::{Gate, Next};
+use identity::{Identity, Repeat};
+use settings::Settings;
+use stats::delayed::DELAY;
+use subjects::Subjects;
+use triage::{Exception, Triage};
+
+/// Everything that can reach the engine.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A partition or file that will be read: time waits for its first record.
+    Open(Origin),
+    /// A decoded stretch.
+    Decoded(Box<Decoded>),
+    /// The partition stands at the end of its log, or was stopped: time no longer waits for it.
+    Idle(Origin),
+    /// Nothing more will come from it.
+    End(Origin),
+    /// Time has passed while every partition was idle.
+    Advance(Time),
+    /// New rosters.
+    Roster(Arc<Roster>),
+    /// A justified verdict, as an exception.
+    Exception(Exception),
+    /// Nothing more will come from anywhere: everything settles.
+    Close,
+}
+
+/// The engine: all state, and one verb.
+pub struct Engine {
+    settings: Settings,
+    roster: Arc<Roster>,
+    made_by: MadeBy,
+    gate: Gate,
+    identity: Identity,
+    subjects: Subjects,
+    calendar: Calendar,
+    budget: Budget,
+    triage: Triage,
+    detectors: BTreeMap<&'static str, Box<dyn Detector>>,
+    /// The newest settled day; `None` before time has begun.
+    settled: Option<Day>,
+    /// The first day that settled with anything in it.
+    first_settled: Option<Day>,
+    /// Constants of the open days that do not change while they are open.
+    open: BTreeMap<Day, settle::DayConstants>,
+}
+
+/// Rows of one stretch that were taken up in this step.
+#[derive(Default)]
+struct Run {
+    start: usize,
+    keep: Vec<bool>,
+    flags: Vec<Flags>,
+    facts: FactsBuilder,
+    duplicates: u64,
+}
+
+impl Engine {
+    /// An engine without memory.
+    pub fn new(settings: Settings, roster: Arc<Roster>) -> Engine {
+        let made_by = MadeBy {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            settings: settings.hash(),
+            rules: String::new(),
+            rosters: roster.hash().to_owned(),
+        };
+        Engine {
+            settings,
+            roster,
+            made_by,
+            gate: Gate::default(),
+            identity: Identity::default(),
+            subjects: Subjects::default(),
+            calendar: Calendar::default(),
+            budget: Budget::default(),
+            triage: Triage::default(),
+            detectors: detect::build(),
+            settled: None,
+            first_settled: None,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Takes up an input; everything that follows from it is in the effects. `_now` reaches no state and no alert.
+    pub fn step(&mut self, _now: Time, input: Input) -> Effects {
+        let mut effects = Effects::default();
+        match input {
+            Input::Open(origin) => self.gate.open(&origin),
+            Input::Decoded(decoded) => self.gate.push(*decoded),
+            Input::Idle(origin) => self.gate.idle(&origin),
+            Input::End(origin) => self.gate.end(&origin),
+            Input::Advance(to) => self.gate.advance(to),
+            Input::Roster(roster) => {
+                self.made_by.rosters = roster.hash().to_owned();
+                self.roster = roster;
+            }
+            Input::Exception(exception) => self.triage.except(exception),
+            Input::Close => {
+                self.gate.end_all();
+                self.drain(&mut effects);
+                self.settle_all(&mut effects);
+            }
+        }
+        self.drain(&mut effects);
+        (effects.pause, effects.resume) = self.gate.pauses();
+        effects
+    }
+
+    /// Partitions of which more could be taken up at once.
+    pub fn hungry(&self) -> Vec<Origin> {
+        self.gate.hungry()
+    }
+
+    /// How far time has come.
+    pub fn watermark(&self) -> Option<Time> {
+        self.gate.watermark().filter(|time| *time > Time::MIN)
+    }
+
+    /// The newest settled day.
+    pub fn settled(&self) -> Option<Day> {
+        self.settled
+    }
+
+    /// The rosters in force.
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// Takes up every row that may pass.
+    fn drain(&mut self, effects: &mut Effects) {
+        let mut runs: BTreeMap<Origin, Run> = BTreeMap::new();
+        self.settle_due(effects);
+        loop {
+            let settings = &self.settings;
+            let declared = |source: &str| settings.declares(source);
+            match self.gate.next(&declared) {
+                Next::Nothing => break,
+                Next::Stretch(origin) => self.finish_stretch(&origin, &mut runs, effects),
+                Next::Row(origin, flags) => {
+                    self.settle_due(effects);
+                    if self.may_open(&origin, flags) {
+                        let run = runs.entry(origin.clone()).or_default();
+                        self.take_up(&origin, flags, run, effects);
+                        self.gate.pass(&origin);
+                    } else {
+                        self.gate.wait(&origin);
+                    }
+                }
+            }
+        }
+        for (origin, run) in runs {
+            self.flush(&origin, run, effects);
+        }
+        if let Some(watermark) = self.watermark() {
+            self.identity.forget(watermark);
+        }
+    }
+
+    /// Whether the constants of every day of the record at the head are fixed. Rows of one record stay together.
+    fn may_open(&self, origin: &Origin, flags: Flags) -> bool {
+        let Some(settled) = self.settled.filter(|_| flags == 0) else { return true };
+        let (stretch, row) = self.gate.front(origin);
+        let offset = stretch.batch.row(row).offset();
+        if row > 0 && stretch.batch.row(row - 1).offset() == offset {
+            return true;
+        }
+        let earliest = self.calendar.earliest_start(&self.roster, settled.plus(DELAY + 1));
+        let record = (row..stretch.batch.len()).map(|i| stretch.batch.row(i)).take_while(|e| e.offset() == offset);
+        record.filter(|event| event.time() >= earliest).all(|event| {
+            enrich::enrich(&self.roster, &event).day <= settled.plus(DELAY)
+        })
+    }
+
+    /// Takes up one row: repetition, facts, detectors.
+    fn take_up(&mut self, origin: &Origin, flags: Flags, run: &mut Run, effects: &mut Effects) {
+        let roster = self.roster.clone();
+        let (stretch, row) = self.gate.front(origin);
+        if run.keep.is_empty() {
+            run.start = row;
+        }
+        let event = stretch.batch.row(row);
+        let mut flags = flags | event.flags();
+        let repeat = self.identity.note(&event);
+        run.keep.push(repeat != Repeat::Duplicate);
+        if repeat == Repeat::Duplicate {
+            run.duplicates += 1;
+            return;
+        }
+        if repeat == Repeat::Conflict {
+            flags |= ID_CONFLICT;
+            notice(effects, "id-conflict", event.source(), event.time());
+        }
+        let facts = enrich::enrich(&roster, &event);
+        if self.settled.is_some_and(|settled| facts.day <= settled) && flags & (FUTURE | UNDECLARED) == 0 {
+            flags |= BACKFILL;
+            notice(effects, "backfill", event.source(), event.time());
+        }
+        if flags & FUTURE != 0 {
+            notice(effects, "future", event.source(), event.time());
+        }
+        run.flags.push(flags);
+        run.facts.push(&facts, roster.hash());
+        if flags & (FUTURE | UNDECLARED) != 0 {
+            return;
+        }
+        let Some((subject, presence)) = self.subjects.meet(&roster, &event, &facts) else { return };
+        let day = facts.day;
+        if !self.open.contains_key(&day) {
+            self.open.insert(day, settle::DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
+        }
+        let constants = self.open[&day].constants(&self.settings, &roster, &self.subjects, self.first_settled);
+        let seen = Seen { event: &event, facts: &facts, subject, presence };
+        let mut findings = Findings::new();
+        for spec in detect::ALL {
+            let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
+            detector.observe(&seen, &constants, &mut findings);
+        }
+        for finding in findings {
+            effects.raised.push(self.triage.admit(finding, &self.made_by, flags & BACKFILL != 0));
+        }
+    }
+
+    /// The first stretch of a lane is used up: its rows, rejects and offsets leave together.
+    fn finish_stretch(&mut self, origin: &Origin, runs: &mut BTreeMap<Origin, Run>, effects: &mut Effects) {
+        let run = runs.remove(origin).unwrap_or_default();
+        let from = self.position(origin, &run);
+        let stretch = self.gate.pop(origin);
+        let to = stretch.to;
+        effects.applied.push(applied(&stretch, run, from, to));
+    }
+
+    /// Rows of a stretch that is not used up leave with the offsets before the next row.
+    fn flush(&mut self, origin: &Origin, run: Run, effects: &mut Effects) {
+        if run.keep.is_empty() {
+            return;
+        }
+        let from = self.position(origin, &run);
+        let (stretch, row) = self.gate.front(origin);
+        let to = if row < stretch.batch.len() { stretch.batch.row(row).offset() } else { stretch.to };
+        effects.applied.push(applied(stretch, run, from, to));
+    }
+
+    /// The first offset that has not left yet.
+    fn position(&self, origin: &Origin, run: &Run) -> i64 {
+        let (stretch, row) = self.gate.front(origin);
+        let start = if run.keep.is_empty() { row } else { run.start };
+        if start == 0 {
+            stretch.from
+        } else if start < stretch.batch.len() {
+            stretch.batch.row(start).offset()
+        } else {
+            stretch.to
+        }
+    }
+}
+
+/// What leaves of a stretch: the kept rows with their facts and flags, the rejects and the span of `from..to`.
+fn applied(stretch: &Decoded, mut run: Run, from: i64, to: i64) -> Applied {
+    let rows = stretch.batch.slice(run.start, run.keep.len());
+    let batch = rows.keep(&run.keep, &run.flags);
+    let rejects: Vec<_> =
+        stretch.rejects.iter().filter(|reject| (from..to).contains(&reject.offset)).cloned().collect();
+    let span = Span {
+        origin: stretch.batch.origin.clone(),
+        from,
+        to,
+        events: batch.len() as u64,
+        duplicates: run.duplicates,
+        rejects: rejects.len() as u64,
+        gap: if from == stretch.from { stretch.gap } else { 0 },
+    };
+    Applied { enriched: Enriched { batch, facts: run.facts.finish() }, rejects, span }
+}
+
+/// Counts one more record of a source into a notice.
+fn notice(effects: &mut Effects, kind: &'static str, about: &str, at: Time) {
+    match effects.notices.iter_mut().find(|notice| notice.kind == kind && notice.about == about) {
+        Some(notice) => notice.count += 1,
+        None => effects.notices.push(Notice { kind, about: about.to_owned(), count: 1, at }),
+    }
+}

@@ -3,12 +3,14 @@
 //! One batch makes the whole trip from decoding to the history; a detector reads [`Event`], a row that borrows from the columns and
 //! reads as if it were a plain value.
 
+use std::sync::Arc;
+
 use arrow::array::{
     Array, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
-use super::flags::{Flags, flags_parse};
+use super::flags::{Flags, flags_parse, flags_text};
 use super::kind::{Activity, ActorKind, Kind, Outcome};
 use super::schema::RECORDED;
 use super::span::Origin;
@@ -134,6 +136,17 @@ impl EventBatch {
     /// The rows from `start`, `length` of them, without copying.
     pub fn slice(&self, start: usize, length: usize) -> EventBatch {
         EventBatch::new(self.origin.clone(), self.record.slice(start, length))
+    }
+
+    /// The rows marked in `keep`, with `flags` for each row that is kept.
+    pub fn keep(&self, keep: &[bool], flags: &[Flags]) -> EventBatch {
+        let mask = BooleanArray::from(keep.to_vec());
+        let kept = arrow::compute::filter_record_batch(&self.record, &mask).expect("one mark for each row");
+        let mut columns = kept.columns().to_vec();
+        let last = columns.len() - 1;
+        columns[last] = Arc::new(flags.iter().map(|flags| flags_text(*flags)).collect::<StringArray>());
+        let record = RecordBatch::try_new(kept.schema(), columns).expect("flags have one value for each kept row");
+        EventBatch::new(self.origin.clone(), record)
     }
 
     /// Row `index`.

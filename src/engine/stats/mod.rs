@@ -4,3 +4,5 @@ pub mod calibration;
 pub mod counts;
 pub mod delayed;
 pub mod distinct;
+pub mod evidence;
+pub mod open;

@@ -1,0 +1,480 @@
+//! After-hours: the rarest hour of the day against the account's own habit and that of its role.
+//!
+//! ## What it finds
+//! Use at an hour at which this account, and people like it, are not seen: the day clerk at 03:10 on a Sunday.
+//!
+//! ## How
+//! A histogram of 24 local hours for working days and for days off, one vote for each distinct hour of a day, drawn to the role's and
+//! the site's (`notes/detection.md`, section 5.5). The score is `-log10` of the share of the rarest hour; it is ranked within the
+//! role, always. Hours inside a known shift do not count. At settling a long block of work without a shift feed, or three colleagues of
+//! the unit at the same unusual hour, weaken the score.
+//!
+//! ## When it is wrong
+//! Hours say little about staff on call. A shift changed without a shift feed looks unusual for its first days.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Spec, Speaks, Stage, Verdict, cut, facts, finding, one_in,
+};
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, bin};
+use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::distinct::Distinct;
+use crate::engine::stats::evidence::Events;
+use crate::engine::stats::open::OpenDays;
+use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
+use crate::event::time::MINUTE;
+use crate::event::{Activity, Class, Day, Outcome, Severity, Time};
+
+/// The registry's entry.
+pub static SPEC: Spec = Spec {
+    family: "after-hours",
+    detections: &[HABIT],
+    speaks: Speaks::Crossing,
+    new: || Box::new(Hours::default()),
+};
+
+const HABIT: Detection = Detection {
+    id: "after-hours.habit",
+    title: "Use at an unusual hour",
+    class: Class::Budgeted,
+    severity: [Severity::Medium, Severity::High, Severity::High, Severity::High],
+    references: &["45 CFR 164.308(a)(1)(ii)(D)", "45 CFR 164.312(b)", "runbook:after-hours"],
+};
+
+const HALF_LIFE_DAYS: f64 = 180.0;
+/// Circular smoothing over neighbouring hours.
+const KERNEL: [f64; 5] = [0.05, 0.2, 0.5, 0.2, 0.05];
+/// Weight of the role in an account's histogram, in votes.
+const ROLE_VOTES: f64 = 10.0;
+/// Weight of the site in a role's histogram, in votes.
+const SITE_VOTES: f64 = 50.0;
+/// What weakens an hour at settling.
+const WEAK: f64 = 0.3;
+/// Minutes around a shift that belong to it.
+const SHIFT_MARGIN: i64 = 60 * MINUTE;
+const SLOT: i64 = 15 * MINUTE;
+/// A block of work: at least 4 hours without a gap of 90 minutes.
+const BLOCK_SLOTS: u32 = 16;
+const GAP_SLOTS: u32 = 6;
+const COLLEAGUES: usize = 3;
+
+/// One account's day.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Tally {
+    /// Clock hours with activity, by bit.
+    hours: u32,
+    /// Clock hours with activity outside of known shifts.
+    outside: u32,
+    /// Quarters of an hour since the day began, by bit.
+    slots: u128,
+    /// Slots of each outside hour, to find the block that it belongs to.
+    first_slot: [u8; 24],
+    shifts_known: bool,
+    limits: Option<Limits>,
+    events: Events,
+    patients: Distinct,
+    told: Option<u32>,
+}
+
+/// The constants of one account's day.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Limits {
+    /// Score of each hour.
+    surprise: [f32; 24],
+    /// The smallest score that crosses; infinite while the detector is learning.
+    cross: f64,
+    /// The smallest score whose events are kept as evidence.
+    notable: f64,
+}
+
+/// Votes by hour, for working days and for days off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Histogram {
+    as_of: Day,
+    votes: [[f32; 24]; 2],
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram { as_of: Day(0), votes: [[0.0; 24]; 2] }
+    }
+}
+
+impl Histogram {
+    fn decay(&mut self, day: Day) {
+        let keep = 0.5_f64.powf(f64::from(day.0 - self.as_of.0) / HALF_LIFE_DAYS) as f32;
+        self.as_of = day;
+        self.votes.iter_mut().flatten().for_each(|votes| *votes *= keep);
+    }
+
+    /// Shares of the 24 hours: smoothed votes, drawn to `prior` by `weight` votes.
+    fn shares(&self, off: bool, prior: &[f64; 24], weight: f64) -> [f64; 24] {
+        let votes = &self.votes[usize::from(off)];
+        let total: f64 = votes.iter().map(|v| f64::from(*v)).sum();
+        std::array::from_fn(|hour| {
+            let near = |(offset, share): (usize, &f64)| share * f64::from(votes[(hour + 22 + offset) % 24]);
+            let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
+            (smooth + weight * prior[hour]) / (total + weight)
+        })
+    }
+}
+
+/// What is learnt of one account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Habit {
+    hours: Histogram,
+    /// Days of the last long blocks at unusual hours: three within ten days are a new habit.
+    blocks: [Option<Day>; 3],
+    days: f32,
+}
+
+/// What one settled day teaches about an account.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct HabitStep {
+    off: bool,
+    hours: u32,
+    block: bool,
+}
+
+impl Learn for Habit {
+    type Step = HabitStep;
+    fn fold(&mut self, day: Day, step: &HabitStep) {
+        self.hours.decay(day);
+        if step.block {
+            self.blocks.rotate_left(1);
+            self.blocks[2] = Some(day);
+        }
+        let adopted = step.block && self.blocks[0].is_some_and(|first| day.0 - first.0 <= 10);
+        let vote = if adopted { 2.0 } else { 1.0 };
+        for hour in bits(step.hours) {
+            self.hours.votes[usize::from(step.off)][hour] += vote;
+        }
+        self.days += 1.0;
+    }
+}
+
+/// What is learnt of a group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Group {
+    hours: Histogram,
+    scores: ScoreHistory,
+}
+
+/// What one settled day teaches about a group: accounts by hour on working days and on days off, and their scores.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct GroupDay {
+    votes: [[f32; 24]; 2],
+    scores: ScoreStep,
+}
+
+impl Learn for Group {
+    type Step = GroupDay;
+    fn fold(&mut self, day: Day, step: &GroupDay) {
+        self.hours.decay(day);
+        for (votes, step) in self.hours.votes.iter_mut().flatten().zip(step.votes.iter().flatten()) {
+            *votes += step;
+        }
+        self.scores.fold(day, &step.scores);
+    }
+}
+
+/// The detector.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Hours {
+    habits: BTreeMap<SubjectIx, Delayed<Habit>>,
+    groups: BTreeMap<GroupIx, Delayed<Group>>,
+    open: OpenDays<Tally>,
+    /// Accounts of a unit at an unusual hour, by unit, day off or not, and hour.
+    #[serde(skip)]
+    unusual: BTreeMap<(u32, usize), usize>,
+    #[serde(skip)]
+    tested: u64,
+}
+
+impl Detector for Hours {
+    fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
+        let passive = matches!(seen.event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
+        let refused = matches!(seen.event.outcome(), Outcome::Denied | Outcome::Failure);
+        if seen.presence.sort == Sort::Machine || passive || refused {
+            return;
+        }
+        let tally = self.open.entry(constants.day, seen.subject, Tally::default);
+        let limits = match tally.limits {
+            Some(limits) => limits,
+            None => {
+                let limits = limits(&self.groups, self.habits.get(&seen.subject), seen.presence, constants);
+                *tally.limits.insert(limits)
+            }
+        };
+        let hour = usize::from(seen.facts.clock.hour);
+        tally.add(seen, constants);
+        let surprise = f64::from(limits.surprise[hour]);
+        if tally.outside & (1 << hour) != 0 && surprise >= limits.notable {
+            tally.events.add(seen.event);
+            for patient in &seen.facts.patients {
+                tally.patients.insert(patient.patient_id);
+            }
+        }
+        let rarest = tally.rarest(&limits, |_| 1.0);
+        if let Some(cut) = cut(rarest.1 / limits.cross)
+            && tally.told.is_none_or(|told| cut > told)
+        {
+            tally.told = Some(cut);
+            let role = constants.subjects.role(seen.presence.group);
+            let p = calibration(&self.groups, role, constants).map_or(1.0, |map| map.p(rarest.1));
+            let habit = self.habits.get(&seen.subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
+            let mut finding = describe(tally, &habit, rarest.0, p, "", seen.subject, seen.presence, constants);
+            finding.raised_at = seen.event.time();
+            finding.stage = Stage::Crossing(rarest.1 / limits.cross);
+            out.push(finding);
+        }
+    }
+
+    fn sums(&mut self, day: &Settling<'_>) {
+        self.unusual.clear();
+        for (subject, presence) in day.present {
+            let Some(tally) = self.open.get(day.constants.day, *subject) else { continue };
+            let limits = self.limits_of(tally, *subject, *presence, day.constants);
+            for hour in bits(tally.outside) {
+                if f64::from(limits.surprise[hour]) >= limits.notable {
+                    *self.unusual.entry((presence.unit, hour)).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
+        let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
+        let mut calibrations: BTreeMap<GroupIx, Option<Calibration>> = BTreeMap::new();
+        self.tested = 0;
+        for (subject, presence) in day.present {
+            let constants = day.constants;
+            let Some(tally) = self.open.take(constants.day, *subject) else { continue };
+            // The day may have turned out to be a day off: then its hours are judged as such.
+            let judged = limits(&self.groups, self.habits.get(subject), *presence, constants);
+            let told = tally.limits.unwrap_or(judged);
+            let weight = |hour: usize| self.weight(&tally, hour, *presence);
+            let (hour, score) = tally.rarest(&judged, weight);
+            let role = constants.subjects.role(presence.group);
+            let map = calibrations.entry(role).or_insert_with(|| calibration(&self.groups, role, constants));
+            let p = map.as_ref().map_or(1.0, |map| map.p(score));
+            self.tested += u64::from(map.is_some());
+            let (crossed_hour, crossed) = tally.rarest(&told, |_| 1.0);
+            let ratio = crossed / told.cross;
+            let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
+            if verdict.passes || verdict.held || ratio >= 1.0 {
+                let habit = self.habits.get(subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
+                let named = if verdict.passes || verdict.held { hour } else { crossed_hour };
+                let why = self.why(&tally, named, *presence);
+                let mut finding = describe(&tally, &habit, named, p, &why, *subject, *presence, constants);
+                finding.stage = Stage::Settled(verdict);
+                out.push(finding);
+            }
+            let step = HabitStep { off: presence.off_day, hours: tally.hours, block: block(&tally, hour) && score > 0.0 };
+            self.habits.entry(*subject).or_default().teach(constants.day, step);
+            for group in constants.subjects.chain(presence.group) {
+                let votes = &mut taught.entry(group).or_default().votes[usize::from(presence.off_day)];
+                bits(tally.hours).for_each(|hour| votes[hour] += 1.0);
+            }
+            for group in constants.subjects.chain(role) {
+                taught.entry(group).or_default().scores.push((bin(score), 1.0));
+            }
+        }
+        for (ix, step) in taught {
+            self.groups.entry(ix).or_default().teach(day.constants.day, step);
+        }
+    }
+
+    fn tested(&self) -> u64 {
+        self.tested
+    }
+
+    fn forget(&mut self, through: Day) {
+        self.open.forget(through);
+    }
+
+    fn save(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("memory is plain values")
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> bool {
+        postcard::from_bytes(bytes).map(|memory| *self = memory).is_ok()
+    }
+}
+
+/// The set bits of a day's hours.
+fn bits(hours: u32) -> impl Iterator<Item = usize> {
+    (0..24).filter(move |hour| hours & (1 << hour) != 0)
+}
+
+impl Tally {
+    fn add(&mut self, seen: &Seen<'_>, constants: &Constants<'_>) {
+        let hour = seen.facts.clock.hour;
+        let time = seen.event.time();
+        let slot = ((time.0 - seen.presence.start.0) / SLOT).clamp(0, 127) as u8;
+        self.slots |= 1 << slot;
+        let first = self.hours & (1 << hour) == 0;
+        self.hours |= 1 << hour;
+        if first || slot < self.first_slot[usize::from(hour)] {
+            self.first_slot[usize::from(hour)] = slot;
+        }
+        let actor = seen.event.actor_id().unwrap_or_default();
+        let on_shift = match seen.facts.on_shift {
+            None => false,
+            Some(on) => {
+                self.shifts_known = true;
+                on || near_shift(constants.roster.shifts(actor), time)
+            }
+        };
+        if !on_shift {
+            self.outside |= 1 << hour;
+        }
+    }
+
+    /// The outside hour with the highest weighted score, and that score; the earliest clock hour of equals.
+    fn rarest(&self, limits: &Limits, weight: impl Fn(usize) -> f64) -> (usize, f64) {
+        let mut best = (0, 0.0);
+        for hour in bits(self.outside) {
+            let score = f64::from(limits.surprise[hour]) * weight(hour);
+            if score > best.1 {
+                best = (hour, score);
+            }
+        }
+        best
+    }
+}
+
+fn near_shift(shifts: &[(Time, Time)], time: Time) -> bool {
+    let after = shifts.partition_point(|(start, _)| start.plus(-SHIFT_MARGIN) <= time);
+    shifts[..after].iter().rev().take(4).any(|(_, end)| time < end.plus(SHIFT_MARGIN))
+}
+
+/// Whether the hour lies in a block of at least four hours without a gap of 90 minutes.
+fn block(tally: &Tally, hour: usize) -> bool {
+    let slot = u32::from(tally.first_slot[hour]);
+    let busy = |slot: u32| tally.slots & (1 << slot) != 0;
+    let (mut start, mut end, mut gap) = (slot, slot, 0);
+    for earlier in (0..slot).rev() {
+        if busy(earlier) { (start, gap) = (earlier, 0) } else { gap += 1 }
+        if gap >= GAP_SLOTS {
+            break;
+        }
+    }
+    gap = 0;
+    for later in slot + 1..128 {
+        if busy(later) { (end, gap) = (later, 0) } else { gap += 1 }
+        if gap >= GAP_SLOTS {
+            break;
+        }
+    }
+    end - start + 1 >= BLOCK_SLOTS
+}
+
+impl Hours {
+    fn limits_of(&self, tally: &Tally, subject: SubjectIx, presence: Presence, constants: &Constants<'_>) -> Limits {
+        tally.limits.unwrap_or_else(|| limits(&self.groups, self.habits.get(&subject), presence, constants))
+    }
+
+    fn weight(&self, tally: &Tally, hour: usize, presence: Presence) -> f64 {
+        let shift_change = !tally.shifts_known && block(tally, hour);
+        let together = self.unusual.get(&(presence.unit, hour)).is_some_and(|n| *n >= COLLEAGUES);
+        if shift_change || together { WEAK } else { 1.0 }
+    }
+
+    /// What weakened the hour, as the end of a sentence.
+    fn why(&self, tally: &Tally, hour: usize, presence: Presence) -> String {
+        if !tally.shifts_known && block(tally, hour) {
+            return " The hour is part of a block of at least four hours of work, as in a changed shift.".to_owned();
+        }
+        match self.unusual.get(&(presence.unit, hour)) {
+            Some(n) if *n >= COLLEAGUES => {
+                format!(" {n} accounts of the unit were active at that unusual hour, as in a call-in.")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// The constants of an account's day.
+fn limits(
+    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    habit: Option<&Delayed<Habit>>,
+    presence: Presence,
+    constants: &Constants<'_>,
+) -> Limits {
+    let day = constants.day;
+    let known = |ix: GroupIx| groups.get(&ix).map(|group| group.for_day(day)).unwrap_or_default();
+    let role = constants.subjects.role(presence.group);
+    let root = constants.subjects.chain(role).last().unwrap_or(role);
+    let off = presence.off_day;
+    let site = known(root).hours.shares(off, &[1.0 / 24.0; 24], SITE_VOTES);
+    let peers = if role == root { site } else { known(role).hours.shares(off, &site, SITE_VOTES) };
+    let own = habit.map(|habit| habit.for_day(day)).unwrap_or_default().hours.shares(off, &peers, ROLE_VOTES);
+    let map = calibration(groups, role, constants);
+    let score = |p: f64| map.as_ref().map_or(f64::INFINITY, |map| map.score(p));
+    Limits {
+        surprise: own.map(|share| -share.log10() as f32),
+        cross: score(constants.alphas.told),
+        notable: score(constants.alphas.held.min(0.05)),
+    }
+}
+
+/// The map from scores to p-values for a role, else for everybody of its sort.
+fn calibration(
+    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    role: GroupIx,
+    constants: &Constants<'_>,
+) -> Option<Calibration> {
+    let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
+    constants.subjects.chain(role).find_map(known)
+}
+
+#[expect(clippy::too_many_arguments, reason = "a sentence has many numbers")]
+fn describe(
+    tally: &Tally,
+    habit: &Habit,
+    hour: usize,
+    p: f64,
+    why: &str,
+    subject: SubjectIx,
+    presence: Presence,
+    constants: &Constants<'_>,
+) -> Finding {
+    let mut finding = finding(&HABIT, constants, subject, presence, &tally.events);
+    let off = usize::from(presence.off_day);
+    let kind = if presence.off_day { "days off" } else { "working days" };
+    let days: f64 = f64::from(habit.days).min(180.0);
+    let votes = f64::from(habit.hours.votes[off][hour]);
+    let own = if habit.days < 1.0 {
+        "it has no habit yet".to_owned()
+    } else if votes < 0.05 {
+        format!("in {days:.0} days of use never at that hour on {kind}")
+    } else {
+        format!("in {days:.0} days of use about {votes:.0} times at that hour on {kind}")
+    };
+    let role = &constants.subjects.named_group(constants.subjects.role(presence.group)).name;
+    finding.reason = format!(
+        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {}; {own}, and 1 in {} days of {role} has an hour as rare.{why}",
+        finding.subject.id,
+        constants.day.weekday_name(),
+        constants.day,
+        one_in(p),
+    );
+    finding.p = Some(p);
+    finding.patients = tally.patients.len() as u64;
+    finding.facts = facts([
+        ("hour", json!(hour)),
+        ("hours_active", json!(bits(tally.hours).collect::<Vec<_>>())),
+        ("day_off", json!(presence.off_day)),
+        ("own_days_at_that_hour", json!((votes * 10.0).round() / 10.0)),
+        ("own_days", json!(days)),
+        ("peer_group", json!(role)),
+        ("shift_known", json!(tally.shifts_known)),
+        ("block", json!(block(tally, hour))),
+    ]);
+    finding
+}

@@ -1,0 +1,580 @@
+//! Mass queries: more events, distinct patients or exported records in a local day than the account and its peers explain.
+//!
+//! ## What it finds
+//! A day far above an account's own habit and that of its peers, in one of three quantities: requests that touch records, distinct
+//! patients, and records exported or printed.
+//!
+//! ## How
+//! Shrunken negative binomial (`notes/detection.md`, section 5.1): own mean and dispersion drawn to those of the peers (role and
+//! department, role, all), with factors for the day of the week and for a surge that the whole group shares. The best of the three
+//! p-values, times three, is ranked within the role (section 5.9). Inside the day the count crosses a constant that allows for the
+//! largest surge of the last 14 settled days; at settling the surge of the day itself is known.
+//!
+//! ## When it is wrong
+//! New kinds of work (a chart audit, a new screen that doubles the rows) look like misuse until they are habit. One or two opens of
+//! a neighbour's record are invisible here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Spec, Speaks, Stage, Verdict, cut, facts, finding,
+    one_in, shown,
+};
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, bin};
+use crate::engine::stats::counts::{CountHabit, CountStep, Expected, GroupCounts, GroupStep, Peers, quantile, tail};
+use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::distinct::Distinct;
+use crate::engine::stats::evidence::Events;
+use crate::engine::stats::open::OpenDays;
+use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
+use crate::event::{Activity, Class, Day, Event, Facts, Outcome, Severity};
+
+/// The registry's entry.
+pub static SPEC: Spec = Spec {
+    family: "mass-query",
+    detections: &[EVENTS, PATIENTS, EXPORTS],
+    speaks: Speaks::Crossing,
+    new: || Box::new(Volume::default()),
+};
+
+const SEVERITY: [Severity; 4] = [Severity::Medium, Severity::High, Severity::Critical, Severity::Critical];
+const REFERENCES: &[&str] = &["45 CFR 164.308(a)(1)(ii)(D)", "45 CFR 164.312(b)", "45 CFR 164.502(b)", "runbook:mass-query"];
+
+const EVENTS: Detection = Detection {
+    id: "mass-query.events",
+    title: "Unusually many record accesses",
+    class: Class::Budgeted,
+    severity: SEVERITY,
+    references: REFERENCES,
+};
+const PATIENTS: Detection = Detection {
+    id: "mass-query.distinct-patients",
+    title: "Unusually many patients opened",
+    class: Class::Budgeted,
+    severity: SEVERITY,
+    references: REFERENCES,
+};
+const EXPORTS: Detection = Detection {
+    id: "mass-query.exports",
+    title: "Unusually many records exported or printed",
+    class: Class::Budgeted,
+    severity: SEVERITY,
+    references: REFERENCES,
+};
+
+/// The three quantities, in the order of `SPEC.detections`.
+const METRICS: usize = 3;
+const UNITS: [&str; METRICS] = ["record accesses", "patients", "exported or printed records"];
+const VERBS: [&str; METRICS] = ["made", "opened", "took out"];
+/// Shipped peers for a site without any history, with the weight of this many account-days.
+const SHIPPED: [Peers; METRICS] =
+    [Peers { mean: 60.0, phi: 0.4 }, Peers { mean: 20.0, phi: 0.4 }, Peers { mean: 5.0, phi: 1.0 }];
+const SHIPPED_DAYS: f64 = 20.0;
+/// Weight of the group above in a group's mean, in account-days.
+const PARENT_DAYS: f64 = 8.0;
+/// Expected events that draw a surge factor to 1.
+const SURGE_SHRINK: f64 = 20.0;
+const SURGE_CLAMP: (f64, f64) = (0.5, 3.0);
+/// Inside the day a surge of at least this much is allowed for.
+const SURGE_ALLOWED: f64 = 1.3;
+const SURGE_DAYS: usize = 14;
+/// A surge is judged where at least this many peers are active.
+const SURGE_PEERS: f64 = 8.0;
+
+/// One account's day.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Tally {
+    /// Requests without a correlation id.
+    single: u64,
+    /// Hashes of correlation ids: records that share one report one request.
+    requests: Distinct,
+    patients: Distinct,
+    exported: u64,
+    /// Exports that share a correlation id: the stated count and the patients, of which the larger counts.
+    export_requests: BTreeMap<u64, (u64, BTreeSet<u64>)>,
+    events: Events,
+    exports: Events,
+    limits: Option<Limits>,
+    told: Option<u32>,
+}
+
+/// The constants of one account's day.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Limits {
+    /// The smallest count that crosses, by metric.
+    cross: [u64; METRICS],
+    /// The factor of the day of the week.
+    factor: [f64; METRICS],
+    peers: [Peers; METRICS],
+    group: GroupIx,
+}
+
+/// What is learnt of one account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Habit([CountHabit; METRICS]);
+
+impl Learn for Habit {
+    type Step = [Option<CountStep>; METRICS];
+    fn fold(&mut self, day: Day, step: &Self::Step) {
+        for (habit, step) in self.0.iter_mut().zip(step) {
+            if let Some(step) = step {
+                habit.fold(day, step);
+            }
+        }
+    }
+}
+
+/// What is learnt of a group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Group {
+    counts: [GroupCounts; METRICS],
+    scores: ScoreHistory,
+    /// Surge factors of the last settled days, newest last.
+    surges: Vec<[f32; METRICS]>,
+}
+
+/// What one settled day teaches about a group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct GroupDay {
+    counts: [GroupStep; METRICS],
+    scores: ScoreStep,
+    surge: [f32; METRICS],
+}
+
+impl Learn for Group {
+    type Step = GroupDay;
+    fn fold(&mut self, day: Day, step: &GroupDay) {
+        for (counts, step) in self.counts.iter_mut().zip(&step.counts) {
+            counts.fold(day, step);
+        }
+        self.scores.fold(day, &step.scores);
+        if self.surges.len() == SURGE_DAYS {
+            self.surges.remove(0);
+        }
+        self.surges.push(step.surge);
+    }
+}
+
+/// Sums over the peers of a settling day.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    seen: f64,
+    expected: f64,
+    members: f64,
+}
+
+impl Sum {
+    /// How much busier than expected the others were: winsorised, without the account itself, drawn to 1.
+    fn surge(self, own: Sum) -> f64 {
+        if self.members - own.members < SURGE_PEERS {
+            return 1.0;
+        }
+        let ratio = (SURGE_SHRINK + self.seen - own.seen) / (SURGE_SHRINK + self.expected - own.expected);
+        ratio.clamp(SURGE_CLAMP.0, SURGE_CLAMP.1)
+    }
+}
+
+/// The detector.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Volume {
+    habits: BTreeMap<SubjectIx, Delayed<Habit>>,
+    groups: BTreeMap<GroupIx, Delayed<Group>>,
+    open: OpenDays<Tally>,
+    #[serde(skip)]
+    sums: BTreeMap<GroupIx, [Sum; METRICS]>,
+    #[serde(skip)]
+    tested: u64,
+    #[serde(skip)]
+    surge: f64,
+}
+
+impl Detector for Volume {
+    fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
+        let counts = seen.event.activity().touches_records() || seen.event.activity() == Activity::FileTransfer;
+        if seen.presence.sort == Sort::Machine || !counts {
+            return;
+        }
+        let tally = self.open.entry(constants.day, seen.subject, Tally::default);
+        tally.add(seen.event, seen.facts);
+        let limits = match tally.limits {
+            Some(limits) => limits,
+            None => {
+                let limits = limits(&self.groups, self.habits.get(&seen.subject), seen.presence, constants);
+                *tally.limits.insert(limits)
+            }
+        };
+        let (ratio, metric) = tally.ratio(&limits);
+        if let Some(cut) = cut(ratio)
+            && tally.told.is_none_or(|told| cut > told)
+        {
+            tally.told = Some(cut);
+            let habit = self.habits.get(&seen.subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
+            let expected = habit.0[metric].expect(limits.peers[metric], limits.factor[metric]);
+            let y = tally.count(metric).saturating_sub(1);
+            let p = tail(expected.mu, expected.phi, y);
+            let view = View { metric, surge: 1.0, expected, p, p_day: p };
+            let mut finding = describe(tally, &limits, &habit, &view, seen.subject, seen.presence, constants);
+            finding.raised_at = seen.event.time();
+            finding.stage = Stage::Crossing(ratio);
+            out.push(finding);
+        }
+    }
+
+    fn sums(&mut self, day: &Settling<'_>) {
+        self.sums.clear();
+        for (subject, presence) in day.present {
+            let Some(own) = self.own_sum(*subject, *presence, day) else { continue };
+            for group in day.constants.subjects.chain(presence.group) {
+                let sums = self.sums.entry(group).or_default();
+                for (sum, own) in sums.iter_mut().zip(own) {
+                    sum.seen += own.seen;
+                    sum.expected += own.expected;
+                    sum.members += own.members;
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
+        let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
+        let mut calibrations = BTreeMap::new();
+        (self.tested, self.surge) = (0, 1.0);
+        for (subject, presence) in day.present {
+            let Some(own) = self.own_sum(*subject, *presence, day) else { continue };
+            let tally = self.open.take(day.constants.day, *subject).expect("a sum comes from a tally");
+            let limits = self.limits_of(&tally, *subject, *presence, day.constants);
+            let habit = self.habits.get(subject).map(|h| h.for_day(day.constants.day)).unwrap_or_default();
+            let views = self.views(&tally, &limits, &habit, own, *presence, day.constants);
+            let best = best(&views);
+            let score = -((METRICS as f64 * best.p).min(1.0)).log10();
+            let p = self.rank(&mut calibrations, score, *presence, day.constants);
+            self.tested += 1;
+            let alphas = day.constants.alphas;
+            let (ratio, crossed) = tally.ratio(&limits);
+            let verdict = Verdict { ratio, passes: p <= alphas.told, held: p <= alphas.held };
+            if verdict.passes || verdict.held || ratio >= 1.0 {
+                let view = if verdict.passes || verdict.held { best } else { views[crossed] };
+                let view = View { p_day: p, ..view };
+                let mut finding = describe(&tally, &limits, &habit, &view, *subject, *presence, day.constants);
+                finding.stage = Stage::Settled(verdict);
+                finding.p = Some(p);
+                out.push(finding);
+            }
+            self.learn(&tally, &views, score, *subject, *presence, day, &mut taught);
+        }
+        self.teach_groups(day, taught);
+    }
+
+    fn tested(&self) -> u64 {
+        self.tested
+    }
+
+    fn surge(&self) -> f64 {
+        self.surge
+    }
+
+    fn forget(&mut self, through: Day) {
+        self.open.forget(through);
+    }
+
+    fn save(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("memory is plain values")
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> bool {
+        postcard::from_bytes(bytes).map(|memory| *self = memory).is_ok()
+    }
+}
+
+impl Tally {
+    fn add(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
+        let request = event.correlation_id().map(|id| xxh3_64(format!("{}\u{1f}{id}", event.source()).as_bytes()));
+        match request {
+            Some(hash) => self.requests.insert_hash(hash),
+            None => self.single += 1,
+        }
+        // Who was refused has not seen the patient.
+        if !matches!(event.outcome(), Outcome::Denied | Outcome::Failure) {
+            for patient in &facts.patients {
+                self.patients.insert(patient.patient_id);
+            }
+            if matches!(event.activity(), Activity::Export | Activity::Print | Activity::FileTransfer) {
+                self.add_export(event, facts, request);
+            }
+        }
+        self.events.add(event);
+    }
+
+    fn add_export(&mut self, event: &Event<'_>, facts: &Facts<'_>, request: Option<u64>) {
+        let stated = event.result_count().or(event.detail_files()).unwrap_or(0).max(0) as u64;
+        match request {
+            Some(hash) => {
+                let (most, patients) = self.export_requests.entry(hash).or_default();
+                *most = stated.max(*most);
+                patients.extend(facts.patients.iter().map(|p| xxh3_64(p.patient_id.as_bytes())));
+            }
+            None => self.exported += stated.max(facts.patients.len() as u64).max(1),
+        }
+        self.exports.add(event);
+    }
+
+    fn count(&self, metric: usize) -> u64 {
+        match metric {
+            0 => self.single + self.requests.len() as u64,
+            1 => self.patients.len() as u64,
+            _ => {
+                let of = |(stated, patients): &(u64, BTreeSet<u64>)| (*stated).max(patients.len() as u64).max(1);
+                self.exported + self.export_requests.values().map(of).sum::<u64>()
+            }
+        }
+    }
+
+    /// The count that is the most times its limit, and which one it is.
+    fn ratio(&self, limits: &Limits) -> (f64, usize) {
+        let of = |metric: usize| self.count(metric) as f64 / limits.cross[metric] as f64;
+        let mut best = (of(0), 0);
+        for metric in 1..METRICS {
+            // Of equal ratios the one that says more about patients is named.
+            if of(metric) >= best.0 {
+                best = (of(metric), metric);
+            }
+        }
+        best
+    }
+}
+
+/// The constants of an account's day: what crosses it, allowing for the largest surge of late.
+fn limits(
+    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    habit: Option<&Delayed<Habit>>,
+    presence: Presence,
+    constants: &Constants<'_>,
+) -> Limits {
+    let day = constants.day;
+    let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
+    let chain: Vec<GroupIx> = constants.subjects.chain(presence.group).collect();
+    let peers_group = constants.subjects.peers(presence.group, constants.sizes);
+    let mut peers = SHIPPED;
+    let mut used = Group::default();
+    for ix in chain.iter().rev() {
+        let known = groups.get(ix).map(|group| group.for_day(day)).unwrap_or_default();
+        let root = constants.subjects.named_group(*ix).parent.is_none();
+        for metric in 0..METRICS {
+            let weight = if root { SHIPPED_DAYS } else { PARENT_DAYS };
+            peers[metric] = known.counts[metric].peers(peers[metric], weight);
+        }
+        used = known;
+        if *ix == peers_group {
+            break;
+        }
+    }
+    let kind = if presence.off_day && day.weekday() < 5 { 7 } else { day.weekday() };
+    let role = constants.subjects.role(presence.group);
+    let scores = calibration(groups, role, constants);
+    let score = scores.map_or(-(constants.alphas.told / 3.0).log10(), |scores| scores.score(constants.alphas.told));
+    let p = 10_f64.powf(-score) / METRICS as f64;
+    let (mut factor, mut cross) = ([1.0; METRICS], [0; METRICS]);
+    for metric in 0..METRICS {
+        factor[metric] = used.counts[metric].factor(kind);
+        let expected = habit.0[metric].expect(peers[metric], factor[metric] * allowed(&used.surges, metric));
+        cross[metric] = 1 + quantile(expected.mu, expected.phi, p);
+    }
+    Limits { cross, factor, peers, group: peers_group }
+}
+
+/// The surge that is allowed for inside the day.
+fn allowed(surges: &[[f32; METRICS]], metric: usize) -> f64 {
+    if surges.len() < SURGE_DAYS {
+        return SURGE_CLAMP.1;
+    }
+    surges.iter().map(|surge| f64::from(surge[metric])).fold(SURGE_ALLOWED, f64::max)
+}
+
+/// The map from scores to p-values for a role, else for everybody of its sort.
+fn calibration(
+    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    role: GroupIx,
+    constants: &Constants<'_>,
+) -> Option<Calibration> {
+    let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
+    constants.subjects.chain(role).find_map(known)
+}
+
+/// One metric of a settled day.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    metric: usize,
+    surge: f64,
+    expected: Expected,
+    /// By the model.
+    p: f64,
+    /// Of the day, ranked within the role.
+    p_day: f64,
+}
+
+fn best(views: &[View; METRICS]) -> View {
+    // Of equal p-values the one that says more about patients is named.
+    *views.iter().rev().min_by(|a, b| a.p.total_cmp(&b.p)).expect("there are metrics")
+}
+
+impl Volume {
+    fn limits_of(&self, tally: &Tally, subject: SubjectIx, presence: Presence, constants: &Constants<'_>) -> Limits {
+        tally.limits.unwrap_or_else(|| limits(&self.groups, self.habits.get(&subject), presence, constants))
+    }
+
+    /// An account's part in the sums of its groups: the winsorised count and what was expected.
+    fn own_sum(&self, subject: SubjectIx, presence: Presence, day: &Settling<'_>) -> Option<[Sum; METRICS]> {
+        let tally = self.open.get(day.constants.day, subject)?;
+        let limits = self.limits_of(tally, subject, presence, day.constants);
+        let habit = self.habits.get(&subject).map(|h| h.for_day(day.constants.day)).unwrap_or_default();
+        let mut sums = [Sum::default(); METRICS];
+        for metric in 0..METRICS {
+            let Some(y) = tally.count(metric).checked_sub(1) else { continue };
+            let expected = habit.0[metric].expect(limits.peers[metric], limits.factor[metric]);
+            let seen = y.min(quantile(expected.mu, expected.phi, 1e-4)) as f64;
+            sums[metric] = Sum { seen, expected: expected.mu, members: 1.0 };
+        }
+        Some(sums)
+    }
+
+    fn views(
+        &self,
+        tally: &Tally,
+        limits: &Limits,
+        habit: &Habit,
+        own: [Sum; METRICS],
+        presence: Presence,
+        constants: &Constants<'_>,
+    ) -> [View; METRICS] {
+        std::array::from_fn(|metric| {
+            let others = |ix: GroupIx| self.sums.get(&ix).map_or(Sum::default(), |sums| sums[metric]);
+            let mut chain = constants.subjects.chain(presence.group).map(others);
+            let group = chain.find(|sum| sum.members - own[metric].members >= SURGE_PEERS).unwrap_or_default();
+            let surge = group.surge(own[metric]);
+            let expected = habit.0[metric].expect(limits.peers[metric], limits.factor[metric] * surge);
+            let p = tail(expected.mu, expected.phi, tally.count(metric).saturating_sub(1));
+            View { metric, surge, expected, p, p_day: p }
+        })
+    }
+
+    fn rank(
+        &self,
+        known: &mut BTreeMap<GroupIx, Option<Calibration>>,
+        score: f64,
+        presence: Presence,
+        constants: &Constants<'_>,
+    ) -> f64 {
+        let role = constants.subjects.role(presence.group);
+        let map = known.entry(role).or_insert_with(|| calibration(&self.groups, role, constants));
+        // Before there is a history to rank in, the model's tail is known to be light by up to three (section 3.1).
+        map.as_ref().map_or((3.0 * 10_f64.powf(-score)).min(1.0), |map| map.p(score))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a private step of settle")]
+    fn learn(
+        &mut self,
+        tally: &Tally,
+        views: &[View; METRICS],
+        score: f64,
+        subject: SubjectIx,
+        presence: Presence,
+        day: &Settling<'_>,
+        taught: &mut BTreeMap<GroupIx, GroupDay>,
+    ) {
+        let mut steps = [None; METRICS];
+        for view in views {
+            let Some(y) = tally.count(view.metric).checked_sub(1) else { continue };
+            let factor = view.expected.mu / view.expected.mu0.max(1e-9);
+            let step = CountStep::new(y, view.expected.mu, view.expected.own_phi, factor.max(1e-3));
+            steps[view.metric] = Some(step);
+            let day_kind = if presence.off_day && day.constants.day.weekday() < 5 { 7 } else { day.constants.day.weekday() };
+            for group in day.constants.subjects.chain(presence.group) {
+                let group = &mut taught.entry(group).or_default().counts[view.metric];
+                group.level += f64::from(step.level);
+                group.residual += f64::from(step.residual);
+                group.members += 1.0;
+                group.seen += (y.min(quantile(view.expected.mu, view.expected.phi, 1e-4))) as f64 / view.surge;
+                group.expected += view.expected.mu0;
+                group.kind = day_kind;
+            }
+        }
+        self.habits.entry(subject).or_default().teach(day.constants.day, steps);
+        for group in day.constants.subjects.chain(day.constants.subjects.role(presence.group)) {
+            taught.entry(group).or_default().scores.push((bin(score), 1.0));
+        }
+    }
+
+    fn teach_groups(&mut self, day: &Settling<'_>, taught: BTreeMap<GroupIx, GroupDay>) {
+        for (ix, mut step) in taught {
+            for metric in 0..METRICS {
+                let sum = self.sums.get(&ix).map_or(Sum::default(), |sums| sums[metric]);
+                let surge = sum.surge(Sum::default());
+                step.surge[metric] = surge as f32;
+                if metric < 2 {
+                    self.surge = self.surge.max(surge);
+                }
+            }
+            self.groups.entry(ix).or_default().teach(day.constants.day, step);
+        }
+    }
+}
+
+/// The sentence and the numbers behind it.
+fn describe(
+    tally: &Tally,
+    limits: &Limits,
+    habit: &Habit,
+    view: &View,
+    subject: SubjectIx,
+    presence: Presence,
+    constants: &Constants<'_>,
+) -> Finding {
+    let metric = view.metric;
+    let events = if metric == 2 { &tally.exports } else { &tally.events };
+    let mut finding = finding(&SPEC.detections[metric], constants, subject, presence, events);
+    let observed = tally.count(metric);
+    let own = habit.0[metric].own_mean().map(|mean| mean + 1.0);
+    let peers = limits.peers[metric].mean + 1.0;
+    let group = &constants.subjects.named_group(limits.group).name;
+    let usual = match own {
+        Some(own) => format!("usual day {}, peers ({group}) {}", shown(own), shown(peers)),
+        None => format!("no habit of its own yet, peers ({group}) {}", shown(peers)),
+    };
+    let busy = if view.surge > 1.2 {
+        format!(" The whole group was {} times as busy as usual.", shown(view.surge))
+    } else {
+        String::new()
+    };
+    finding.reason = format!(
+        "Account {} {} {observed} {} on {} {}; {usual}; a day like this is expected about once in {} working days.{busy}",
+        finding.subject.id,
+        VERBS[metric],
+        UNITS[metric],
+        constants.day.weekday_name(),
+        constants.day,
+        one_in(view.p_day),
+    );
+    finding.patients = tally.patients.len() as u64;
+    finding.facts = facts([
+        ("quantity", json!(UNITS[metric])),
+        ("observed", json!(observed)),
+        ("usual", json!(own.map(round))),
+        ("peers", json!(round(peers))),
+        ("peer_group", json!(group)),
+        ("expected_today", json!(round(view.expected.mu + 1.0))),
+        ("threshold", json!(limits.cross[metric])),
+        ("group_surge", json!(round(view.surge))),
+        ("events", json!(tally.count(0))),
+        ("patients", json!(tally.count(1))),
+        ("exported", json!(tally.count(2))),
+    ]);
+    finding
+}
+
+fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}

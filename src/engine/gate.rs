@@ -1,0 +1,306 @@
+//! The gate: in which order the rows of several partitions are taken up, and how far time has come.
+//!
+//! Each partition queues what was decoded until its head may pass. The watermark is the smallest of the newest times of the
+//! partitions that are not idle and never goes back; a head that would open a day too far ahead waits until the others have caught
+//! up. Times in the future are judged from the data alone (DESIGN, section 5). Nothing here knows about people or alerts.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::effects::Decoded;
+use crate::event::flags::{FUTURE, Flags, UNDECLARED};
+use crate::event::time::{DAY, MINUTE};
+use crate::event::{Event, Origin, Time};
+
+/// A record may be this much later than the time at which its source logged it.
+const AHEAD_OF_RECORDED: i64 = 10 * MINUTE;
+/// A leap of more than this has to be borne out by the records that follow.
+const LEAP: i64 = DAY;
+/// How many following records are asked whether a leap is real.
+const WITNESSES: usize = 32;
+/// Partitions are taken up side by side, no further apart than this where both have rows.
+const STRIDE: i64 = 10 * MINUTE;
+
+/// One partition, or one file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Lane {
+    #[serde(skip)]
+    queue: VecDeque<Decoded>,
+    /// Rows of the first stretch that were taken up.
+    #[serde(skip)]
+    row: usize,
+    /// Newest time of a row that may move the watermark, the head included.
+    newest: Option<Time>,
+    /// Stands at the end of its log, or was stopped: it holds nobody back.
+    idle: bool,
+    /// Nothing follows what is queued.
+    ended: bool,
+    /// The head opens a day whose constants are not fixed.
+    #[serde(skip)]
+    waiting: bool,
+    /// Too little follows the head to judge its leap.
+    #[serde(skip)]
+    short: bool,
+    #[serde(skip)]
+    told_paused: bool,
+}
+
+/// What the head of a lane is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// Its time counts.
+    Moves,
+    /// It is stored with these flags and enters no day.
+    Flagged(Flags),
+    /// Whether its leap is real is not known yet.
+    Undecided,
+}
+
+/// All partitions.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Gate {
+    lanes: BTreeMap<Origin, Lane>,
+    watermark: Option<Time>,
+    #[serde(skip)]
+    current: Option<Origin>,
+}
+
+impl Lane {
+    fn head(&self) -> Option<Event<'_>> {
+        let stretch = self.queue.front()?;
+        (self.row < stretch.batch.len()).then(|| stretch.batch.row(self.row))
+    }
+
+    /// Times of the queued rows after the head.
+    fn following(&self) -> impl Iterator<Item = Time> {
+        let skip = self.row + 1;
+        let first = self.queue.front().into_iter().flat_map(move |s| (skip..s.batch.len()).map(|i| s.batch.row(i).time()));
+        let later = self.queue.iter().skip(1).flat_map(|s| (0..s.batch.len()).map(|i| s.batch.row(i).time()));
+        first.chain(later)
+    }
+
+    /// Whether the head leaps out of its partition without the following records bearing it out.
+    fn leap(&self, time: Time) -> Head {
+        let limit = match self.newest {
+            Some(newest) if time <= newest.plus(LEAP) => return Head::Moves,
+            Some(newest) => newest.plus(LEAP),
+            // A first record has no earlier ones: it leaps where those that follow lie a day behind it.
+            None => time.plus(-LEAP).plus(-1),
+        };
+        let (mut with, mut against) = (0, 0);
+        for other in self.following().take(WITNESSES) {
+            if other > limit { with += 1 } else { against += 1 }
+        }
+        let last = self.idle || self.ended;
+        if with * 2 >= WITNESSES || (last && with >= against) {
+            Head::Moves
+        } else if against * 2 > WITNESSES || last {
+            Head::Flagged(FUTURE)
+        } else {
+            Head::Undecided
+        }
+    }
+
+    fn judge(&self, declared: &dyn Fn(&str) -> bool) -> Option<Head> {
+        let event = self.head()?;
+        if !declared(event.source()) {
+            return Some(Head::Flagged(UNDECLARED));
+        }
+        if event.recorded().is_some_and(|recorded| event.time() > recorded.plus(AHEAD_OF_RECORDED)) {
+            return Some(Head::Flagged(FUTURE));
+        }
+        Some(self.leap(event.time()))
+    }
+
+    fn holds_back(&self) -> bool {
+        !self.idle && !(self.ended && self.queue.is_empty())
+    }
+}
+
+/// A row that may be taken up, or why none can.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// The head of this lane; its time has entered the watermark unless it is flagged.
+    Row(Origin, Flags),
+    /// This lane's first stretch has no row left: its rejects and its position can be taken up.
+    Stretch(Origin),
+    /// Every lane is empty, waits for others or for more records.
+    Nothing,
+}
+
+impl Gate {
+    /// Declares a partition that will be read; it holds back the watermark until it has shown a record or is idle.
+    pub fn open(&mut self, origin: &Origin) {
+        self.lanes.entry(origin.clone()).or_default().ended = false;
+    }
+
+    /// Queues what was decoded.
+    pub fn push(&mut self, decoded: Decoded) {
+        let lane = self.lanes.entry(decoded.batch.origin.clone()).or_default();
+        (lane.idle, lane.short) = (false, false);
+        lane.queue.push_back(decoded);
+    }
+
+    /// The partition stands at the end of its log, or was stopped.
+    pub fn idle(&mut self, origin: &Origin) {
+        let lane = self.lanes.entry(origin.clone()).or_default();
+        (lane.idle, lane.short) = (true, false);
+        self.refresh();
+    }
+
+    /// Nothing more will come from the partition.
+    pub fn end(&mut self, origin: &Origin) {
+        let lane = self.lanes.entry(origin.clone()).or_default();
+        (lane.ended, lane.short) = (true, false);
+        self.refresh();
+    }
+
+    /// Nothing more will come from anywhere.
+    pub fn end_all(&mut self) {
+        for lane in self.lanes.values_mut() {
+            (lane.ended, lane.short) = (true, false);
+        }
+        self.refresh();
+    }
+
+    /// Partitions that have nothing queued, or too little to judge a leap by.
+    pub fn hungry(&self) -> Vec<Origin> {
+        let wants = |lane: &Lane| {
+            !lane.ended && !lane.waiting && (lane.queue.is_empty() || lane.following().take(WITNESSES).count() < WITNESSES)
+        };
+        self.lanes.iter().filter(|(_, lane)| wants(lane)).map(|(origin, _)| origin.clone()).collect()
+    }
+
+    /// How far time has come; `None` before every partition has shown a record or is idle.
+    pub fn watermark(&self) -> Option<Time> {
+        self.watermark
+    }
+
+    /// Lets time pass by itself, which only all-idle partitions allow.
+    pub fn advance(&mut self, to: Time) {
+        if self.lanes.values().all(|lane| !lane.holds_back()) {
+            self.watermark = self.watermark.map(|now| now.max(to));
+        }
+    }
+
+    /// The stretch at the head of a lane and the index of its next row.
+    pub fn front(&self, origin: &Origin) -> (&Decoded, usize) {
+        let lane = &self.lanes[origin];
+        (lane.queue.front().expect("the gate named a lane with a stretch"), lane.row)
+    }
+
+    /// Marks the head of a lane as taken up.
+    pub fn pass(&mut self, origin: &Origin) {
+        self.lanes.get_mut(origin).expect("the gate named the lane").row += 1;
+    }
+
+    /// Takes the finished first stretch off a lane.
+    pub fn pop(&mut self, origin: &Origin) -> Decoded {
+        let lane = self.lanes.get_mut(origin).expect("the gate named the lane");
+        lane.row = 0;
+        let stretch = lane.queue.pop_front().expect("the gate named a lane with a stretch");
+        self.refresh();
+        stretch
+    }
+
+    /// The head of this lane opens a day whose constants are not fixed: it waits for the others.
+    pub fn wait(&mut self, origin: &Origin) {
+        self.lanes.get_mut(origin).expect("the gate named the lane").waiting = true;
+        self.current = None;
+    }
+
+    /// A day has settled: those who waited are asked again.
+    pub fn wake(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.waiting = false;
+        }
+        self.current = None;
+    }
+
+    /// Partitions that began or ceased to wait since the last call: to be paused and to be resumed.
+    pub fn pauses(&mut self) -> (Vec<Origin>, Vec<Origin>) {
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for (origin, lane) in &mut self.lanes {
+            if lane.waiting != lane.told_paused {
+                lane.told_paused = lane.waiting;
+                if lane.waiting { pause.push(origin.clone()) } else { resume.push(origin.clone()) }
+            }
+        }
+        (pause, resume)
+    }
+
+    /// The next row to take up. `declared` says whether a source may move time.
+    pub fn next(&mut self, declared: &dyn Fn(&str) -> bool) -> Next {
+        if self.watermark.is_none() && !self.show_heads(declared) {
+            return Next::Nothing;
+        }
+        while let Some(origin) = self.pick() {
+            let lane = self.lanes.get_mut(&origin).expect("picked from the lanes");
+            let Some(head) = lane.judge(declared) else {
+                return Next::Stretch(origin);
+            };
+            match head {
+                Head::Flagged(flags) => return Next::Row(origin, flags),
+                Head::Moves => {
+                    let time = lane.head().expect("a judged lane has a head").time();
+                    if lane.newest.is_none_or(|newest| time > newest) {
+                        let held = lane.newest.is_none() || lane.newest <= self.watermark;
+                        lane.newest = Some(time);
+                        if held {
+                            self.refresh();
+                        }
+                    }
+                    return Next::Row(origin, 0);
+                }
+                // It asks for more records; meanwhile the others go on.
+                Head::Undecided => {
+                    lane.short = true;
+                    self.current = None;
+                }
+            }
+        }
+        Next::Nothing
+    }
+
+    /// Before time can begin every partition has to show its first record; then the watermark is the smallest of them.
+    fn show_heads(&mut self, declared: &dyn Fn(&str) -> bool) -> bool {
+        let mut all = !self.lanes.is_empty();
+        for lane in self.lanes.values_mut() {
+            if lane.newest.is_none() && matches!(lane.judge(declared), Some(Head::Moves)) {
+                lane.newest = lane.head().map(|event| event.time());
+            }
+            let undecided = matches!(lane.judge(declared), Some(Head::Undecided));
+            all &= !undecided && (lane.newest.is_some() || !lane.holds_back() || lane.head().is_some());
+        }
+        if all {
+            // Lanes whose first records are all flagged have no newest time; they begin with the others.
+            self.watermark = self.lanes.values().filter(|l| l.holds_back()).filter_map(|l| l.newest).min();
+            if self.watermark.is_none() && self.lanes.values().any(|lane| lane.head().is_some()) {
+                self.watermark = Some(Time::MIN);
+            }
+        }
+        all
+    }
+
+    /// The lane to go on with: the current one while it is not far ahead of the others, else the one whose head is earliest.
+    fn pick(&mut self) -> Option<Origin> {
+        if let Some(origin) = &self.current
+            && self.lanes.get(origin).is_some_and(|lane| !lane.waiting && !lane.short && lane.row % 256 != 255 && lane.head().is_some())
+        {
+            return Some(origin.clone());
+        }
+        let ready = self.lanes.iter().filter(|(_, lane)| !lane.waiting && !lane.short && !lane.queue.is_empty());
+        let key = |lane: &Lane| lane.head().map_or(Time::MIN, |event| event.time()).plus(-STRIDE);
+        self.current = ready.min_by_key(|(_, lane)| key(lane)).map(|(origin, _)| origin.clone());
+        self.current.clone()
+    }
+
+    fn refresh(&mut self) {
+        let holding = self.lanes.values().filter(|lane| lane.holds_back());
+        let smallest = holding.map(|lane| lane.newest.unwrap_or(Time::MIN)).min();
+        if let (Some(now), Some(smallest)) = (self.watermark, smallest) {
+            self.watermark = Some(now.max(smallest));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The engine's memory as bytes: a cache with a version, thrown away when in doubt (DESIGN, decision 3).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::Budget;
+use super::calendar::Calendar;
+use super::gate::Gate;
+use super::identity::Identity;
+use super::settings::Settings;
+use super::settle::DayConstants;
+use super::subjects::Subjects;
+use super::triage::Triage;
+use super::{Engine, detect};
+use crate::event::Day;
+use crate::roster::Roster;
+
+/// Raised whenever the meaning or the form of the state changes.
+pub const MEMORY_VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    version: u32,
+    gate: Gate,
+    identity: Identity,
+    subjects: Subjects,
+    calendar: Calendar,
+    budget: Budget,
+    triage: Triage,
+    detectors: BTreeMap<String, Vec<u8>>,
+    settled: Option<Day>,
+    first_settled: Option<Day>,
+    open: BTreeMap<Day, DayConstants>,
+}
+
+impl Engine {
+    /// Everything that the engine remembers, without what is queued and not taken up.
+    pub fn save(&self) -> Vec<u8> {
+        let memory = Memory {
+            version: MEMORY_VERSION,
+            gate: self.gate.clone(),
+            identity: self.identity.clone(),
+            subjects: self.subjects.clone(),
+            calendar: self.calendar.clone(),
+            budget: self.budget.clone(),
+            triage: self.triage.clone(),
+            detectors: self.detectors.iter().map(|(name, detector)| ((*name).to_owned(), detector.save())).collect(),
+            settled: self.settled,
+            first_settled: self.first_settled,
+            open: self.open.clone(),
+        };
+        postcard::to_stdvec(&memory).expect("memory is plain values")
+    }
+
+    /// An engine with the memory that `save` wrote; `None` where it is of another version or cannot be read.
+    pub fn load(settings: Settings, roster: Arc<Roster>, bytes: &[u8]) -> Option<Engine> {
+        let version: u32 = postcard::take_from_bytes(bytes).ok()?.0;
+        if version != MEMORY_VERSION {
+            return None;
+        }
+        let memory: Memory = postcard::from_bytes(bytes).ok()?;
+        let mut engine = Engine::new(settings, roster);
+        for spec in detect::ALL {
+            let detector = engine.detectors.get_mut(spec.family)?;
+            if !detector.load(memory.detectors.get(spec.family)?) {
+                return None;
+            }
+        }
+        engine.gate = memory.gate;
+        engine.identity = memory.identity;
+        engine.subjects = memory.subjects;
+        engine.calendar = memory.calendar;
+        engine.budget = memory.budget;
+        engine.triage = memory.triage;
+        engine.settled = memory.settled;
+        engine.first_settled = memory.first_settled;
+        engine.open = memory.open;
+        Some(engine)
+    }
+
+    /// A copy that can go its own way, without what is queued.
+    pub fn copy(&self) -> Engine {
+        Engine::load(self.settings.clone(), self.roster.clone(), &self.save()).expect("own memory can be read")
+    }
+}

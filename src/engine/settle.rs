@@ -1,0 +1,122 @@
+//! What happens when a local day is over for everybody: sums, verdicts, learning, and the thresholds of later days.
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::{Alphas, Budget, BudgetStep};
+use super::detect::{self, Constants, Findings, Settling};
+use super::settings::Settings;
+use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
+use super::{Engine, calendar};
+use crate::event::{Class, Day, Disposition, Effects, State};
+use crate::roster::Roster;
+
+/// Days without anybody are settled one by one only up to this many; a longer silence is passed over at once.
+const STEPS_MAX: i32 = 4;
+
+/// The constants of an open day that are shared by all subjects, fixed when the day is entered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DayConstants {
+    day: Day,
+    sizes: Sizes,
+    alphas: Alphas,
+}
+
+impl DayConstants {
+    /// What is known three days before `day`.
+    pub fn new(day: Day, settings: &Settings, subjects: &Subjects, budget: &Budget) -> DayConstants {
+        DayConstants { day, sizes: subjects.sizes(day), alphas: budget.alphas(day, settings.per_1000_users_per_day) }
+    }
+
+    /// As detectors see them.
+    pub fn constants<'a>(
+        &'a self,
+        settings: &'a Settings,
+        roster: &'a Roster,
+        subjects: &'a Subjects,
+        first_settled: Option<Day>,
+    ) -> Constants<'a> {
+        let (day, sizes, alphas) = (self.day, &self.sizes, self.alphas);
+        Constants { day, settings, roster, subjects, sizes, alphas, first_settled }
+    }
+}
+
+impl Engine {
+    /// Settles every day whose end lies `settle` behind the watermark, in the westernmost zone.
+    pub(super) fn settle_due(&mut self, effects: &mut Effects) {
+        let Some(watermark) = self.watermark() else { return };
+        let due = calendar::settled_at(&self.roster, &self.settings, watermark);
+        let settled = *self.settled.get_or_insert(due);
+        if due <= settled {
+            return;
+        }
+        let mut day = settled;
+        while day < due {
+            // Days without anybody settle in closed form: nothing is learnt from them.
+            let next = self.subjects.open_days().into_iter().find(|open| *open > day).unwrap_or(due);
+            day = if next.0 - day.0 > STEPS_MAX { next.min(due).plus(-1).max(day.plus(1)) } else { day.plus(1) };
+            self.settle(day, effects);
+        }
+        self.gate.wake();
+    }
+
+    /// At the end of the input every open day settles.
+    pub(super) fn settle_all(&mut self, effects: &mut Effects) {
+        for day in self.subjects.open_days() {
+            if self.settled.is_none_or(|settled| day > settled) {
+                self.settle(day, effects);
+            }
+        }
+    }
+
+    /// Settles one day: two passes over those who were there, then learning.
+    fn settle(&mut self, day: Day, effects: &mut Effects) {
+        let mut present = self.subjects.present_on(day);
+        if !present.is_empty() {
+            self.calendar.correct(day, &mut present);
+            let findings = self.judge(day, &present);
+            let mut told = 0.0;
+            for finding in findings {
+                let raised = self.triage.admit(finding, &self.made_by, false);
+                let counts = raised.alert.class == Class::Budgeted
+                    && raised.alert.disposition == Disposition::Notified
+                    && raised.alert.state == State::Open;
+                told += f64::from(u8::from(counts));
+                effects.raised.push(raised);
+            }
+            self.teach_budget(day, told);
+            self.subjects.settle(day);
+            self.first_settled.get_or_insert(day);
+        }
+        // With the day go the counters of backfill that came for days before it.
+        self.detectors.values_mut().for_each(|detector| detector.forget(day));
+        self.subjects.forget(day);
+        self.open = self.open.split_off(&day.plus(1));
+        self.triage.forget(day);
+        self.settled = Some(day);
+        effects.settled.push(day);
+    }
+
+    fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)]) -> Findings {
+        let fixed = self.open.remove(&day);
+        let fixed =
+            fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
+        let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
+        let settling = Settling { constants: &constants, present };
+        let mut findings = Findings::new();
+        for spec in detect::ALL {
+            let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
+            detector.sums(&settling);
+            detector.settle(&settling, &mut findings);
+        }
+        findings.sort_by(|a, b| (&a.subject, a.detection.id).cmp(&(&b.subject, b.detection.id)));
+        findings
+    }
+
+    fn teach_budget(&mut self, day: Day, told: f64) {
+        let at = self.roster.zone(None).day_start(day);
+        let target = self.settings.per_1000_users_per_day / 1_000.0 * self.roster.active_humans(at) as f64;
+        let tests = self.detectors.values().map(|detector| detector.tested()).sum::<u64>() as f64;
+        let surge = self.detectors.values().map(|detector| detector.surge()).fold(1.0, f64::max);
+        self.budget.teach(day, BudgetStep { target, tests, told, surge });
+    }
+}

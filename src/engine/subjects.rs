@@ -1,0 +1,252 @@
+//! Who is watched: accounts by number, the peers that each belongs to, and who was there on the open days.
+//!
+//! Numbers are given in the order of arrival and never leave; wherever a sum or an output depends on order, subjects go by their id.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+use super::stats::delayed::{Delayed, Learn};
+use crate::event::facts::Account;
+use crate::event::{ActorKind, Day, Event, Facts, Subject, SubjectKind, Time};
+use crate::roster::{Roster, UserKind};
+
+/// Number of a subject.
+pub type SubjectIx = u32;
+/// Number of a group.
+pub type GroupIx = u32;
+
+/// Fewer active members than this say nothing by themselves: the group above speaks for them.
+pub const MEMBERS_MIN: u32 = 8;
+/// Members are those who were active within this many days.
+const MEMBER_DAYS: i32 = 28;
+
+/// What sort of account it is; each has its own root group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Sort {
+    /// A person on the staff, known or not.
+    Human,
+    /// A person of a vendor.
+    Vendor,
+    /// A service, a device or a patient's own account: judged by other detectors.
+    Machine,
+}
+
+/// One watched account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Watched {
+    /// Kind and id, as alerts name it.
+    pub subject: Subject,
+    /// Sort of account on its newest day.
+    pub sort: Sort,
+    /// Group and day of the newest activity that has settled.
+    last: Option<(Day, GroupIx)>,
+}
+
+/// A group of peers and the chain above it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Group {
+    /// Site, role and department, as far as they define it; for sentences.
+    pub name: String,
+    /// The next larger group; `None` for a root.
+    pub parent: Option<GroupIx>,
+}
+
+/// A subject on one of its local days.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Its group at 04:00 of that day.
+    pub group: GroupIx,
+    /// Sort of account.
+    pub sort: Sort,
+    /// Weekend or holiday at the home site.
+    pub off_day: bool,
+    /// When the local day begins.
+    pub start: Time,
+    /// When it ends.
+    pub end: Time,
+    /// The unit (home site and department) for co-activity.
+    pub unit: u32,
+}
+
+/// Active members by group, as of a settled day.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Sizes(Vec<u32>);
+
+impl Learn for Sizes {
+    type Step = Vec<u32>;
+    fn fold(&mut self, _: Day, step: &Vec<u32>) {
+        self.0.clone_from(step);
+    }
+}
+
+/// All subjects and groups.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Subjects {
+    by_id: HashMap<(SubjectKind, String), SubjectIx, Xxh3DefaultBuilder>,
+    all: Vec<Watched>,
+    by_name: BTreeMap<String, GroupIx>,
+    groups: Vec<Group>,
+    sizes: Delayed<Sizes>,
+    units: BTreeMap<String, u32>,
+    days: BTreeMap<Day, HashMap<SubjectIx, Presence, Xxh3DefaultBuilder>>,
+}
+
+impl Subjects {
+    /// The subject of an event and its presence on the event's day; `None` where the record names nobody.
+    pub fn meet(&mut self, roster: &Roster, event: &Event<'_>, facts: &Facts<'_>) -> Option<(SubjectIx, Presence)> {
+        let id = event.actor_id()?;
+        let kind = if facts.account == Account::VendorAccount { SubjectKind::VendorAccount } else { SubjectKind::User };
+        let ix = self.number(kind, id);
+        if let Some(presence) = self.days.get(&facts.day).and_then(|day| day.get(&ix)) {
+            return Some((ix, *presence));
+        }
+        let presence = self.present(roster, event, facts, id);
+        self.all[ix as usize].sort = presence.sort;
+        self.days.entry(facts.day).or_default().insert(ix, presence);
+        Some((ix, presence))
+    }
+
+    fn number(&mut self, kind: SubjectKind, id: &str) -> SubjectIx {
+        let key = (kind, id.to_owned());
+        if let Some(ix) = self.by_id.get(&key) {
+            return *ix;
+        }
+        let ix = self.all.len() as SubjectIx;
+        let subject = Subject { kind, id: id.to_owned() };
+        self.all.push(Watched { subject, sort: Sort::Human, last: None });
+        self.by_id.insert(key, ix);
+        ix
+    }
+
+    /// Role, group and holiday that shape a threshold are those valid at 04:00 of the day.
+    fn present(&mut self, roster: &Roster, event: &Event<'_>, facts: &Facts<'_>, id: &str) -> Presence {
+        let zone = roster.zone(facts.home_site.or(event.site()));
+        let (start, end) = (zone.day_start(facts.day), zone.day_start(facts.day.plus(1)));
+        let (sort, site, role, department) = if facts.account == Account::VendorAccount {
+            (Sort::Vendor, "", facts.vendor_id.unwrap_or(""), "")
+        } else if let Some(user) = roster.user(id, start) {
+            let sort = if user.kind == UserKind::Service { Sort::Machine } else { Sort::Human };
+            (sort, user.site.unwrap_or(""), user.role.unwrap_or(""), user.department.unwrap_or(""))
+        } else {
+            let machine = matches!(
+                event.actor_kind(),
+                Some(ActorKind::Service | ActorKind::Device | ActorKind::Patient)
+            );
+            (if machine { Sort::Machine } else { Sort::Human }, "", "", "")
+        };
+        let group = self.group(sort, site, role, department);
+        let units = self.units.len() as u32;
+        let unit = *self.units.entry(format!("{site}\u{1f}{department}")).or_insert(units);
+        Presence { group, sort, off_day: facts.off_day, start, end, unit }
+    }
+
+    /// Site, role and department; above it the role at the site; above that the sort of account.
+    fn group(&mut self, sort: Sort, site: &str, role: &str, department: &str) -> GroupIx {
+        let root_name = match sort {
+            Sort::Human => "staff",
+            Sort::Vendor => "vendor accounts",
+            Sort::Machine => "machine accounts",
+        };
+        let root = self.named(root_name.to_owned(), root_name, None);
+        if role.is_empty() && department.is_empty() {
+            return root;
+        }
+        let role_name = if role.is_empty() { "accounts without a role" } else { role };
+        let role_key = format!("{root_name}\u{1f}{site}\u{1f}{role}");
+        let middle = self.named(role_key.clone(), role_name, Some(root));
+        if department.is_empty() {
+            return middle;
+        }
+        self.named(format!("{role_key}\u{1f}{department}"), &format!("{role_name} in {department}"), Some(middle))
+    }
+
+    fn named(&mut self, key: String, name: &str, parent: Option<GroupIx>) -> GroupIx {
+        let next = self.groups.len() as GroupIx;
+        let ix = *self.by_name.entry(key).or_insert(next);
+        if ix == next {
+            self.groups.push(Group { name: name.to_owned(), parent });
+        }
+        ix
+    }
+
+    /// A subject.
+    pub fn get(&self, ix: SubjectIx) -> &Watched {
+        &self.all[ix as usize]
+    }
+
+    /// The subject with this kind and id, where it was ever met.
+    pub fn find(&self, kind: SubjectKind, id: &str) -> Option<SubjectIx> {
+        self.by_id.get(&(kind, id.to_owned())).copied()
+    }
+
+    /// A group.
+    pub fn named_group(&self, ix: GroupIx) -> &Group {
+        &self.groups[ix as usize]
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// A group and those above it, smallest first.
+    pub fn chain(&self, group: GroupIx) -> impl Iterator<Item = GroupIx> + '_ {
+        std::iter::successors(Some(group), |ix| self.groups[*ix as usize].parent)
+    }
+
+    /// The group whose history scores are ranked in: the role at a site, or the root.
+    pub fn role(&self, group: GroupIx) -> GroupIx {
+        let chain: Vec<GroupIx> = self.chain(group).collect();
+        chain[chain.len().saturating_sub(2)]
+    }
+
+    /// The smallest group of the chain with enough active members as of `day`, else its root.
+    pub fn peers(&self, group: GroupIx, sizes: &Sizes) -> GroupIx {
+        let big = |ix: &GroupIx| sizes.0.get(*ix as usize).is_some_and(|size| *size >= MEMBERS_MIN);
+        self.chain(group).find(big).unwrap_or_else(|| self.chain(group).last().unwrap_or(group))
+    }
+
+    /// Active members by group as `day` may know them.
+    pub fn sizes(&self, day: Day) -> Sizes {
+        self.sizes.for_day(day)
+    }
+
+    /// Days with somebody present that have not settled, oldest first.
+    pub fn open_days(&self) -> Vec<Day> {
+        self.days.keys().copied().collect()
+    }
+
+    /// Those present on a day, by kind and id.
+    pub fn present_on(&self, day: Day) -> Vec<(SubjectIx, Presence)> {
+        let mut present: Vec<(SubjectIx, Presence)> =
+            self.days.get(&day).into_iter().flatten().map(|(ix, presence)| (*ix, *presence)).collect();
+        present.sort_unstable_by_key(|(ix, _)| &self.all[*ix as usize].subject);
+        present
+    }
+
+    /// Closes a settled day: who was there counts as a member of a group from now on.
+    pub fn settle(&mut self, day: Day) {
+        let Some(present) = self.days.remove(&day) else { return };
+        for (ix, presence) in present {
+            self.all[ix as usize].last = Some((day, presence.group));
+        }
+        let mut sizes = vec![0_u32; self.groups.len()];
+        for watched in &self.all {
+            if let Some((last, group)) = watched.last
+                && last > day.plus(-MEMBER_DAYS)
+            {
+                for ix in std::iter::successors(Some(group), |ix| self.groups[*ix as usize].parent) {
+                    sizes[ix as usize] += 1;
+                }
+            }
+        }
+        self.sizes.teach(day, sizes);
+    }
+
+    /// Forgets who was there on days that settled before, for backfill that came since.
+    pub fn forget(&mut self, through: Day) {
+        self.days = self.days.split_off(&through.plus(1));
+    }
+}
