@@ -12,6 +12,7 @@
 //! the offset of their record. A record that holds no part (an empty array) is one reject, so each record has at least one outcome,
 //! and events + rejects of a stretch = its records + the extra parts of its composite records.
 
+pub mod fhir;
 pub mod fields;
 pub mod limits;
 pub mod native;
@@ -37,6 +38,8 @@ words! {
         Auto = "auto",
         /// The native JSON of both kinds.
         Native = "native",
+        /// FHIR AuditEvent, single or in a Bundle.
+        Fhir = "fhir",
     }
 }
 
@@ -78,4 +81,4 @@ pub struct Spec {
 }
 
 /// Every format of single records, in the order in which they are tried. CSV and Parquet are read as tables (`ingest::files`).
-pub static ALL: &[&Spec] = &[&native::SPEC];
+pub static ALL: &[&Spec] = &[&fhir::SPEC, &native::SPEC];
