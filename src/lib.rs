@@ -1,4 +1,6 @@
 //! phiwatch: watches who opens whose medical record.
 
+pub mod decode;
 pub mod engine;
 pub mod event;
+pub mod roster;

@@ -14,24 +14,27 @@
 //! New kinds of work (a chart audit, a new screen that doubles the rows) look like misuse until they are habit. One or two opens of
 //! a neighbour's record are invisible here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Spec, Speaks, Stage, Verdict, cut, facts, finding,
     one_in, shown,
 };
-use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, bin};
-use crate::engine::stats::counts::{CountHabit, CountStep, Expected, GroupCounts, GroupStep, Peers, quantile, tail};
-use crate::engine::stats::delayed::{Delayed, Learn};
-use crate::engine::stats::distinct::Distinct;
-use crate::engine::stats::evidence::Events;
+use crate::engine::stats::calibration::{Calibration, bin};
+use crate::engine::stats::counts::{CountStep, Expected, quantile, tail};
+use crate::engine::stats::delayed::Delayed;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
-use crate::event::{Activity, Class, Day, Event, Facts, Outcome, Severity};
+use crate::event::{Activity, Class, Day, Severity};
+
+mod limits;
+mod tally;
+
+use limits::{Group, GroupDay, Habit, Limits, Sum, SURGE_PEERS, calibration, limits};
+use tally::Tally;
 
 /// The registry's entry.
 pub static SPEC: Spec = Spec {
@@ -70,114 +73,6 @@ const EXPORTS: Detection = Detection {
 const METRICS: usize = 3;
 const UNITS: [&str; METRICS] = ["record accesses", "patients", "exported or printed records"];
 const VERBS: [&str; METRICS] = ["made", "opened", "took out"];
-/// Shipped peers for a site without any history, with the weight of this many account-days.
-const SHIPPED: [Peers; METRICS] =
-    [Peers { mean: 60.0, phi: 0.4 }, Peers { mean: 20.0, phi: 0.4 }, Peers { mean: 5.0, phi: 1.0 }];
-const SHIPPED_DAYS: f64 = 20.0;
-/// Weight of the group above in a group's mean, in account-days.
-const PARENT_DAYS: f64 = 8.0;
-/// Expected events that draw a surge factor to 1.
-const SURGE_SHRINK: f64 = 20.0;
-const SURGE_CLAMP: (f64, f64) = (0.5, 3.0);
-/// Inside the day a surge of at least this much is allowed for.
-const SURGE_ALLOWED: f64 = 1.3;
-const SURGE_DAYS: usize = 14;
-/// A surge is judged where at least this many peers are active.
-const SURGE_PEERS: f64 = 8.0;
-
-/// One account's day.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Tally {
-    /// Requests without a correlation id.
-    single: u64,
-    /// Hashes of correlation ids: records that share one report one request.
-    requests: Distinct,
-    patients: Distinct,
-    exported: u64,
-    /// Exports that share a correlation id: the stated count and the patients, of which the larger counts.
-    export_requests: BTreeMap<u64, (u64, BTreeSet<u64>)>,
-    events: Events,
-    exports: Events,
-    limits: Option<Limits>,
-    told: Option<u32>,
-}
-
-/// The constants of one account's day.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Limits {
-    /// The smallest count that crosses, by metric.
-    cross: [u64; METRICS],
-    /// The factor of the day of the week.
-    factor: [f64; METRICS],
-    peers: [Peers; METRICS],
-    group: GroupIx,
-}
-
-/// What is learnt of one account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct Habit([CountHabit; METRICS]);
-
-impl Learn for Habit {
-    type Step = [Option<CountStep>; METRICS];
-    fn fold(&mut self, day: Day, step: &Self::Step) {
-        for (habit, step) in self.0.iter_mut().zip(step) {
-            if let Some(step) = step {
-                habit.fold(day, step);
-            }
-        }
-    }
-}
-
-/// What is learnt of a group.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Group {
-    counts: [GroupCounts; METRICS],
-    scores: ScoreHistory,
-    /// Surge factors of the last settled days, newest last.
-    surges: Vec<[f32; METRICS]>,
-}
-
-/// What one settled day teaches about a group.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct GroupDay {
-    counts: [GroupStep; METRICS],
-    scores: ScoreStep,
-    surge: [f32; METRICS],
-}
-
-impl Learn for Group {
-    type Step = GroupDay;
-    fn fold(&mut self, day: Day, step: &GroupDay) {
-        for (counts, step) in self.counts.iter_mut().zip(&step.counts) {
-            counts.fold(day, step);
-        }
-        self.scores.fold(day, &step.scores);
-        if self.surges.len() == SURGE_DAYS {
-            self.surges.remove(0);
-        }
-        self.surges.push(step.surge);
-    }
-}
-
-/// Sums over the peers of a settling day.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    seen: f64,
-    expected: f64,
-    members: f64,
-}
-
-impl Sum {
-    /// How much busier than expected the others were: winsorised, without the account itself, drawn to 1.
-    fn surge(self, own: Sum) -> f64 {
-        if self.members - own.members < SURGE_PEERS {
-            return 1.0;
-        }
-        let ratio = (SURGE_SHRINK + self.seen - own.seen) / (SURGE_SHRINK + self.expected - own.expected);
-        ratio.clamp(SURGE_CLAMP.0, SURGE_CLAMP.1)
-    }
-}
-
 /// The detector.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Volume {
@@ -288,120 +183,6 @@ impl Detector for Volume {
     fn load(&mut self, bytes: &[u8]) -> bool {
         postcard::from_bytes(bytes).map(|memory| *self = memory).is_ok()
     }
-}
-
-impl Tally {
-    fn add(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
-        let request = event.correlation_id().map(|id| xxh3_64(format!("{}\u{1f}{id}", event.source()).as_bytes()));
-        match request {
-            Some(hash) => self.requests.insert_hash(hash),
-            None => self.single += 1,
-        }
-        // Who was refused has not seen the patient.
-        if !matches!(event.outcome(), Outcome::Denied | Outcome::Failure) {
-            for patient in &facts.patients {
-                self.patients.insert(patient.patient_id);
-            }
-            if matches!(event.activity(), Activity::Export | Activity::Print | Activity::FileTransfer) {
-                self.add_export(event, facts, request);
-            }
-        }
-        self.events.add(event);
-    }
-
-    fn add_export(&mut self, event: &Event<'_>, facts: &Facts<'_>, request: Option<u64>) {
-        let stated = event.result_count().or(event.detail_files()).unwrap_or(0).max(0) as u64;
-        match request {
-            Some(hash) => {
-                let (most, patients) = self.export_requests.entry(hash).or_default();
-                *most = stated.max(*most);
-                patients.extend(facts.patients.iter().map(|p| xxh3_64(p.patient_id.as_bytes())));
-            }
-            None => self.exported += stated.max(facts.patients.len() as u64).max(1),
-        }
-        self.exports.add(event);
-    }
-
-    fn count(&self, metric: usize) -> u64 {
-        match metric {
-            0 => self.single + self.requests.len() as u64,
-            1 => self.patients.len() as u64,
-            _ => {
-                let of = |(stated, patients): &(u64, BTreeSet<u64>)| (*stated).max(patients.len() as u64).max(1);
-                self.exported + self.export_requests.values().map(of).sum::<u64>()
-            }
-        }
-    }
-
-    /// The count that is the most times its limit, and which one it is.
-    fn ratio(&self, limits: &Limits) -> (f64, usize) {
-        let of = |metric: usize| self.count(metric) as f64 / limits.cross[metric] as f64;
-        let mut best = (of(0), 0);
-        for metric in 1..METRICS {
-            // Of equal ratios the one that says more about patients is named.
-            if of(metric) >= best.0 {
-                best = (of(metric), metric);
-            }
-        }
-        best
-    }
-}
-
-/// The constants of an account's day: what crosses it, allowing for the largest surge of late.
-fn limits(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
-    habit: Option<&Delayed<Habit>>,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Limits {
-    let day = constants.day;
-    let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
-    let chain: Vec<GroupIx> = constants.subjects.chain(presence.group).collect();
-    let peers_group = constants.subjects.peers(presence.group, constants.sizes);
-    let mut peers = SHIPPED;
-    let mut used = Group::default();
-    for ix in chain.iter().rev() {
-        let known = groups.get(ix).map(|group| group.for_day(day)).unwrap_or_default();
-        let root = constants.subjects.named_group(*ix).parent.is_none();
-        for metric in 0..METRICS {
-            let weight = if root { SHIPPED_DAYS } else { PARENT_DAYS };
-            peers[metric] = known.counts[metric].peers(peers[metric], weight);
-        }
-        used = known;
-        if *ix == peers_group {
-            break;
-        }
-    }
-    let kind = if presence.off_day && day.weekday() < 5 { 7 } else { day.weekday() };
-    let role = constants.subjects.role(presence.group);
-    let scores = calibration(groups, role, constants);
-    let score = scores.map_or(-(constants.alphas.told / 3.0).log10(), |scores| scores.score(constants.alphas.told));
-    let p = 10_f64.powf(-score) / METRICS as f64;
-    let (mut factor, mut cross) = ([1.0; METRICS], [0; METRICS]);
-    for metric in 0..METRICS {
-        factor[metric] = used.counts[metric].factor(kind);
-        let expected = habit.0[metric].expect(peers[metric], factor[metric] * allowed(&used.surges, metric));
-        cross[metric] = 1 + quantile(expected.mu, expected.phi, p);
-    }
-    Limits { cross, factor, peers, group: peers_group }
-}
-
-/// The surge that is allowed for inside the day.
-fn allowed(surges: &[[f32; METRICS]], metric: usize) -> f64 {
-    if surges.len() < SURGE_DAYS {
-        return SURGE_CLAMP.1;
-    }
-    surges.iter().map(|surge| f64::from(surge[metric])).fold(SURGE_ALLOWED, f64::max)
-}
-
-/// The map from scores to p-values for a role, else for everybody of its sort.
-fn calibration(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
-    role: GroupIx,
-    constants: &Constants<'_>,
-) -> Option<Calibration> {
-    let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
-    constants.subjects.chain(role).find_map(known)
 }
 
 /// One metric of a settled day.

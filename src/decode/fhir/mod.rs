@@ -1,0 +1,182 @@
+//! FHIR AuditEvent in JSON: R4, R4B, R5 and the R6 ballot, single or in a Bundle of any type.
+//!
+//! The releases are told apart by structure, element by element: a coding is read the same whether it stands bare, in a concept or in
+//! a list. The whole resource is kept in `raw`. What is not stated is never invented: no action is no `read`.
+
+mod activity;
+mod agents;
+mod entities;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use self::json::{codings, text};
+use super::fields::instant;
+use super::raw::compact;
+use super::record::decode_part;
+use super::{Format, Hints, Out, Part, Refusal, Spec};
+use crate::event::flags::{Flags, MADE_ID, PARTIAL};
+use crate::event::{Draft, Outcome, Reason, Time};
+
+/// FHIR JSON.
+pub static SPEC: Spec = Spec { name: "fhir", format: Format::Fhir, sniff, decode };
+
+/// What tells a resource from other JSON, and the entries of a Bundle.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(rename = "resourceType")]
+    resource_type: String,
+    #[serde(borrow, default)]
+    entry: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default)]
+    resource: Option<&'a RawValue>,
+}
+
+/// An object that names its type of resource at the top.
+fn sniff(text: &str) -> bool {
+    text.starts_with('{')
+        && memmem::find(text.as_bytes(), b"\"resourceType\"").is_some()
+        && serde_json::from_str::<Head<'_>>(text).is_ok()
+}
+
+fn decode(part: Part<'_>, out: &mut Out) {
+    let head = match serde_json::from_str::<Head<'_>>(part.text) {
+        Ok(head) => head,
+        Err(error) if error.is_data() => return refuse(part, Refusal::of(Reason::MissingField, "resourceType"), out),
+        Err(error) => return refuse(part, Refusal::json(&error), out),
+    };
+    match head.resource_type.as_str() {
+        "AuditEvent" => audit_event(part, out),
+        "Bundle" => bundle(part, &head.entry.unwrap_or_default(), out),
+        _ => refuse(part, Refusal::of(Reason::NotAnEvent, "resourceType"), out),
+    }
+}
+
+fn refuse(part: Part<'_>, refusal: Refusal, out: &mut Out) {
+    out.reject(refusal, part.byte, part.text.as_bytes());
+}
+
+/// Every entry ends for itself: siblings of one that cannot be used become events all the same.
+fn bundle(part: Part<'_>, entries: &[&RawValue], out: &mut Out) {
+    if entries.is_empty() {
+        return refuse(part, Refusal::of(Reason::NotAnEvent, "entry"), out);
+    }
+    for entry in entries {
+        let inner = part.within(entry.get());
+        match serde_json::from_str::<Entry<'_>>(entry.get()) {
+            Ok(Entry { resource: Some(resource) }) => decode_part(part.within(resource.get()), out),
+            Ok(_) => refuse(inner, Refusal::of(Reason::MissingField, "entry.resource"), out),
+            Err(_) => refuse(inner, Refusal::of(Reason::WrongType, "entry"), out),
+        }
+    }
+}
+
+fn audit_event(part: Part<'_>, out: &mut Out) {
+    let value: Value = match serde_json::from_str(part.text) {
+        Ok(value) => value,
+        Err(error) => return refuse(part, Refusal::json(&error), out),
+    };
+    let decoded = draft(&value, part.text, &out.hints);
+    out.outcome(part, decoded);
+}
+
+/// Maps one AuditEvent.
+fn draft<'a>(event: &'a Value, text_of_event: &str, hints: &Hints) -> Result<(Draft<'a>, Flags), Refusal> {
+    let mut flags = 0;
+    let (time, recorded) = times(event, &mut flags)?;
+    let outcome = outcome(event, &mut flags);
+    let codes = activity::codes(event);
+    let raw = compact(text_of_event);
+    let source = source(event, hints);
+    let event_id = match text(&event["id"]) {
+        Some(id) => Cow::Borrowed(id),
+        None => {
+            flags |= MADE_ID;
+            Cow::Owned(made_id(&source, &raw))
+        }
+    };
+    let mut draft = Draft::new(event_id, time, source, activity::activity(&codes, event, outcome));
+    draft.recorded = recorded;
+    draft.site = site(event);
+    draft.outcome =
+        if outcome == Outcome::Failure && activity::decides_access(&codes) { Outcome::Denied } else { outcome };
+    agents::fill(event, &mut draft);
+    entities::fill(event, &mut draft);
+    draft.purpose = activity::purposes(event);
+    draft.break_glass = activity::break_glass(event, &codes);
+    draft.raw = Some(Cow::Owned(raw));
+    Ok((draft, flags))
+}
+
+/// When it happened and when it was logged. Detection goes by what happened; where that is not stated, by what was logged.
+fn times(event: &Value, flags: &mut Flags) -> Result<(Time, Option<Time>), Refusal> {
+    let occurred = [
+        ("occurredPeriod", &event["occurredPeriod"]["start"]),
+        ("occurredDateTime", &event["occurredDateTime"]),
+        ("period", &event["period"]["start"]),
+    ];
+    let stated = occurred.iter().find_map(|(_, value)| text(value));
+    let recorded_text = text(&event["recorded"]);
+    let (happened, recorded) = (stated.and_then(instant), recorded_text.and_then(instant));
+    if (stated.is_some() && happened.is_none()) || (recorded_text.is_some() && recorded.is_none()) {
+        *flags |= PARTIAL;
+    }
+    let reason = if recorded_text.is_some() || stated.is_some() { Reason::BadTime } else { Reason::MissingField };
+    happened.or(recorded).map(|time| (time, recorded)).ok_or_else(|| Refusal::of(reason, "recorded"))
+}
+
+/// DICOM's severities, or the severities of an OperationOutcome that R5 examples use in their place.
+fn outcome(event: &Value, flags: &mut Flags) -> Outcome {
+    let value = &event["outcome"];
+    let code = match text(value) {
+        Some(code) => Some(code),
+        None => codings(&value["code"]).chain(codings(value)).find_map(|coding| coding.code),
+    };
+    match code {
+        None => Outcome::Unknown,
+        Some("0" | "success" | "information" | "informational" | "warning") => Outcome::Success,
+        Some("4" | "8" | "12" | "error" | "fatal") => Outcome::Failure,
+        Some(_) => {
+            *flags |= PARTIAL;
+            Outcome::Unknown
+        }
+    }
+}
+
+fn source<'a>(event: &'a Value, hints: &Hints) -> Cow<'a, str> {
+    if let Some(source) = &hints.source {
+        return Cow::Owned(source.clone());
+    }
+    let observer = &event["source"]["observer"];
+    let stated = text(&observer["identifier"]["value"])
+        .or_else(|| text(&observer["reference"]))
+        .or_else(|| text(&observer["display"]));
+    stated.map_or_else(|| Cow::Owned(hints.fallback_source.clone()), Cow::Borrowed)
+}
+
+fn site(event: &Value) -> Option<Cow<'_, str>> {
+    let site = &event["source"]["site"];
+    let named = text(site).or_else(|| text(&site["identifier"]["value"])).or_else(|| text(&site["display"]));
+    named.or_else(|| text(&site["reference"]).and_then(json::reference_id)).map(Cow::Borrowed)
+}
+
+/// The identifier of a resource without one: a hash of its source and its bytes without white space.
+fn made_id(source: &str, canonical: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update((source.len() as u64).to_le_bytes());
+    hash.update(source.as_bytes());
+    hash.update(canonical.as_bytes());
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,162 @@
+//! The constants of an account's day, and what they are learnt from: own habit, peers, factors and surges.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::METRICS;
+use crate::engine::detect::Constants;
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep};
+use crate::engine::stats::counts::{CountHabit, CountStep, GroupCounts, GroupStep, Peers, quantile};
+use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::subjects::{GroupIx, Presence};
+use crate::event::Day;
+
+/// Shipped peers for a site without any history, with the weight of this many account-days.
+const SHIPPED: [Peers; METRICS] =
+    [Peers { mean: 60.0, phi: 0.4 }, Peers { mean: 20.0, phi: 0.4 }, Peers { mean: 5.0, phi: 1.0 }];
+const SHIPPED_DAYS: f64 = 20.0;
+/// Weight of the group above in a group's mean, in account-days.
+const PARENT_DAYS: f64 = 8.0;
+/// Expected events that draw a surge factor to 1.
+const SURGE_SHRINK: f64 = 20.0;
+const SURGE_CLAMP: (f64, f64) = (0.5, 3.0);
+/// Inside the day a surge of at least this much is allowed for.
+const SURGE_ALLOWED: f64 = 1.3;
+const SURGE_DAYS: usize = 14;
+/// A surge is judged where at least this many peers are active.
+const SURGE_PEERS: f64 = 8.0;
+
+/// The constants of one account's day.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Limits {
+    /// The smallest count that crosses, by metric.
+    pub(super) cross: [u64; METRICS],
+    /// The factor of the day of the week.
+    pub(super) factor: [f64; METRICS],
+    pub(super) peers: [Peers; METRICS],
+    pub(super) group: GroupIx,
+}
+
+/// What is learnt of one account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Habit(pub(super) [CountHabit; METRICS]);
+
+impl Learn for Habit {
+    type Step = [Option<CountStep>; METRICS];
+    fn fold(&mut self, day: Day, step: &Self::Step) {
+        for (habit, step) in self.0.iter_mut().zip(step) {
+            if let Some(step) = step {
+                habit.fold(day, step);
+            }
+        }
+    }
+}
+
+/// What is learnt of a group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Group {
+    pub(super) counts: [GroupCounts; METRICS],
+    pub(super) scores: ScoreHistory,
+    /// Surge factors of the last settled days, newest last.
+    pub(super) surges: Vec<[f32; METRICS]>,
+}
+
+/// What one settled day teaches about a group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct GroupDay {
+    pub(super) counts: [GroupStep; METRICS],
+    pub(super) scores: ScoreStep,
+    pub(super) surge: [f32; METRICS],
+}
+
+impl Learn for Group {
+    type Step = GroupDay;
+    fn fold(&mut self, day: Day, step: &GroupDay) {
+        for (counts, step) in self.counts.iter_mut().zip(&step.counts) {
+            counts.fold(day, step);
+        }
+        self.scores.fold(day, &step.scores);
+        if self.surges.len() == SURGE_DAYS {
+            self.surges.remove(0);
+        }
+        self.surges.push(step.surge);
+    }
+}
+
+/// Sums over the peers of a settling day.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sum {
+    pub(super) seen: f64,
+    pub(super) expected: f64,
+    pub(super) members: f64,
+}
+
+impl Sum {
+    /// How much busier than expected the others were: winsorised, without the account itself, drawn to 1.
+    pub(super) fn surge(self, own: Sum) -> f64 {
+        if self.members - own.members < SURGE_PEERS {
+            return 1.0;
+        }
+        let ratio = (SURGE_SHRINK + self.seen - own.seen) / (SURGE_SHRINK + self.expected - own.expected);
+        ratio.clamp(SURGE_CLAMP.0, SURGE_CLAMP.1)
+    }
+}
+
+/// The constants of an account's day: what crosses it, allowing for the largest surge of late.
+pub(super) fn limits(
+    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    habit: Option<&Delayed<Habit>>,
+    presence: Presence,
+    constants: &Constants<'_>,
+) -> Limits {
+    let day = constants.day;
+    let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
+    let chain: Vec<GroupIx> = constants.subjects.chain(presence.group).collect();
+    let peers_group = constants.subjects.peers(presence.group, constants.sizes);
+    let mut peers = SHIPPED;
+    let mut used = Group::default();
+    for ix in chain.iter().rev() {
+        let known = groups.get(ix).map(|group| group.for_day(day)).unwrap_or_default();
+        let root = constants.subjects.named_group(*ix).parent.is_none();
+        for metric in 0..METRICS {
+            let weight = if root { SHIPPED_DAYS } else { PARENT_DAYS };
+            peers[metric] = known.counts[metric].peers(peers[metric], weight);
+        }
+        used = known;
+        if *ix == peers_group {
+            break;
+        }
+    }
+    let kind = if presence.off_day && day.weekday() < 5 { 7 } else { day.weekday() };
+    let role = constants.subjects.role(presence.group);
+    let scores = calibration(groups, role, constants);
+    let score = scores.map_or(-(constants.alphas.told / 3.0).log10(), |scores| scores.score(constants.alphas.told));
+    let p = 10_f64.powf(-score) / METRICS as f64;
+    let (mut factor, mut cross) = ([1.0; METRICS], [0; METRICS]);
+    for metric in 0..METRICS {
+        factor[metric] = used.counts[metric].factor(kind);
+        let expected = habit.0[metric].expect(peers[metric], factor[metric] * allowed(&used.surges, metric));
+        cross[metric] = 1 + quantile(expected.mu, expected.phi, p);
+    }
+    Limits { cross, factor, peers, group: peers_group }
+}
+
+/// The surge that is allowed for inside the day.
+fn allowed(surges: &[[f32; METRICS]], metric: usize) -> f64 {
+    if surges.len() < SURGE_DAYS {
+        return SURGE_CLAMP.1;
+    }
+    surges.iter().map(|surge| f64::from(surge[metric])).fold(SURGE_ALLOWED, f64::max)
+}
+
+/// The map from scores to p-values for a role, else for everybody of its sort.
+pub(super) fn calibration(
+    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    role: GroupIx,
+    constants: &Constants<'_>,
+) -> Option<Calibration> {
+    let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
+    constants.subjects.chain(role).find_map(known)
+}
+

@@ -1,0 +1,87 @@
+//! One account's day: what was counted, by request, patient and exported record.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::METRICS;
+use super::limits::Limits;
+use crate::engine::stats::distinct::Distinct;
+use crate::engine::stats::evidence::Events;
+use crate::event::{Activity, Event, Facts, Outcome};
+
+/// One account's day.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Tally {
+    /// Requests without a correlation id.
+    single: u64,
+    /// Hashes of correlation ids: records that share one report one request.
+    requests: Distinct,
+    pub(super) patients: Distinct,
+    exported: u64,
+    /// Exports that share a correlation id: the stated count and the patients, of which the larger counts.
+    export_requests: BTreeMap<u64, (u64, BTreeSet<u64>)>,
+    pub(super) events: Events,
+    pub(super) exports: Events,
+    pub(super) limits: Option<Limits>,
+    pub(super) told: Option<u32>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
+        let request = event.correlation_id().map(|id| xxh3_64(format!("{}\u{1f}{id}", event.source()).as_bytes()));
+        match request {
+            Some(hash) => self.requests.insert_hash(hash),
+            None => self.single += 1,
+        }
+        // Who was refused has not seen the patient.
+        if !matches!(event.outcome(), Outcome::Denied | Outcome::Failure) {
+            for patient in &facts.patients {
+                self.patients.insert(patient.patient_id);
+            }
+            if matches!(event.activity(), Activity::Export | Activity::Print | Activity::FileTransfer) {
+                self.add_export(event, facts, request);
+            }
+        }
+        self.events.add(event);
+    }
+
+    fn add_export(&mut self, event: &Event<'_>, facts: &Facts<'_>, request: Option<u64>) {
+        let stated = event.result_count().or(event.detail_files()).unwrap_or(0).max(0) as u64;
+        match request {
+            Some(hash) => {
+                let (most, patients) = self.export_requests.entry(hash).or_default();
+                *most = stated.max(*most);
+                patients.extend(facts.patients.iter().map(|p| xxh3_64(p.patient_id.as_bytes())));
+            }
+            None => self.exported += stated.max(facts.patients.len() as u64).max(1),
+        }
+        self.exports.add(event);
+    }
+
+    pub(super) fn count(&self, metric: usize) -> u64 {
+        match metric {
+            0 => self.single + self.requests.len() as u64,
+            1 => self.patients.len() as u64,
+            _ => {
+                let of = |(stated, patients): &(u64, BTreeSet<u64>)| (*stated).max(patients.len() as u64).max(1);
+                self.exported + self.export_requests.values().map(of).sum::<u64>()
+            }
+        }
+    }
+
+    /// The count that is the most times its limit, and which one it is.
+    pub(super) fn ratio(&self, limits: &Limits) -> (f64, usize) {
+        let of = |metric: usize| self.count(metric) as f64 / limits.cross[metric] as f64;
+        let mut best = (of(0), 0);
+        for metric in 1..METRICS {
+            // Of equal ratios the one that says more about patients is named.
+            if of(metric) >= best.0 {
+                best = (of(metric), metric);
+            }
+        }
+        best
+    }
+}
+
