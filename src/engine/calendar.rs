@@ -22,11 +22,6 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// When `day` begins in the zone where it begins first.
-    pub fn earliest_start(&self, roster: &Roster, day: Day) -> Time {
-        roster.zones().iter().map(|zone| zone.day_start(day)).min().unwrap_or(Time::MAX)
-    }
-
     /// Corrects a settling day that the calendar took for a working day: where almost nobody was there it was a day off.
     pub fn correct(&mut self, day: Day, present: &mut [(SubjectIx, Presence)]) {
         if day.weekday() >= 5 {
@@ -44,15 +39,23 @@ impl Calendar {
     }
 }
 
-/// The newest day whose end in the last zone lies `settle` behind the watermark.
+/// When `day` begins in the zone where it begins first.
+pub fn earliest_start(roster: &Roster, day: Day) -> Time {
+    roster.zones().iter().map(|zone| zone.day_start(day)).min().unwrap_or(Time::MAX)
+}
+
+/// When `day` settles: its end in the last zone, and `settle` more.
+pub fn settles_at(roster: &Roster, settings: &Settings, day: Day) -> Time {
+    let last_end = roster.zones().iter().map(|zone| zone.day_start(day.plus(1))).max().unwrap_or(Time::MAX);
+    settings.settles_at(last_end)
+}
+
+/// The newest day that has settled by `watermark`.
 pub fn settled_at(roster: &Roster, settings: &Settings, watermark: Time) -> Day {
-    let over = |day: Day| {
-        roster.zones().iter().all(|zone| settings.settles_at(zone.day_start(day.plus(1))) <= watermark)
-    };
     // Zones differ by little more than a day from UTC.
     let utc = crate::event::Zone::utc().local(watermark.plus(-settings.settle())).date;
     let mut day = utc.plus(2);
-    while !over(day) {
+    while settles_at(roster, settings, day) > watermark {
         day = day.plus(-1);
     }
     day

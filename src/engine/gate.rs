@@ -75,7 +75,8 @@ impl Lane {
     /// Times of the queued rows after the head.
     fn following(&self) -> impl Iterator<Item = Time> {
         let skip = self.row + 1;
-        let first = self.queue.front().into_iter().flat_map(move |s| (skip..s.batch.len()).map(|i| s.batch.row(i).time()));
+        let first =
+            self.queue.front().into_iter().flat_map(move |s| (skip..s.batch.len()).map(|i| s.batch.row(i).time()));
         let later = self.queue.iter().skip(1).flat_map(|s| (0..s.batch.len()).map(|i| s.batch.row(i).time()));
         first.chain(later)
     }
@@ -167,7 +168,9 @@ impl Gate {
     /// Partitions that have nothing queued, or too little to judge a leap by.
     pub fn hungry(&self) -> Vec<Origin> {
         let wants = |lane: &Lane| {
-            !lane.ended && !lane.waiting && (lane.queue.is_empty() || lane.following().take(WITNESSES).count() < WITNESSES)
+            !lane.ended
+                && !lane.waiting
+                && (lane.queue.is_empty() || lane.following().take(WITNESSES).count() < WITNESSES)
         };
         self.lanes.iter().filter(|(_, lane)| wants(lane)).map(|(origin, _)| origin.clone()).collect()
     }
@@ -286,7 +289,10 @@ impl Gate {
     /// The lane to go on with: the current one while it is not far ahead of the others, else the one whose head is earliest.
     fn pick(&mut self) -> Option<Origin> {
         if let Some(origin) = &self.current
-            && self.lanes.get(origin).is_some_and(|lane| !lane.waiting && !lane.short && lane.row % 256 != 255 && lane.head().is_some())
+            && self
+                .lanes
+                .get(origin)
+                .is_some_and(|lane| !lane.waiting && !lane.short && lane.row % 256 != 255 && lane.head().is_some())
         {
             return Some(origin.clone());
         }

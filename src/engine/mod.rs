@@ -19,10 +19,12 @@ pub mod enrich;
 pub mod gate;
 pub mod identity;
 pub mod memory;
-mod settle;
 pub mod settings;
+mod settle;
 pub mod stats;
 pub mod subjects;
+#[cfg(test)]
+mod tests;
 pub mod triage;
 
 use budget::Budget;
@@ -74,6 +76,8 @@ pub struct Engine {
     first_settled: Option<Day>,
     /// Constants of the open days that do not change while they are open.
     open: BTreeMap<Day, settle::DayConstants>,
+    /// When the next day settles and when the first day begins that is not fixed: follow from `settled` and the rosters.
+    horizon: Option<settle::Horizon>,
 }
 
 /// Rows of one stretch that were taken up in this step.
@@ -109,6 +113,7 @@ impl Engine {
             settled: None,
             first_settled: None,
             open: BTreeMap::new(),
+            horizon: None,
         }
     }
 
@@ -124,6 +129,7 @@ impl Engine {
             Input::Roster(roster) => {
                 self.made_by.rosters = roster.hash().to_owned();
                 self.roster = roster;
+                self.horizon = None;
             }
             Input::Exception(exception) => self.triage.except(exception),
             Input::Close => {
@@ -195,11 +201,11 @@ impl Engine {
         if row > 0 && stretch.batch.row(row - 1).offset() == offset {
             return true;
         }
-        let earliest = self.calendar.earliest_start(&self.roster, settled.plus(DELAY + 1));
+        let earliest = self.horizon.map_or(Time::MIN, |horizon| horizon.fixed_until);
         let record = (row..stretch.batch.len()).map(|i| stretch.batch.row(i)).take_while(|e| e.offset() == offset);
-        record.filter(|event| event.time() >= earliest).all(|event| {
-            enrich::enrich(&self.roster, &event).day <= settled.plus(DELAY)
-        })
+        record
+            .filter(|event| event.time() >= earliest)
+            .all(|event| enrich::enrich(&self.roster, &event).day <= settled.plus(DELAY))
     }
 
     /// Takes up one row: repetition, facts, detectors.

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::budget::{Alphas, Budget, BudgetStep};
 use super::detect::{self, Constants, Findings, Settling};
 use super::settings::Settings;
+use super::stats::delayed::DELAY;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
 use super::{Engine, calendar};
-use crate::event::{Class, Day, Disposition, Effects, State};
+use crate::event::{Class, Day, Disposition, Effects, State, Time};
 use crate::roster::Roster;
 
 /// Days without anybody are settled one by one only up to this many; a longer silence is passed over at once.
@@ -40,15 +41,24 @@ impl DayConstants {
     }
 }
 
+/// What follows from the newest settled day and the zones in force, kept because it is asked for each row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Horizon {
+    /// The next day settles when the watermark reaches this.
+    settles_at: Time,
+    /// Every record before this falls into a day whose constants are fixed.
+    pub(super) fixed_until: Time,
+}
+
 impl Engine {
     /// Settles every day whose end lies `settle` behind the watermark, in the westernmost zone.
     pub(super) fn settle_due(&mut self, effects: &mut Effects) {
         let Some(watermark) = self.watermark() else { return };
-        let due = calendar::settled_at(&self.roster, &self.settings, watermark);
-        let settled = *self.settled.get_or_insert(due);
-        if due <= settled {
+        if self.horizon.is_some_and(|horizon| watermark < horizon.settles_at) {
             return;
         }
+        let due = calendar::settled_at(&self.roster, &self.settings, watermark);
+        let settled = *self.settled.get_or_insert(due);
         let mut day = settled;
         while day < due {
             // Days without anybody settle in closed form: nothing is learnt from them.
@@ -56,7 +66,14 @@ impl Engine {
             day = if next.0 - day.0 > STEPS_MAX { next.min(due).plus(-1).max(day.plus(1)) } else { day.plus(1) };
             self.settle(day, effects);
         }
-        self.gate.wake();
+        if due > settled {
+            self.gate.wake();
+        }
+        let newest = due.max(settled);
+        self.horizon = Some(Horizon {
+            settles_at: calendar::settles_at(&self.roster, &self.settings, newest.plus(1)),
+            fixed_until: calendar::earliest_start(&self.roster, newest.plus(DELAY + 1)),
+        });
     }
 
     /// At the end of the input every open day settles.
@@ -98,8 +115,7 @@ impl Engine {
 
     fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)]) -> Findings {
         let fixed = self.open.remove(&day);
-        let fixed =
-            fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
+        let fixed = fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
         let settling = Settling { constants: &constants, present };
         let mut findings = Findings::new();

@@ -130,10 +130,8 @@ impl Subjects {
             let sort = if user.kind == UserKind::Service { Sort::Machine } else { Sort::Human };
             (sort, user.site.unwrap_or(""), user.role.unwrap_or(""), user.department.unwrap_or(""))
         } else {
-            let machine = matches!(
-                event.actor_kind(),
-                Some(ActorKind::Service | ActorKind::Device | ActorKind::Patient)
-            );
+            let machine =
+                matches!(event.actor_kind(), Some(ActorKind::Service | ActorKind::Device | ActorKind::Patient));
             (if machine { Sort::Machine } else { Sort::Human }, "", "", "")
         };
         let group = self.group(sort, site, role, department);

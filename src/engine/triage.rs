@@ -183,8 +183,7 @@ fn settle(alert: &mut Alert, verdict: Verdict) {
     let crossed = cut(verdict.ratio);
     alert.revision = crossed.map_or(1, |cut| cut + 2);
     alert.settled = true;
-    alert.disposition =
-        if crossed.is_some() || verdict.passes { Disposition::Notified } else { Disposition::Held };
+    alert.disposition = if crossed.is_some() || verdict.passes { Disposition::Notified } else { Disposition::Held };
     if crossed.is_some() && !verdict.passes {
         alert.state = State::Explained;
         alert.score = round(alert.score / 4.0);

@@ -14,7 +14,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Constants, Detection, Detector, Finding, Findings, Seen, Settling, Spec, Speaks, Stage, Verdict, cut, facts, finding};
+use super::{
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
+    finding,
+};
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
@@ -33,7 +36,8 @@ pub static SPEC: Spec = Spec {
 };
 
 const GROWING: [Severity; 4] = [Severity::High, Severity::High, Severity::High, Severity::Critical];
-const REFERENCES: &[&str] = &["45 CFR 164.308(a)(3)(ii)(C)", "45 CFR 164.308(a)(4)", "45 CFR 164.312(a)(1)", "runbook:account"];
+const REFERENCES: &[&str] =
+    &["45 CFR 164.308(a)(3)(ii)(C)", "45 CFR 164.308(a)(4)", "45 CFR 164.312(a)(1)", "runbook:account"];
 const TERMINATED: Detection = Detection {
     id: "account.terminated",
     title: "Account used after termination",
@@ -182,7 +186,9 @@ fn cause(seen: &Seen<'_>, constants: &Constants<'_>) -> Option<(usize, Option<Ti
         let over = event.time() >= since.plus(GRACE);
         return over.then_some((usize::from(status != Status::Terminated), Some(since)));
     }
-    if matches!(seen.facts.vendor_status, Some(Status::Ended | Status::Suspended)) && seen.facts.account == Account::VendorAccount {
+    if matches!(seen.facts.vendor_status, Some(Status::Ended | Status::Suspended))
+        && seen.facts.account == Account::VendorAccount
+    {
         return Some((2, None));
     }
     seen.facts.outside_dates.then_some((3, None))
@@ -218,10 +224,13 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
     };
     let (uses, patients) = (events.count(), tally.patients.len());
     let first = events.first().map(|time| time.to_string()).unwrap_or_default();
-    finding.reason =
-        format!("Account {id} {state} and was used on {}: {uses} events, {patients} patients, first at {first}.", constants.day);
+    finding.reason = format!(
+        "Account {id} {state} and was used on {}: {uses} events, {patients} patients, first at {first}.",
+        constants.day
+    );
     finding.p = (worst == CAUSES - 1).then_some(p);
     finding.patients = patients as u64;
-    finding.facts = facts([("uses", json!(uses)), ("patients", json!(patients)), ("since", json!(since)), ("first", json!(first))]);
+    finding.facts =
+        facts([("uses", json!(uses)), ("patients", json!(patients)), ("since", json!(since)), ("first", json!(first))]);
     finding
 }

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use statrs::function::beta::ln_beta;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Spec, Speaks, Stage, Verdict, cut, facts, finding, one_in,
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
+    finding, one_in,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
@@ -290,7 +291,8 @@ fn describe(
 ) -> Finding {
     let mut finding = finding(absence.detection, constants, subject, presence, &tally.events);
     let id = &finding.subject.id;
-    let leave = if absence.leave_days > 0 { format!(", {} of them on leave", absence.leave_days) } else { String::new() };
+    let leave =
+        if absence.leave_days > 0 { format!(", {} of them on leave", absence.leave_days) } else { String::new() };
     let uses = tally.events.count();
     finding.reason = if absence.detection.id == NEVER_USED.id {
         format!(
@@ -342,7 +344,9 @@ impl Dormant {
             }
         }
         for id in constants.roster.vendor_account_ids() {
-            if let Some(account) = constants.roster.vendor_account(id, at).filter(|a| a.ended.is_none() && !a.outside_rows) {
+            if let Some(account) =
+                constants.roster.vendor_account(id, at).filter(|a| a.ended.is_none() && !a.outside_rows)
+            {
                 list(SubjectKind::VendorAccount, id, account.created);
             }
         }
@@ -361,7 +365,10 @@ impl Dormant {
                 constants.settings.dormant_after_days,
                 constants.day
             ),
-            facts: facts([("accounts", json!(accounts)), ("policy_days", json!(constants.settings.dormant_after_days))]),
+            facts: facts([
+                ("accounts", json!(accounts)),
+                ("policy_days", json!(constants.settings.dormant_after_days)),
+            ]),
             evidence: Events::default().evidence(),
             patients: 0,
         })

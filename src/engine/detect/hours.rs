@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Spec, Speaks, Stage, Verdict, cut, facts, finding, one_in,
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
+    finding, one_in,
 };
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, bin};
 use crate::engine::stats::delayed::{Delayed, Learn};
@@ -30,12 +31,8 @@ use crate::event::time::MINUTE;
 use crate::event::{Activity, Class, Day, Outcome, Severity, Time};
 
 /// The registry's entry.
-pub static SPEC: Spec = Spec {
-    family: "after-hours",
-    detections: &[HABIT],
-    speaks: Speaks::Crossing,
-    new: || Box::new(Hours::default()),
-};
+pub static SPEC: Spec =
+    Spec { family: "after-hours", detections: &[HABIT], speaks: Speaks::Crossing, new: || Box::new(Hours::default()) };
 
 const HABIT: Detection = Detection {
     id: "after-hours.habit",
@@ -274,7 +271,8 @@ impl Detector for Hours {
                 finding.stage = Stage::Settled(verdict);
                 out.push(finding);
             }
-            let step = HabitStep { off: presence.off_day, hours: tally.hours, block: block(&tally, hour) && score > 0.0 };
+            let step =
+                HabitStep { off: presence.off_day, hours: tally.hours, block: block(&tally, hour) && score > 0.0 };
             self.habits.entry(*subject).or_default().teach(constants.day, step);
             for group in constants.subjects.chain(presence.group) {
                 let votes = &mut taught.entry(group).or_default().votes[usize::from(presence.off_day)];
@@ -359,14 +357,22 @@ fn block(tally: &Tally, hour: usize) -> bool {
     let busy = |slot: u32| tally.slots & (1 << slot) != 0;
     let (mut start, mut end, mut gap) = (slot, slot, 0);
     for earlier in (0..slot).rev() {
-        if busy(earlier) { (start, gap) = (earlier, 0) } else { gap += 1 }
+        if busy(earlier) {
+            (start, gap) = (earlier, 0)
+        } else {
+            gap += 1
+        }
         if gap >= GAP_SLOTS {
             break;
         }
     }
     gap = 0;
     for later in slot + 1..128 {
-        if busy(later) { (end, gap) = (later, 0) } else { gap += 1 }
+        if busy(later) {
+            (end, gap) = (later, 0)
+        } else {
+            gap += 1
+        }
         if gap >= GAP_SLOTS {
             break;
         }

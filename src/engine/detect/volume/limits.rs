@@ -25,7 +25,7 @@ const SURGE_CLAMP: (f64, f64) = (0.5, 3.0);
 const SURGE_ALLOWED: f64 = 1.3;
 const SURGE_DAYS: usize = 14;
 /// A surge is judged where at least this many peers are active.
-const SURGE_PEERS: f64 = 8.0;
+pub(super) const SURGE_PEERS: f64 = 8.0;
 
 /// The constants of one account's day.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -159,4 +159,3 @@ pub(super) fn calibration(
     let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
     constants.subjects.chain(role).find_map(known)
 }
-

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Spec, Speaks, Stage, Verdict, cut, facts, finding,
-    one_in, shown,
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
+    finding, one_in, shown,
 };
 use crate::engine::stats::calibration::{Calibration, bin};
 use crate::engine::stats::counts::{CountStep, Expected, quantile, tail};
@@ -33,7 +33,7 @@ use crate::event::{Activity, Class, Day, Severity};
 mod limits;
 mod tally;
 
-use limits::{Group, GroupDay, Habit, Limits, Sum, SURGE_PEERS, calibration, limits};
+use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Sum, calibration, limits};
 use tally::Tally;
 
 /// The registry's entry.
@@ -45,7 +45,8 @@ pub static SPEC: Spec = Spec {
 };
 
 const SEVERITY: [Severity; 4] = [Severity::Medium, Severity::High, Severity::Critical, Severity::Critical];
-const REFERENCES: &[&str] = &["45 CFR 164.308(a)(1)(ii)(D)", "45 CFR 164.312(b)", "45 CFR 164.502(b)", "runbook:mass-query"];
+const REFERENCES: &[&str] =
+    &["45 CFR 164.308(a)(1)(ii)(D)", "45 CFR 164.312(b)", "45 CFR 164.502(b)", "runbook:mass-query"];
 
 const EVENTS: Detection = Detection {
     id: "mass-query.events",
@@ -272,7 +273,8 @@ impl Volume {
             let factor = view.expected.mu / view.expected.mu0.max(1e-9);
             let step = CountStep::new(y, view.expected.mu, view.expected.own_phi, factor.max(1e-3));
             steps[view.metric] = Some(step);
-            let day_kind = if presence.off_day && day.constants.day.weekday() < 5 { 7 } else { day.constants.day.weekday() };
+            let day_kind =
+                if presence.off_day && day.constants.day.weekday() < 5 { 7 } else { day.constants.day.weekday() };
             for group in day.constants.subjects.chain(presence.group) {
                 let group = &mut taught.entry(group).or_default().counts[view.metric];
                 group.level += f64::from(step.level);
