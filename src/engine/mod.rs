@@ -1,0 +1,3 @@
+//! PURE: events in, effects out.
+
+pub mod enrich;
