@@ -8,6 +8,8 @@
 pub enum Shape {
     /// The first columns (that many) name a thing that has one row at a time.
     Keyed(usize),
+    /// The first column names a thing that has one row and no dates.
+    Single,
     /// Every row stands for itself.
     Listed,
 }
@@ -42,7 +44,7 @@ pub static ALL: [FileSpec; 9] = [
         name: "sites",
         known: columns!["site", "timezone", "holidays"],
         required: 1,
-        shape: Shape::Keyed(1),
+        shape: Shape::Single,
         own_start: &[],
         own_end: None,
     },

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Distinct strings, numbered from 0.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Keys {
     text: String,
     ends: Vec<usize>,
