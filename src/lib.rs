@@ -3,4 +3,6 @@
 pub mod decode;
 pub mod engine;
 pub mod event;
+pub mod ingest;
 pub mod roster;
+pub mod sim;

@@ -1,0 +1,3 @@
+//! EDGE: what comes in from outside.
+
+pub mod rosters;
