@@ -1,0 +1,111 @@
+//! Arguments to exit code: one file a command, all of them small; the work is done elsewhere.
+//!
+//! Standard output carries results, standard error everything else. Exit status: 0 done, 1 stopped by a failure, 2 bad usage or
+//! settings, 3 (`verify`) something is altered.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::event::Problem;
+use crate::settings::Settings;
+
+mod check;
+mod decode;
+mod scan;
+mod simulate;
+
+/// Watches who opens whose medical record: access logs in, few and explained alerts out.
+#[derive(Parser)]
+#[command(name = "phiwatch", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Scan(scan::Scan),
+    Decode(decode::Decode),
+    Check(check::Check),
+    Simulate(simulate::Simulate),
+}
+
+/// Where settings come from; the embedded defaults without it.
+#[derive(Args)]
+pub struct Config {
+    /// The settings file; without it the embedded defaults hold.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Config {
+    fn load(&self) -> Result<Settings, Stop> {
+        self.config.as_deref().map_or_else(|| Ok(Settings::default()), |path| Settings::load(path).map_err(Stop::Problems))
+    }
+}
+
+/// Why a command stopped.
+#[derive(Debug)]
+pub enum Stop {
+    /// The world failed: exit 1.
+    Failed(String),
+    /// Bad settings, rosters or rules, all of them: exit 2.
+    Problems(Vec<Problem>),
+    /// Bad usage: exit 2.
+    Usage(String),
+}
+
+impl Stop {
+    /// A failure of the world, in its own words.
+    pub fn failed(error: impl Display) -> Stop {
+        Stop::Failed(error.to_string())
+    }
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    // A reader that goes away, as `| head` does, ends the program quietly.
+    reset_broken_pipe();
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Scan(command) => command.run(),
+        Command::Decode(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Simulate(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => report(&stop),
+    }
+}
+
+fn report(stop: &Stop) -> ExitCode {
+    match stop {
+        Stop::Failed(what) => {
+            eprintln!("phiwatch: {what}");
+            ExitCode::from(1)
+        }
+        Stop::Usage(what) => {
+            eprintln!("phiwatch: {what}");
+            ExitCode::from(2)
+        }
+        Stop::Problems(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            eprintln!("phiwatch: {} problems", problems.len());
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "Rust ignores SIGPIPE at start; only the C library can give it back its meaning")]
+fn reset_broken_pipe() {
+    // SAFETY: called before any thread starts; SIG_DFL is a valid disposition.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}

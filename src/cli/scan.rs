@@ -1,0 +1,46 @@
+//! `phiwatch scan`: the engine over files.
+
+use std::fs::File;
+use std::io::{BufWriter, Write, stdout};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Config, Stop};
+use crate::app;
+
+/// Watch recorded accesses: read files, raise alerts as JSON lines, then exit.
+///
+/// Inputs are .jsonl, .json, .csv or .parquet, each also .gz or .zst; - is standard input. Several are read side by side by event time.
+/// Alerts go to standard output, or to FILE: every revision, the last one with "settled": true.
+#[derive(Args)]
+pub struct Scan {
+    #[command(flatten)]
+    config: Config,
+    /// The folder of the rosters; overrules the settings.
+    #[arg(long, value_name = "DIR")]
+    rosters: Option<PathBuf>,
+    /// Where alerts go; standard output without it.
+    #[arg(long, value_name = "FILE")]
+    alerts: Option<PathBuf>,
+    /// What to read.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+}
+
+impl Scan {
+    pub(super) fn run(self) -> Result<(), Stop> {
+        let mut settings = self.config.load()?;
+        settings.rosters = self.rosters.or(settings.rosters);
+        let mut out: Box<dyn Write> = match &self.alerts {
+            Some(path) => Box::new(BufWriter::new(
+                File::create(path).map_err(|error| Stop::Failed(format!("{}: {error}", path.display())))?,
+            )),
+            None => Box::new(BufWriter::new(stdout().lock())),
+        };
+        let summary = app::scan(&settings, &self.inputs, &mut out)?;
+        out.flush().map_err(Stop::failed)?;
+        eprintln!("{summary}");
+        Ok(())
+    }
+}

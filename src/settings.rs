@@ -1,0 +1,257 @@
+//! Settings: what was written in `phiwatch.toml`, and what it means. Each module owns its part; this file puts the parts together and
+//! reports every problem at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::decode::{Format, Hints};
+use crate::engine::settings::{SETTLE, Settings as EngineSettings};
+use crate::event::kind::Kind;
+use crate::event::time::HOUR;
+use crate::event::{Problem, Zone};
+
+/// The file as it was written: strict, and without meaning.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    budget: Budget,
+    sites: Sites,
+    detectors: Detectors,
+    topics: BTreeMap<String, Topic>,
+    sources: BTreeMap<String, Source>,
+    rosters: Folder,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Budget {
+    per_1000_users_per_day: Option<f64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Sites {
+    default_timezone: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Detectors {
+    dormant_after_days: Option<i32>,
+    never_used_after_days: Option<i32>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Topic {
+    carries: Option<String>,
+    format: Option<String>,
+    source: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Source {
+    settle: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Folder {
+    dir: Option<PathBuf>,
+}
+
+/// What the settings mean.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the engine reads.
+    pub engine: EngineSettings,
+    /// The zone where nothing else says.
+    pub default_zone: Zone,
+    /// Folder of the rosters.
+    pub rosters: Option<PathBuf>,
+    /// What is known of topics and files, by name.
+    topics: BTreeMap<String, Hints>,
+}
+
+impl Default for Settings {
+    /// The embedded defaults: no rosters, UTC, every source declared.
+    fn default() -> Settings {
+        Settings {
+            engine: EngineSettings::default(),
+            default_zone: Zone::utc(),
+            rosters: None,
+            topics: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a settings file. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// Every problem in it, with its line where one is to blame.
+    pub fn load(path: &Path) -> Result<Settings, Vec<Problem>> {
+        let problem = |line, what: String| Problem { file: path.to_owned(), line, what };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| vec![problem(None, format!("the settings cannot be read: {error}"))])?;
+        let written: Written = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count() as u64);
+            vec![problem(line, error.message().to_owned())]
+        })?;
+        let mut reading = Reading { text: &text, file: path, problems: Vec::new() };
+        let settings = reading.settings(written);
+        if reading.problems.is_empty() { Ok(settings) } else { Err(reading.problems) }
+    }
+
+    /// What is known of a topic or file.
+    pub fn hints(&self, name: &str) -> Hints {
+        self.topics.get(name).cloned().unwrap_or_else(|| Hints::new(name))
+    }
+}
+
+/// Reading a file, with the problems found so far.
+struct Reading<'a> {
+    text: &'a str,
+    file: &'a Path,
+    problems: Vec<Problem>,
+}
+
+impl Reading<'_> {
+    /// Notes a problem at the first line that holds `key`.
+    fn problem(&mut self, key: &str, what: String) {
+        let line = self.text.lines().position(|line| line.contains(key)).map(|line| line as u64 + 1);
+        self.problems.push(Problem { file: self.file.to_owned(), line, what });
+    }
+
+    fn settings(&mut self, written: Written) -> Settings {
+        let shipped = EngineSettings::default();
+        let per_1000 = written.budget.per_1000_users_per_day.unwrap_or(shipped.per_1000_users_per_day);
+        if !(per_1000 > 0.0 && per_1000 <= 1_000.0) {
+            let what = "per_1000_users_per_day has to be above 0 and at most 1000".to_owned();
+            self.problem("per_1000_users_per_day", what);
+        }
+        let engine = EngineSettings {
+            per_1000_users_per_day: per_1000,
+            sources: self.sources(&written.sources),
+            dormant_after_days: self.days("dormant_after_days", written.detectors.dormant_after_days, shipped.dormant_after_days),
+            never_used_after_days: self.days(
+                "never_used_after_days",
+                written.detectors.never_used_after_days,
+                shipped.never_used_after_days,
+            ),
+        };
+        let zone = written.sites.default_timezone.as_deref().unwrap_or("UTC");
+        let default_zone = Zone::get(zone).unwrap_or_else(|| {
+            self.problem("default_timezone", format!("{zone:?} is no time zone; write an IANA name such as America/Chicago"));
+            Zone::utc()
+        });
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        let rosters = written.rosters.dir.map(|dir| folder.join(dir));
+        let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
+        Settings { engine, default_zone, rosters, topics }
+    }
+
+    fn days(&mut self, key: &str, written: Option<i32>, shipped: i32) -> i32 {
+        let days = written.unwrap_or(shipped);
+        if !(7..=3_650).contains(&days) {
+            self.problem(key, format!("{key} has to be between 7 and 3650 days"));
+        }
+        days
+    }
+
+    fn sources(&mut self, written: &BTreeMap<String, Source>) -> BTreeMap<String, i64> {
+        let mut sources = BTreeMap::new();
+        for (name, source) in written {
+            let text = source.settle.as_deref().unwrap_or("36h");
+            let settle = duration(text).filter(|settle| (1..=47 * HOUR).contains(settle));
+            if settle.is_none() {
+                let what = format!(
+                    "settle of source {name:?} has to be a duration of at most 47h, such as \"36h\"; slower feeds are backfill"
+                );
+                self.problem(name, what);
+            }
+            sources.insert(name.clone(), settle.unwrap_or(SETTLE));
+        }
+        sources
+    }
+
+    fn hints(&mut self, name: &str, topic: Topic) -> Hints {
+        let mut hints = Hints::new(name);
+        hints.source = topic.source;
+        if let Some(text) = topic.carries {
+            hints.carries = Kind::parse(&text);
+            if hints.carries.is_none() {
+                self.problem("carries", format!("topic {name:?} carries \"access\" or \"vendor_session\", not {text:?}"));
+            }
+        }
+        if let Some(text) = topic.format {
+            match Format::parse(&text) {
+                Some(format) => hints.format = format,
+                None => self.problem("format", format!("topic {name:?}: {}", unknown_format(&text))),
+            }
+        }
+        hints
+    }
+}
+
+/// What to say about a format that is not known.
+pub fn unknown_format(text: &str) -> String {
+    let known: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
+    format!("{text:?} is no format that can be read; choose one of {}", known.join(", "))
+}
+
+/// Reads `36h`, `90m`, `20s` or `2d`, in microseconds.
+pub fn duration(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(at);
+    let seconds = match unit.trim() {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(seconds * 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Problems as `line: words`, or nothing.
+    fn check(text: &str, expected: &[(Option<u64>, &str)]) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("phiwatch.toml");
+        std::fs::write(&path, text).unwrap();
+        let problems = Settings::load(&path).err().unwrap_or_default();
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, (line, words)) in problems.iter().zip(expected) {
+            assert_eq!(problem.line, *line, "{problem}");
+            assert!(problem.what.contains(words), "{problem}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        check("", &[]);
+        check("[budget]\nper_1000_users_per_day = 2.5\n[sources.ehr]\nsettle = \"36h\"\n", &[]);
+        check("[budget]\nper_1000 = 2\n", &[(Some(2), "unknown field `per_1000`")]);
+        check("[budget\n", &[(Some(1), "")]);
+        check(
+            "[budget]\nper_1000_users_per_day = 0\n[sites]\ndefault_timezone = \"Mars\"\n[sources.ehr]\nsettle = \"80h\"\n\
+             [topics.t]\nformat = \"hl7\"\ncarries = \"x\"\n",
+            &[(Some(2), "above 0"), (Some(5), "at most 47h"), (Some(4), "no time zone"), (Some(9), "carries"), (Some(8), "hl7")],
+        );
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("36h", Some(129_600)), ("20 s", Some(20)), ("2d", Some(172_800)), ("h", None), ("5", None)] {
+            assert_eq!(duration(text).map(|d| d / 1_000_000), seconds, "{text}");
+        }
+    }
+}
