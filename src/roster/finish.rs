@@ -37,9 +37,8 @@ impl Roster {
         };
         let user_order = named(&builder.user_ids, &|key| !users.of(key).is_empty());
         let account_order = named(&builder.account_ids, &|key| !accounts.of(key).is_empty());
-        let Builder { texts, user_ids, account_ids, vendor_ids, patient_ids, approval_refs, units, surnames, .. } =
-            &mut builder;
-        for keys in [texts, user_ids, account_ids, vendor_ids, patient_ids, approval_refs, units, surnames] {
+        let Builder { texts, user_ids, account_ids, vendor_ids, patient_ids, approval_refs, units, .. } = &mut builder;
+        for keys in [texts, user_ids, account_ids, vendor_ids, patient_ids, approval_refs, units] {
             keys.shrink();
         }
         Roster {
@@ -58,7 +57,6 @@ impl Roster {
             patient_ids: builder.patient_ids,
             approval_refs: builder.approval_refs,
             units: builder.units,
-            surnames: builder.surnames,
             windows: builder.windows,
             user_extras: builder.user_extras,
             vendor_extras: builder.vendor_extras,

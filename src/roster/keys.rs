@@ -50,11 +50,6 @@ impl Keys {
         self.text.shrink_to_fit();
         self.ends.shrink_to_fit();
     }
-
-    /// Bytes held, for the books.
-    pub fn bytes(&self) -> usize {
-        self.text.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 5
-    }
 }
 
 fn slice<'a>(arena: &'a str, ends: &[usize], key: u32) -> &'a str {

@@ -24,7 +24,6 @@ pub struct Roster {
     pub(super) patient_ids: Keys,
     pub(super) approval_refs: Keys,
     pub(super) units: Keys,
-    pub(super) surnames: Keys,
     pub(super) users: Group<UserRow>,
     pub(super) accounts: Group<AccountRow>,
     pub(super) vendors: Group<VendorRow>,
@@ -48,22 +47,37 @@ pub struct Roster {
 /// A row of `users.csv` as of a time.
 #[derive(Clone, Copy)]
 pub struct User<'a> {
+    /// Its identifier.
     pub id: &'a str,
+    /// As the roster spells it.
     pub name: Option<&'a str>,
+    /// As the roster spells it.
     pub role: Option<&'a str>,
+    /// As the roster spells it.
     pub department: Option<&'a str>,
+    /// The home site.
     pub site: Option<&'a str>,
     /// As of the time that was asked; an end that has no date is not told, see `undated_end`.
     pub status: Status,
+    /// Person or machine.
     pub kind: UserKind,
+    /// User who answers for the person.
     pub manager_id: Option<&'a str>,
+    /// Address for letters to the person.
     pub email: Option<&'a str>,
+    /// When the account was made.
     pub created: Option<Time>,
+    /// When the person began.
     pub hired: Option<Time>,
+    /// When the account ends or ended, where a date is given.
     pub terminated: Option<Time>,
+    /// `employee`, `contractor`, `student` or `agency`.
     pub employment: Option<&'a str>,
+    /// The person's own chart, as recorded.
     pub patient_id: Option<&'a str>,
+    /// Equal for those who live together.
     pub address_key: Option<&'a str>,
+    /// One person, several accounts.
     pub person_id: Option<&'a str>,
     /// No row was valid at the time; this is the nearest.
     pub outside_rows: bool,
@@ -82,12 +96,17 @@ pub struct User<'a> {
 /// A row of `vendor_accounts.csv` as of a time.
 #[derive(Clone, Copy)]
 pub struct VendorAccount<'a> {
+    /// Its identifier.
     pub id: &'a str,
+    /// The company.
     pub vendor_id: &'a str,
+    /// Who uses the account.
     pub person: Option<&'a str>,
     /// As of the time that was asked; an end that has no date is not told, see `undated_end`.
     pub status: Status,
+    /// When the account was made.
     pub created: Option<Time>,
+    /// When the account ends or ended, where a date is given.
     pub terminated: Option<Time>,
     /// `None` is any time.
     pub access_window: Option<&'a AccessWindow>,
@@ -108,14 +127,21 @@ pub struct VendorAccount<'a> {
 /// A row of `vendors.csv` as of a time.
 #[derive(Clone, Copy)]
 pub struct Vendor<'a> {
+    /// Its identifier.
     pub id: &'a str,
+    /// As the roster spells it.
     pub name: Option<&'a str>,
+    /// As of the row.
     pub status: Status,
+    /// When the agreement was signed.
     pub baa_signed: Option<Time>,
+    /// First instant at which the agreement no longer holds.
     pub baa_expires: Option<Time>,
     /// The zone of its own, where it has one.
     pub zone: Option<&'a Zone>,
+    /// Address for letters to the vendor.
     pub contact_email: Option<&'a str>,
+    /// The company that it is a subcontractor of.
     pub parent_vendor_id: Option<&'a str>,
     /// No row was valid at the time; this is the nearest.
     pub outside_rows: bool,
@@ -130,10 +156,15 @@ pub struct Vendor<'a> {
 pub struct Patient<'a> {
     /// The record number that lives on.
     pub id: &'a str,
+    /// As the roster spells it.
     pub surname: Option<&'a str>,
+    /// Equal for those who live together.
     pub address_key: Option<&'a str>,
+    /// Asks for special care.
     pub vip: bool,
+    /// The record is under restriction.
     pub restricted: bool,
+    /// When the patient died, where known.
     pub deceased_at: Option<Time>,
     /// No row was valid at the time; this is the nearest.
     pub outside_rows: bool,

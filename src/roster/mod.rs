@@ -25,3 +25,6 @@ pub use lookup::{Patient, Roster, User, Vendor, VendorAccount};
 pub use people::is_billing;
 pub use rows::{NEAR_AFTER, NEAR_BEFORE, RelationKind, UserKind};
 pub use ties::{Actor, Chart, Near};
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,14 @@ pub struct Actor {
     patient: u32,
     surname: u32,
     address: u32,
-    billing: bool,
+    /// Does the work of bills, codes and claims.
+    pub billing: bool,
+}
+
+impl Actor {
+    /// Tied to nobody.
+    pub const NOBODY: Actor =
+        Actor { user: NONE, unit: NONE, patient: NONE, surname: NONE, address: NONE, billing: false };
 }
 
 /// A patient of an event, found once.
