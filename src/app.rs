@@ -139,7 +139,8 @@ impl Readers {
         let mut files = BTreeMap::new();
         for path in inputs {
             let name = path.to_string_lossy().into_owned();
-            let reader = FileReader::open(path, settings.hints(&name), Limits::default()).map_err(Stop::failed)?;
+            let short = path.file_name().map_or_else(|| name.clone(), |short| short.to_string_lossy().into_owned());
+            let reader = FileReader::open(path, settings.hints(&short), Limits::default()).map_err(Stop::failed)?;
             if files.insert(Origin::file(name.as_str()), reader).is_some() {
                 return Err(Stop::Usage(format!("{name} is given twice")));
             }

@@ -1,8 +1,11 @@
 //! phiwatch: watches who opens whose medical record.
 
+pub mod app;
+pub mod cli;
 pub mod decode;
 pub mod engine;
 pub mod event;
 pub mod ingest;
 pub mod roster;
+pub mod settings;
 pub mod sim;

@@ -12,6 +12,7 @@
 //! the offset of their record. A record that holds no part (an empty array) is one reject, so each record has at least one outcome,
 //! and events + rejects of a stretch = its records + the extra parts of its composite records.
 
+pub mod csv;
 pub mod fhir;
 pub mod fields;
 pub mod limits;
@@ -20,6 +21,7 @@ mod raw;
 mod record;
 pub mod reject;
 pub mod slots;
+pub mod table;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -40,6 +42,8 @@ words! {
         Native = "native",
         /// FHIR AuditEvent, single or in a Bundle.
         Fhir = "fhir",
+        /// CSV with native column names; a format of files only.
+        Csv = "csv",
     }
 }
 

@@ -151,7 +151,7 @@ fn keep<'a>(slots: &mut Slots<'a>, group: &'static str, key: Cow<'a, str>, value
         // The name of an unknown field may say anything, so it is not repeated.
         slots.fault.get_or_insert(Refusal::new(Reason::Syntax));
     }
-    slots.rest.push(Rest { group, key, value: RestValue::Json(value.get()) });
+    slots.rest.push(Rest { group, key, value: RestValue::Json(value.get().into()) });
 }
 
 /// Reads one of the objects within a record, such as `actor`.

@@ -89,7 +89,11 @@ mod tests {
 
     #[test]
     fn groups_are_one_object() {
-        let rest = |group, key: &'static str, json| Rest { group, key: key.into(), value: RestValue::Json(json) };
+        let rest = |group, key: &'static str, json: &'static str| Rest {
+            group,
+            key: key.into(),
+            value: RestValue::Json(json.into()),
+        };
         let fields =
             [rest("", "z", "1"), rest("actor", "badge", "\"7\""), rest("", "y", "[ 2 ]"), rest("actor", "x", "{ }")];
         assert_eq!(render(None, &fields).as_deref(), Some(r#"{"z":1,"actor":{"badge":"7","x":{}},"y":[2]}"#));

@@ -89,7 +89,7 @@ pub struct Rest<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum RestValue<'a> {
     /// JSON text, as it came.
-    Json(&'a str),
+    Json(Cow<'a, str>),
     /// A text that is not JSON yet.
     Text(Cow<'a, str>),
 }

@@ -101,3 +101,197 @@ fn published_examples_of_basic_audit_log_patterns() {
 fn published_examples_of_mobile_health_documents() {
     check_set("ihe-mhd-4.2.3", 13);
 }
+
+/// An AuditEvent with the given elements besides id and time.
+fn event(elements: &str) -> String {
+    format!(r#"{{"resourceType":"AuditEvent","id":"a1","recorded":"2026-03-01T10:00:00Z",{elements}}}"#)
+}
+
+fn check(elements: &str, expected: &[(&str, &str)]) {
+    let record = event(elements);
+    let decoded = decode(&record);
+    assert_eq!((decoded.batch.len(), decoded.rejects.len()), (1, 0), "{record}");
+    for (name, value) in expected {
+        assert_eq!(field(&decoded.batch.row(0), name), *value, "{name} of {record}");
+    }
+}
+
+fn check_reasons(record: &str, events: usize, expected: &[&str]) {
+    let decoded = decode(record);
+    let reasons: Vec<_> = decoded.rejects.iter().map(|reject| reject.reason.as_str()).collect();
+    assert_eq!((decoded.batch.len(), reasons.as_slice()), (events, expected), "{record}");
+}
+
+#[test]
+fn activities_come_from_known_codes() {
+    const DCM: &str = "http://dicom.nema.org/resources/ontology/DCM";
+    let dicom = |kind: &str, detail: &str, rest: &str| {
+        format!(
+            r#""type":{{"system":"{DCM}","code":"{kind}"}},"subtype":[{{"system":"{DCM}","code":"{detail}"}}]{rest}"#
+        )
+    };
+    check(&dicom("110114", "110122", r#","outcome":"0""#), &[("activity", "login"), ("outcome", "success")]);
+    check(&dicom("110114", "110122", r#","outcome":"8""#), &[("activity", "login_failed"), ("outcome", "failure")]);
+    check(&dicom("110114", "110123", ""), &[("activity", "logout"), ("outcome", "unknown")]);
+    check(&dicom("110113", "110127", ""), &[("activity", "break_glass"), ("break_glass", "true")]);
+    check(&dicom("110113", "110133", ""), &[("activity", "admin")]);
+    check(&dicom("110113", "110136", ""), &[("activity", "permission_change")]);
+    check(&dicom("110113", "110139", ""), &[("activity", "session_start")]);
+    check(&dicom("110100", "110121", r#","action":"E""#), &[("activity", "other")]);
+    check(&dicom("110110", "110110", r#","action":"U""#), &[("activity", "update")]);
+    check(&dicom("110110", "110110", r#","action":"E""#), &[("activity", "other")]);
+    // R6 writes a concept where R4 writes a coding.
+    check(&format!(r#""type":{{"coding":[{{"system":"{DCM}","code":"110107"}}]}}"#), &[("activity", "import")]);
+    // No action is no read, and neither is an action in a system of its own.
+    check(
+        r#""type":{"system":"http://terminology.hl7.org/CodeSystem/audit-event-type","code":"rest"}"#,
+        &[("activity", "other")],
+    );
+    check(r#""action":"R""#, &[("activity", "read")]);
+    check(
+        r#""type":{"system":"http://medcomehmi.dk/types","code":"ehmiMessaging"},"action":"R","entity":[{"what":{"reference":"Patient/p"}}]"#,
+        &[("activity", "other"), ("patients", "p")],
+    );
+}
+
+#[test]
+fn emergencies_are_told_by_known_purposes() {
+    let purpose = |system: &str, code: &str| {
+        format!(r#""agent":[{{"purposeOfUse":[{{"coding":[{{"system":"{system}","code":"{code}"}}]}}]}}]"#)
+    };
+    check(
+        &purpose("http://terminology.hl7.org/CodeSystem/v3-ActReason", "BTG"),
+        &[("break_glass", "true"), ("purpose", "BTG")],
+    );
+    check(&purpose("urn:oid:2.16.756.5.30.1.127.3.10.5", "EMER"), &[("break_glass", "true")]);
+    check(&purpose("urn:oid:2.16.756.5.30.1.127.3.10.5", "NORM"), &[("break_glass", "false")]);
+    check(&purpose("http://terminology.hl7.org/CodeSystem/v3-ActReason", "HSYSADMIN"), &[("break_glass", "false")]);
+    check(&purpose("urn:other", "EMER"), &[("break_glass", "false")]);
+    check(r#""agent":[]"#, &[("break_glass", "-"), ("purpose", "-")]);
+}
+
+#[test]
+fn people_machines_and_delegates() {
+    const ROLE: &str = "urn:oid:2.16.756.5.30.1.127.3.10.6";
+    let swiss = |code: &str, id: &str, requestor: bool| {
+        format!(
+            r#"{{"role":[{{"coding":[{{"system":"{ROLE}","code":"{code}"}}]}}],"who":{{"identifier":{{"value":"{id}"}}}},"requestor":{requestor}}}"#
+        )
+    };
+    let agents = format!(r#""agent":[{},{}]"#, swiss("HCP", "doctor", false), swiss("ASS", "helper", true));
+    check(&agents, &[("actor_id", "helper"), ("on_behalf_of", "doctor")]);
+    // A second id of a machine is the number of a process.
+    let machine =
+        r#"{"type":{"coding":[{"system":"DCM","code":"110153"}]},"altId":"6580","requestor":true,"name":"x"}"#;
+    check(&format!(r#""agent":[{machine}]"#), &[("actor_id", "-"), ("actor_name", "x"), ("actor_kind", "unknown")]);
+    check(r#""agent":[{"altId":"u7","requestor":true}]"#, &[("actor_id", "u7")]);
+    check(r#""agent":[{"who":{"display":"A B"},"requestor":true}]"#, &[("actor_id", "-"), ("actor_name", "A B")]);
+    check(
+        r#""agent":[{"who":{"reference":"Patient/p1"},"requestor":true}]"#,
+        &[("actor_id", "p1"), ("actor_kind", "patient")],
+    );
+    check(
+        r#""agent":{"who":{"reference":"https://a/fhir/Practitioner/9/_history/2"},"requestor":true}"#,
+        &[("actor_id", "9")],
+    );
+    let endpoint = r#""agent":[{"requestor":true,"network":{"address":"http://s/fhir","type":"5"}}]"#;
+    check(endpoint, &[("client_ip", "-"), ("client_host", "-")]);
+    check(r#""agent":[{"network":{"address":"fe80::1%11","type":"2"}}]"#, &[("client_ip", "fe80::1%11")]);
+    check(
+        r#""agent":[{"networkUri":"https://server/fhir"},{"networkString":"10.0.0.7"}]"#,
+        &[("client_ip", "10.0.0.7")],
+    );
+}
+
+#[test]
+fn patients_and_requests() {
+    let entity = |what: &str| format!(r#""entity":[{{"what":{what}}}]"#);
+    check(&entity(r#"{"reference":"Patient/p/_history/3","identifier":{"value":"other"}}"#), &[("patients", "p")]);
+    check(
+        r##""contained":[{"resourceType":"Patient","id":"c","identifier":[{"value":"77^^^&1.2&ISO"}]}],"patient":{"reference":"#c"}"##,
+        &[("patients", "77")],
+    );
+    let roles = r#""entity":[{"what":{"identifier":{"value":"1^^^&1.2&ISO"}},"role":{"code":"1"}},{"what":{"identifier":{"value":"2"}},"role":{"code":"1"}},{"what":{"identifier":{"value":"1"}},"role":{"code":"1"}}]"#;
+    check(roles, &[("patients", "1;2")]);
+    // GET /Observation?patient=Patient/p9&_count=5
+    let query =
+        r#""entity":[{"role":{"code":"24"},"query":"R0VUIC9PYnNlcnZhdGlvbj9wYXRpZW50PVBhdGllbnQvcDkmX2NvdW50PTU="}]"#;
+    check(query, &[("patients", "p9")]);
+    // /Patient?identifier=urn%3Aoid%3A1%7C55 beside a stated patient
+    let both = r#""patient":{"reference":"Patient/p"},"entity":[{"role":{"code":"24"},"query":"L1BhdGllbnQ/aWRlbnRpZmllcj11cm4lM0FvaWQlM0ExJTdDNTU="}]"#;
+    check(both, &[("patients", "p")]);
+    check(&both.replace(r#""patient":{"reference":"Patient/p"},"#, ""), &[("patients", "55")]);
+    check(
+        r#""entity":[{"role":{"code":"24"},"query":"%%%","description":"GET /Observation?patient=p2"}]"#,
+        &[("patients", "p2")],
+    );
+    check(r#""entity":[{"role":{"code":"24"},"query":"/w=="}]"#, &[("patients", "-")]);
+    check(
+        r#""entity":[{"what":{"identifier":{"value":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},"role":{"code":"26"}}]"#,
+        &[("correlation_id", "0af7651916cd43dd8448eb211c80319c"), ("resource", "-")],
+    );
+}
+
+#[test]
+fn times_and_ids() {
+    let time = |record: &str| field(&decode(record).batch.row(0), "time");
+    assert_eq!(time(&event(r#""period":{"start":"2026-02-28T10:00:00+01:00"}"#)), "2026-02-28T09:00:00Z");
+    assert_eq!(time(&event(r#""occurredDateTime":"2026-02-27T10:00:00Z""#)), "2026-02-27T10:00:00Z");
+    assert_eq!(time(&event(r#""occurredPeriod":{"start":"2026-02-26T10:00:00Z"}"#)), "2026-02-26T10:00:00Z");
+    let partial = event(r#""occurredDateTime":"2026-02""#);
+    assert_eq!(time(&partial), "2026-03-01T10:00:00Z");
+    assert_eq!(decode(&partial).batch.row(0).flags(), PARTIAL);
+    check_reasons(r#"{"resourceType":"AuditEvent","id":"x"}"#, 0, &["missing_field"]);
+    check_reasons(r#"{"resourceType":"AuditEvent","id":"x","recorded":"1999-01-01T00:00:00Z"}"#, 0, &["bad_time"]);
+    let nameless = r#"{"resourceType":"AuditEvent", "recorded":"2026-03-01T10:00:00Z"}"#;
+    let hints = |source: &str| Hints { source: Some(source.into()), ..Hints::new("t") };
+    let id = |hints, record: &str| {
+        let decoded = decode_with(hints, record);
+        let row = decoded.batch.row(0);
+        assert_eq!(row.flags(), MADE_ID);
+        row.event_id().to_owned()
+    };
+    assert_eq!(id(hints("a"), nameless), id(hints("a"), &nameless.replace(", ", ",")), "white space is not content");
+    assert_ne!(id(hints("a"), nameless), id(hints("b"), nameless));
+    assert_eq!(decode(nameless).batch.row(0).source(), "t");
+    assert_eq!(decode_with(hints("a"), nameless).batch.row(0).source(), "a");
+    assert_eq!(decode(nameless).batch.row(0).raw(), Some(nameless.replace(", ", ",").as_str()));
+}
+
+#[test]
+fn bundles_and_other_resources() {
+    let good = event(r#""action":"R""#);
+    let entry = |resource: &str| format!(r#"{{"fullUrl":"u","resource":{resource}}}"#);
+    let bundle =
+        |entries: &[String]| format!(r#"{{"entry":[{}],"resourceType":"Bundle","type":"history"}}"#, entries.join(","));
+    let patient = r#"{"resourceType":"Patient","id":"p"}"#;
+    check_reasons(&bundle(&[entry(&good), entry(&good)]), 2, &[]);
+    check_reasons(
+        &bundle(&[entry(&good), entry(patient), "{}".into(), "7".into(), entry(&good)]),
+        2,
+        &["not_an_event", "missing_field", "wrong_type"],
+    );
+    check_reasons(&bundle(&[entry(&bundle(&[entry(&good)]))]), 1, &[]);
+    check_reasons(&bundle(&[]), 0, &["not_an_event"]);
+    check_reasons(r#"{"resourceType":"Bundle"}"#, 0, &["not_an_event"]);
+    check_reasons(patient, 0, &["not_an_event"]);
+    check_reasons(r#"{"resourceType":7}"#, 0, &["unknown_format"]);
+    check_reasons(&good[..good.len() - 1], 0, &["truncated"]);
+    check_reasons(&format!("{good}\n{good}"), 2, &[]);
+    let hints = Hints { format: Format::Fhir, ..Hints::new("t") };
+    let decoded = decode_with(hints, r#"{"event_id":"e"}"#);
+    assert_eq!(decoded.rejects[0].reason.as_str(), "missing_field");
+    let record = bundle(&[entry(&good), entry(patient)]);
+    let decoded = decode(&record);
+    assert_eq!(decoded.rejects[0].byte, record.find(r#"{"resourceType":"Patient""#).unwrap() as u64);
+    assert_eq!(decoded.rejects[0].raw, patient.as_bytes());
+}
+
+proptest::proptest! {
+    /// Values of the wrong type anywhere never stop an event whose time stands.
+    #[test]
+    fn wrong_types_are_borne(element in "type|subtype|agent|entity|source|outcome|action|period|contained|patient|code|category|authorization|extension",
+                             value in "1|true|null|\"x\"|\\[\\]|\\{\\}|\\[1,null\\]|\\{\"coding\":7\\}|\\[\\{\"what\":3,\"who\":\\[\\],\"type\":1,\"network\":2\\}\\]|\\[\\[\\[\\]\\]\\]") {
+        check_reasons(&event(&format!(r#""{element}":{value}"#)), 1, &[]);
+    }
+}

@@ -1,0 +1,286 @@
+//! Finds the records in a text file: a line each, or a JSON value or CSV row that goes on over several lines.
+//!
+//! White space between records is no record. Where a value that seemed to go on turns out not to, its first line is given alone and
+//! the lines after it are looked at again, so that half a line never takes its neighbours with it.
+
+use memchr::memchr_iter;
+
+use super::array::Array;
+use super::lines::{End, Line, Lines};
+use crate::decode::csv::Header;
+use crate::decode::{Decoder, RawRecord, Refusal, fields};
+use crate::event::Reason;
+
+/// Deepest nesting that is followed over lines.
+const DEPTH: usize = 1_024;
+
+/// What the lines of a file are.
+pub enum Shape {
+    /// JSON, one value a line or over several.
+    Json,
+    /// CSV; `None` until the header was read.
+    Csv(Option<Header>),
+}
+
+/// Gives the records of a text file to a decoder, one by one.
+pub struct Frames {
+    /// The lines.
+    pub lines: Lines,
+    shape: Shape,
+    array: Option<Array>,
+}
+
+/// The record that `bytes` make up, found where `line` begins.
+pub fn record<'a>(number: i64, byte: u64, bytes: &'a [u8]) -> RawRecord<'a> {
+    RawRecord { offset: number, byte, at: None, value: Some(bytes) }
+}
+
+fn push(line: &Line, decoder: &mut Decoder) {
+    decoder.push(&record(line.number, line.byte, &line.bytes));
+}
+
+fn refuse(line: &Line, reason: Reason, decoder: &mut Decoder) {
+    decoder.push_reject(&record(line.number, line.byte, &line.bytes), Refusal::new(reason));
+}
+
+impl Frames {
+    /// The records of `lines`.
+    pub fn new(lines: Lines, shape: Shape) -> Frames {
+        Frames { lines, shape, array: None }
+    }
+
+    /// Reads on until something was pushed, or past a blank line; false at the end.
+    pub fn step(&mut self, decoder: &mut Decoder) -> bool {
+        let Some(line) = self.lines.next_line() else {
+            return self.array.take().is_some_and(|array| {
+                array.finish(self.lines.number(), self.lines.byte(), decoder);
+                true
+            });
+        };
+        let torn = line.end == End::Torn;
+        if self.array.is_some() {
+            self.array_line(line, decoder);
+            if let Some(array) = self.array.take_if(|_| torn) {
+                array.finish(self.lines.number(), self.lines.byte(), decoder);
+            }
+        } else if torn {
+            refuse(&line, Reason::Truncated, decoder);
+        } else if !line.is_blank() {
+            match self.shape {
+                Shape::Json => self.json(line, decoder),
+                Shape::Csv(_) => self.csv(line, decoder),
+            }
+        }
+        true
+    }
+
+    /// The first line of which not all records were given.
+    pub fn next_number(&self) -> i64 {
+        self.lines.number() + i64::from(self.array.is_none())
+    }
+
+    fn json(&mut self, line: Line, decoder: &mut Decoder) {
+        let first = line.first();
+        if first == Some(b'[') && (line.end == End::Bound || !Nesting::whole(&line.bytes)) {
+            self.array = Some(Array::new(&line));
+            return self.array_line(line, decoder);
+        }
+        if line.end == End::Bound {
+            self.lines.skip();
+            return push(&line, decoder);
+        }
+        if first == Some(b'{') && !Nesting::whole(&line.bytes) {
+            return self.document(line, decoder);
+        }
+        push(&line, decoder);
+    }
+
+    /// A line of a JSON array whose elements are records; what follows the array is looked at as a line of its own.
+    fn array_line(&mut self, line: Line, decoder: &mut Decoder) {
+        let Some(array) = &mut self.array else { return };
+        if let Some(rest) = array.feed(line, decoder) {
+            self.array = None;
+            self.lines.put_back(std::iter::once(rest));
+        }
+    }
+
+    /// A JSON object that goes on over several lines.
+    fn document(&mut self, first: Line, decoder: &mut Decoder) {
+        let mut nesting = Nesting::default();
+        nesting.scan(&first.bytes);
+        let mut size = first.bytes.len();
+        let mut lines = vec![first];
+        let broken = loop {
+            if nesting.is_open().is_none() {
+                break Reason::Syntax;
+            }
+            let Some(next) = self.lines.next_line() else { break Reason::Truncated };
+            size += next.bytes.len() + 1;
+            let (end, goes_on) = (next.end, next.is_blank() || nesting.goes_on(next.first()));
+            nesting.scan(&next.bytes);
+            lines.push(next);
+            match end {
+                End::Torn => break Reason::Truncated,
+                _ if !goes_on => break Reason::Syntax,
+                End::Bound => break Reason::Syntax,
+                _ if size > decoder.limits().document_bytes => break Reason::TooLarge,
+                _ if nesting.is_open() == Some(false) => return push_joined(&lines, decoder),
+                _ => {}
+            }
+        };
+        // A value that ends too early at the end of the input is one reject, unless whole records stand in it.
+        let records_within =
+            lines[1..].iter().any(|line| line.bytes.first() == Some(&b'{') && Nesting::whole(&line.bytes));
+        if broken != Reason::Syntax && !records_within {
+            let text = lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
+            return decoder.push_reject(&record(lines[0].number, lines[0].byte, &text), Refusal::new(broken));
+        }
+        push(&lines[0], decoder);
+        self.lines.put_back(lines.drain(1..));
+    }
+
+    fn csv(&mut self, line: Line, decoder: &mut Decoder) {
+        if line.end == End::Bound {
+            self.lines.skip();
+            return refuse(&line, Reason::TooLarge, decoder);
+        }
+        let quotes = |line: &Line| memchr_iter(b'"', &line.bytes).count();
+        let mut odd = quotes(&line) % 2 == 1;
+        let mut size = line.bytes.len();
+        let mut lines = vec![line];
+        let mut reason = Reason::Syntax;
+        while odd && size <= decoder.limits().record_bytes {
+            let Some(next) = self.lines.next_line() else {
+                reason = Reason::Truncated;
+                break;
+            };
+            size += next.bytes.len() + 1;
+            odd ^= quotes(&next) % 2 == 1;
+            let stop = matches!(next.end, End::Bound | End::Torn);
+            lines.push(next);
+            if stop {
+                odd = true;
+                break;
+            }
+        }
+        let text = lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
+        let taken = if odd { Err(Refusal::new(reason)) } else { self.row(&lines[0], &text, lines.len() > 1, decoder) };
+        if let Err(refusal) = taken {
+            decoder.push_reject(&record(lines[0].number, lines[0].byte, &lines[0].bytes), refusal);
+            self.lines.put_back(lines.drain(1..));
+        }
+    }
+
+    /// Takes one row of CSV, or the header. An error is for the caller to refuse.
+    fn row(&mut self, first: &Line, text: &[u8], several: bool, decoder: &mut Decoder) -> Result<(), Refusal> {
+        let plain = std::str::from_utf8(text).ok().filter(|text| !text.contains('\0'));
+        let plain = plain.ok_or_else(|| Refusal::new(Reason::Encoding))?.trim_end_matches('\r');
+        let parsed = if plain.contains('"') { Some(quoted(plain)?) } else { None };
+        let cells: Vec<&str> = match &parsed {
+            Some(row) => row.iter().collect(),
+            None => plain.split(',').collect(),
+        };
+        let Shape::Csv(header) = &mut self.shape else { return Ok(()) };
+        let Some(header) = header else {
+            *header = Some(Header::new(cells, decoder.limits()));
+            return Ok(());
+        };
+        let slots = header.slots(&cells);
+        if several && slots.is_err() {
+            // A stray quote made one row of several lines.
+            return slots.map(|_| ());
+        }
+        let decoded = slots.and_then(|slots| fields::draft(slots, decoder.hints()));
+        decoder.push_row(&record(first.number, first.byte, text), decoded);
+        Ok(())
+    }
+}
+
+fn push_joined(lines: &[Line], decoder: &mut Decoder) {
+    let text = lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
+    decoder.push_document(&record(lines[0].number, lines[0].byte, &text));
+}
+
+fn quoted(text: &str) -> Result<csv::StringRecord, Refusal> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut row = csv::StringRecord::new();
+    match reader.read_record(&mut row) {
+        Ok(true) => Ok(row),
+        _ => Err(Refusal::new(Reason::Syntax)),
+    }
+}
+
+/// Follows the nesting of JSON over lines.
+#[derive(Default)]
+pub struct Nesting {
+    open: Vec<u8>,
+    in_string: bool,
+    escaped: bool,
+    broken: bool,
+    last: u8,
+}
+
+impl Nesting {
+    /// Whether a line is a whole value by itself.
+    pub fn whole(bytes: &[u8]) -> bool {
+        // Equal numbers of both brackets settle nearly every line without looking at each byte.
+        let bytes = bytes.trim_ascii_end();
+        let count = |bracket| memchr_iter(bracket, bytes).count();
+        if bytes.ends_with(b"}") && count(b'{') == count(b'}') && !bytes.starts_with(b"[") {
+            return true;
+        }
+        let mut nesting = Nesting::default();
+        nesting.scan(bytes);
+        nesting.is_open() == Some(false)
+    }
+
+    /// Takes the bytes of a line.
+    pub fn scan(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.take(*byte));
+        // A text cannot hold a line break.
+        self.broken |= self.in_string;
+    }
+
+    /// Takes one byte.
+    pub fn take(&mut self, byte: u8) {
+        if self.in_string {
+            self.in_string = self.escaped || byte != b'"';
+            self.escaped = !self.escaped && byte == b'\\';
+            return;
+        }
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' => return,
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.open.push(byte),
+            b'}' => self.broken |= self.open.pop() != Some(b'{'),
+            b']' => self.broken |= self.open.pop() != Some(b'['),
+            _ => {}
+        }
+        self.broken |= self.open.len() > DEPTH;
+        self.last = byte;
+    }
+
+    /// Whether objects or lists are open, or a text is; `None` where the text cannot be JSON.
+    pub fn is_open(&self) -> Option<bool> {
+        (!self.broken).then_some(!self.open.is_empty() || self.in_string)
+    }
+
+    /// Whether a text is open.
+    pub fn in_string(&self) -> bool {
+        self.in_string
+    }
+
+    /// Whether a line that begins with `first` can go on what is open.
+    fn goes_on(&self, first: Option<u8>) -> bool {
+        let Some(first) = first else { return true };
+        let value = !matches!(first, b'}' | b']' | b',' | b':');
+        match (self.open.last(), self.last) {
+            (_, b':') => value,
+            (Some(b'{'), b'{' | b',') => matches!(first, b'"' | b'}'),
+            (Some(b'{'), _) => matches!(first, b'}' | b',' | b':'),
+            (Some(b'['), b'[' | b',') => value || first == b']',
+            (Some(b'['), _) => matches!(first, b']' | b','),
+            _ => false,
+        }
+    }
+}

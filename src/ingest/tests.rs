@@ -1,0 +1,414 @@
+//! Files of every shape: framing, compression, damage, tables, conversion.
+//!
+//! Expectations come from the rules that the modules state; each case is the content of a file and its outcomes, by line.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
+};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use proptest::prelude::*;
+
+use super::files::{FileError, FileReader, convert};
+use crate::decode::{Format, Hints, Limits};
+use crate::event::Reject;
+
+/// A native record on one line.
+fn event(id: &str) -> String {
+    format!(
+        r#"{{"event_id":"{id}","time":"2026-03-01T10:00:00Z","source":"s","actor":{{"id":"u"}},"activity":"read"}}"#
+    )
+}
+
+/// The same over several lines, as pretty-printers write it.
+fn pretty(id: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(&event(id)).unwrap();
+    serde_json::to_string_pretty(&value).unwrap()
+}
+
+struct Outcome {
+    events: Vec<(String, i64)>,
+    rejects: Vec<Reject>,
+    failure: Option<FileError>,
+    to: i64,
+}
+
+fn read_path(path: &Path, limits: Limits, rows: usize, bytes: u64) -> Outcome {
+    let mut reader = match FileReader::open(path, Hints::new("f"), limits) {
+        Ok(reader) => reader,
+        Err(failure) => return Outcome { events: vec![], rejects: vec![], failure: Some(failure), to: 1 },
+    };
+    let mut outcome = Outcome { events: Vec::new(), rejects: Vec::new(), failure: None, to: 1 };
+    loop {
+        match reader.next_chunk(rows, bytes) {
+            Ok(None) => break,
+            Err(failure) => outcome.failure = Some(failure),
+            Ok(Some(chunk)) => {
+                assert_eq!(chunk.from, outcome.to, "stretches are chained");
+                outcome.to = chunk.to;
+                outcome.events.extend(chunk.batch.rows().map(|row| (row.event_id().to_owned(), row.offset())));
+                outcome.rejects.extend(chunk.rejects);
+            }
+        }
+    }
+    let counts = reader.counts();
+    assert_eq!((counts.events, counts.rejects), (outcome.events.len() as u64, outcome.rejects.len() as u64));
+    outcome
+}
+
+fn file(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    (folder, path)
+}
+
+/// Each outcome as `line id` or `line reason`: events first.
+fn outcomes_of(name: &str, content: &[u8], limits: Limits, rows: usize) -> Vec<String> {
+    let (_folder, path) = file(name, content);
+    let outcome = read_path(&path, limits, rows, u64::MAX);
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    let events = outcome.events.iter().map(|(id, line)| format!("{line} {id}"));
+    let rejects = outcome.rejects.iter().map(|reject| format!("{} {}", reject.offset, reject.reason.as_str()));
+    events.chain(rejects).collect()
+}
+
+fn check(name: &str, content: impl AsRef<[u8]>, expected: &[&str]) {
+    let content = content.as_ref();
+    for rows in [1, 2, 1_000] {
+        let got = outcomes_of(name, content, Limits::default(), rows);
+        assert_eq!(got, expected, "{rows} rows of {}", String::from_utf8_lossy(&content[..content.len().min(400)]));
+    }
+}
+
+#[test]
+fn json_over_lines() {
+    let (a, b, c) = (event("a"), event("b"), event("c"));
+    check("f.jsonl", "", &[]);
+    check("f.jsonl", "\n \r\n\n", &[]);
+    check("f.jsonl", "\u{feff}", &[]);
+    check("f.jsonl", format!("{a}\n{b}\n"), &["1 a", "2 b"]);
+    check("f.jsonl", format!("\u{feff}{a}\r\n\r\n{b}"), &["1 a", "3 b"]);
+    check("f.jsonl", format!("{a}{b}\n{c}"), &["1 a", "1 b", "2 c"]);
+    check("f.jsonl", format!("{a}\n{}", &b[..40]), &["1 a", "2 truncated"]);
+    check("f.jsonl", format!("{}\n{b}\n{c}\n", &a[..40]), &["2 b", "3 c", "1 truncated"]);
+    check("f.jsonl", format!("{{\"a\":[\"x\",\n{b}\n{c}\n"), &["2 b", "3 c", "1 truncated"]);
+    check("f.jsonl", format!("{{\"a\":[\"x\",\n{b}"), &["2 b", "1 truncated"]);
+    check("f.jsonl", format!("hello\n{b}\n17\n"), &["2 b", "1 unknown_format", "3 unknown_format"]);
+    check("f.json", pretty("a"), &["1 a"]);
+    check("f.json", format!("{}\n{}\n{b}\n", pretty("a"), pretty("c")), &["1 a", "9 c", "17 b"]);
+    check("f.json", &pretty("a")[..60], &["1 truncated"]);
+    check(
+        "f.json",
+        format!("{}\n\"x\n{b}", &pretty("a")[..60]),
+        &["3 b", "1 truncated", "2 unknown_format"][..].to_vec().as_slice(),
+    );
+    check("f.json", "{\n\"resourceType\": \"Patient\"\n}\n", &["1 not_an_event"]);
+}
+
+#[test]
+fn json_arrays_of_any_length() {
+    let (a, b, c) = (event("a"), event("b"), event("c"));
+    check("f.json", "[]", &["1 not_an_event"]);
+    check("f.json", "[\n]\n", &["1 not_an_event"]);
+    check("f.json", format!("[{a},{b}]"), &["1 a", "1 b"]);
+    check("f.json", format!("[\n{a},\n{b}\n]\n{c}\n"), &["2 a", "3 b", "5 c"]);
+    check("f.json", format!("[{a}\n,{b}\n,{c}]\n"), &["1 a", "2 b", "3 c"]);
+    check("f.json", format!("[{},\n{}]", pretty("a"), pretty("b")), &["1 a", "9 b"]);
+    check(
+        "f.json",
+        format!("[\n{a},\n 7 ,\"x]\", null\n,{b}\n]"),
+        &["2 a", "4 b", "3 unknown_format", "3 unknown_format", "3 unknown_format"],
+    );
+    check("f.json", format!("[\n{a},\n{b}"), &["2 a", "3 b", "3 truncated"]);
+    check("f.json", format!("[\n{a},\n{}", &b[..50]), &["2 a", "3 truncated"]);
+    check("f.json", format!("[\n{},\n{b}\n]", &a[..20]), &["3 b", "2 truncated"]);
+    check("f.json", format!("[\n{a}]]\n{b}"), &["2 a", "3 b", "2 unknown_format"]);
+    // Longer than the bound of a record, on one line.
+    let many: Vec<String> = (0..12_000).map(|i| event(&format!("e{i}"))).collect();
+    let got = outcomes_of("f.json", format!("[{}]", many.join(",")).as_bytes(), Limits::default(), 1_000);
+    assert_eq!((got.len(), got[11_999].as_str()), (12_000, "1 e11999"));
+    let large = format!("[{a},{{\"x\":\"{}\"}},{b}]", "y".repeat(3 << 20));
+    check("f.json", large, &["1 a", "1 b", "1 too_large"]);
+}
+
+#[test]
+fn long_lines_are_not_held() {
+    let (a, b) = (event("a"), event("b"));
+    let long = format!("{a}\n{{\"x\":\"{}\"}}\n{b}\n", "y".repeat(10 << 20));
+    check("f.jsonl", &long, &["1 a", "3 b", "2 too_large"]);
+    let (_folder, path) = file("f.jsonl", long.as_bytes());
+    let outcome = read_path(&path, Limits::default(), 10, u64::MAX);
+    assert_eq!(outcome.rejects[0].raw.len(), 1 << 20);
+    assert_eq!(outcome.rejects[0].byte, a.len() as u64 + 1);
+    let exact = |extra: usize| {
+        let fill = (1 << 20) - event("").len() + extra;
+        event(&"z".repeat(fill))
+    };
+    assert_eq!(outcomes_of("f.jsonl", format!("{}\n{b}", exact(0)).as_bytes(), Limits::default(), 9).len(), 2);
+    check("f.jsonl", format!("{}\n{b}", exact(1)), &["2 b", "1 too_large"]);
+}
+
+const HEADER: &str = "event_id,time,source,actor_id,activity";
+const ROW: &str = "2026-03-01T10:00:00Z,s,u,read";
+
+#[test]
+fn csv_rows() {
+    check("f.csv", "", &[]);
+    check("f.csv", HEADER, &[]);
+    check("f.csv", format!("{HEADER}\na,{ROW}\n\nb,{ROW}"), &["2 a", "4 b"]);
+    check("f.txt", format!("\u{feff}{HEADER}\r\na,{ROW}\r\n"), &["2 a"]);
+    check("f.csv", format!("\"event_id\",Time,Source,Actor.ID, activity \na,{ROW}\n"), &["2 a"]);
+    check("f.csv", format!("{HEADER}\na,{ROW},more\nb\nc,{ROW}\n"), &["4 c", "2 syntax", "3 syntax"]);
+    check("f.csv", format!("{HEADER},query\na,{ROW},\"x\ny \"\"z\"\"\"\nb,{ROW},\n"), &["2 a", "4 b"]);
+    check("f.csv", format!("{HEADER}\na\"1,{ROW}\nb,{ROW}\nc,{ROW}"), &["3 b", "4 c", "2 truncated"]);
+    check(
+        "f.csv",
+        format!("{HEADER}\na\"1,{ROW}\nb,{ROW}\nc\",{ROW}\nd,{ROW}"),
+        &["3 b", "5 d", "2 syntax", "4 truncated"],
+    );
+    check("f.csv", format!("{HEADER},actor.id\na,{ROW},u\n"), &["2 syntax"]);
+    check("f.csv", format!("id,what\na,b\n"), &["2 missing_field"]);
+    check(
+        "f.csv",
+        [HEADER.as_bytes(), b"\n\xff,", ROW.as_bytes(), b"\na,", ROW.as_bytes()].concat(),
+        &["3 a", "2 encoding"],
+    );
+    check(
+        "f.csv",
+        format!("{HEADER}\n,{ROW}\na,2026,s,u,read\nb,2026-03-01T10:00:00Z,s,u,look"),
+        &["2 missing_field", "3 bad_time", "4 unknown_value"],
+    );
+    check(
+        "f.csv",
+        format!("{HEADER},result_count,break_glass\na,{ROW},x,\nb,{ROW},,maybe\nc,{ROW},1,YES\n"),
+        &["4 c", "2 wrong_type", "3 wrong_type"],
+    );
+    check("f.csv", format!("{HEADER}\na,{}\nb,{ROW}", "y".repeat(2 << 20)), &["3 b", "2 too_large"]);
+}
+
+#[test]
+fn csv_values() {
+    let header = format!("{HEADER},patients,purpose,break_glass,client.remote,result_count,raw,Ward No");
+    let row = format!("a,{},p1;p2; p1,TREAT;BTG,1,no,12,\"{{\"\"x\"\":1}}\",7b", ROW.replace(",u,", ",,"));
+    let (_folder, path) = file("f.csv", format!("{header}\n{row}\n").as_bytes());
+    let mut reader = FileReader::open(&path, Hints::new("f"), Limits::default()).unwrap();
+    let chunk = reader.next_chunk(10, u64::MAX).unwrap().unwrap();
+    let event = chunk.batch.row(0);
+    assert_eq!(event.actor_id(), None);
+    assert_eq!(event.patients().collect::<Vec<_>>(), ["p1", "p2"]);
+    assert_eq!(event.purpose().collect::<Vec<_>>(), ["TREAT", "BTG"]);
+    assert_eq!((event.break_glass(), event.client_remote(), event.result_count()), (Some(true), Some(false), Some(12)));
+    assert_eq!(event.raw(), Some(r#"{"x":1,"Ward No":"7b"}"#));
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn compressed_files_are_told_by_content() {
+    let text = format!("{}\n{}\n", event("a"), event("b"));
+    let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
+    check("f.jsonl", gzip(text.as_bytes()), &["1 a", "2 b"]);
+    check("f.gz", &zstd, &["1 a", "2 b"]);
+    check("f", [gzip(text.as_bytes()), gzip(event("c").as_bytes())].concat(), &["1 a", "2 b", "3 c"]);
+    check("f", [zstd.clone(), zstd].concat(), &["1 a", "2 b", "3 a", "4 b"]);
+    check("f.csv.gz", gzip(format!("id\n{}", event("x")).as_bytes()), &["2 syntax"]);
+    check("f.csv.gz", gzip(event("x").as_bytes()), &["1 x"]);
+    check("f.gz", gzip(b""), &[]);
+}
+
+#[test]
+fn damage_in_the_middle_keeps_what_was_read() {
+    let text: String = (0..2_000).map(|i| event(&format!("e{i}")) + "\n").collect();
+    for packed in [gzip(text.as_bytes()), zstd::encode_all(text.as_bytes(), 1).unwrap()] {
+        for (kind, bytes) in [
+            ("cut", packed[..packed.len() / 2].to_vec()),
+            ("changed", {
+                let mut bytes = packed.clone();
+                let middle = bytes.len() / 2;
+                bytes[middle..middle + 8].fill(0x55);
+                bytes
+            }),
+        ] {
+            let (_folder, path) = file("f.gz", &bytes);
+            let outcome = read_path(&path, Limits::default(), 100, u64::MAX);
+            if kind == "cut" {
+                let last = outcome.rejects.last().unwrap();
+                assert_eq!((outcome.rejects.len(), last.reason.as_str()), (1, "truncated"));
+                assert_eq!(last.offset, outcome.events.len() as i64 + 1);
+                assert!(!outcome.events.is_empty() || outcome.to == 2);
+            }
+            let failure = outcome.failure.expect("damage is told");
+            assert!(matches!(failure, FileError::Damaged { .. }) && !failure.retry(), "{failure}");
+        }
+    }
+    let (_folder, path) = file("f.gz", &[0x1f, 0x8b, 1, 2, 3]);
+    let outcome = read_path(&path, Limits::default(), 100, u64::MAX);
+    assert!(matches!(outcome.failure, Some(FileError::Damaged { .. })));
+}
+
+#[test]
+fn what_is_no_file_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().to_owned(), folder.path().join("none.jsonl")] {
+        let outcome = read_path(&path, Limits::default(), 1, 1);
+        assert!(matches!(outcome.failure, Some(FileError::Open { .. })));
+    }
+}
+
+#[test]
+fn the_hash_is_that_of_what_was_read() {
+    use sha2::Digest;
+    let text = format!("{}\n{}\n{}\n", event("a"), event("b"), event("c"));
+    let (_folder, path) = file("f.jsonl.gz", &gzip(text.as_bytes()));
+    let mut reader = FileReader::open(&path, Hints::new("f"), Limits::default()).unwrap();
+    let line = event("a").len() + 1;
+    for lines in 1..=3 {
+        assert!(reader.next_chunk(1, u64::MAX).unwrap().is_some());
+        let expected: [u8; 32] = sha2::Sha256::digest(&text.as_bytes()[..line * lines]).into();
+        assert_eq!(reader.sha256_so_far(), expected);
+    }
+    assert!(reader.next_chunk(1, u64::MAX).unwrap().is_none());
+    assert_eq!(Some(reader.bytes_read()), reader.bytes_total());
+}
+
+#[test]
+fn stretches_end_by_bytes() {
+    let text: String = (0..100).map(|i| event(&format!("e{i:02}")) + "\n").collect();
+    let (_folder, path) = file("f.jsonl", text.as_bytes());
+    let mut reader = FileReader::open(&path, Hints::new("f"), Limits::default()).unwrap();
+    let bytes = 10 * (event("e00").len() as u64 + 1);
+    let chunk = reader.next_chunk(usize::MAX, bytes).unwrap().unwrap();
+    assert_eq!((chunk.batch.len(), chunk.from, chunk.to), (10, 1, 11));
+}
+
+fn parquet_file(columns: Vec<(&str, ArrayRef)>, rows_in_group: usize) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows_in_group)).build();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+fn sample_parquet() -> Vec<u8> {
+    let mut lists = ListBuilder::new(StringBuilder::new());
+    lists.append_value([Some("p1"), Some("p2")]);
+    lists.append_null();
+    lists.append_value([Some("p1"), None]);
+    let text = |values: [Option<&str>; 3]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let second = 1_772_359_200_000_000_000_i64;
+    parquet_file(
+        vec![
+            ("event_id", text([Some("a"), Some("b"), Some("c")])),
+            (
+                "time",
+                Arc::new(TimestampNanosecondArray::from(vec![second + 1_234, second, second]).with_timezone("+02:00")),
+            ),
+            ("recorded", Arc::new(TimestampMillisecondArray::from(vec![Some(253_402_300_799_000), None, None]))),
+            ("source", text([Some("s"), Some("s"), Some("s")])),
+            ("actor.id", Arc::new(UInt64Array::from(vec![Some(u64::MAX), None, Some(1)]))),
+            ("activity", text([Some("read"), Some("search"), Some("read")])),
+            ("patients", Arc::new(lists.finish())),
+            ("purpose", text([Some("TREAT;BTG"), None, None])),
+            ("result_count", Arc::new(Float64Array::from(vec![Some(12.0), None, None]))),
+            ("session_id", Arc::new(Int64Array::from(vec![Some(77), None, None]))),
+            ("break_glass", Arc::new(BooleanArray::from(vec![Some(true), None, None]))),
+            ("ward", Arc::new(Int64Array::from(vec![Some(4), None, None]))),
+        ],
+        2,
+    )
+}
+
+#[test]
+fn parquet_rows() {
+    let bytes = sample_parquet();
+    check("f.parquet", &bytes, &["1 a", "2 b", "3 wrong_type"]);
+    check("f", gzip(&bytes), &["1 a", "2 b", "3 wrong_type"]);
+    let (_folder, path) = file("f", &bytes);
+    let mut reader = FileReader::open(&path, Hints::new("f"), Limits::default()).unwrap();
+    let chunk = reader.next_chunk(10, u64::MAX).unwrap().unwrap();
+    let event = chunk.batch.row(0);
+    assert_eq!(event.time().to_string(), "2026-03-01T10:00:00.000001Z");
+    assert_eq!(event.recorded().unwrap().to_string(), "9999-12-31T23:59:59Z");
+    assert_eq!(event.actor_id(), Some("18446744073709551615"));
+    assert_eq!(event.patients().collect::<Vec<_>>(), ["p1", "p2"]);
+    assert_eq!(event.purpose().collect::<Vec<_>>(), ["TREAT", "BTG"]);
+    assert_eq!((event.result_count(), event.session_id(), event.break_glass()), (Some(12), Some("77"), Some(true)));
+    assert_eq!(event.raw(), Some(r#"{"ward":4,"time":"2026-03-01T10:00:00.000001234Z"}"#));
+    assert_eq!(chunk.batch.row(1).actor_id(), None);
+    let kept: serde_json::Value = serde_json::from_slice(&chunk.rejects[0].raw).unwrap();
+    assert_eq!(kept["event_id"], "c");
+}
+
+#[test]
+fn damaged_parquet_is_told() {
+    let bytes = sample_parquet();
+    for cut in [4, 8, bytes.len() / 2, bytes.len() - 1] {
+        let (_folder, path) = file("f.parquet", &bytes[..cut]);
+        let outcome = read_path(&path, Limits::default(), 10, u64::MAX);
+        assert!(matches!(outcome.failure, Some(FileError::Damaged { .. })), "cut at {cut}");
+    }
+}
+
+#[test]
+fn conversion_writes_events_and_rejects() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("a.jsonl");
+    let second = folder.path().join("b.csv");
+    std::fs::write(&first, format!("{}\n{{}}\n", event("a"))).unwrap();
+    std::fs::write(&second, format!("{HEADER}\nb,{ROW}\n")).unwrap();
+    let inputs = [first, folder.path().join("none"), second];
+    let (mut out, mut rejects) = (Vec::new(), Vec::new());
+    let result = convert(&inputs, &Hints::new(""), &Limits::default(), &mut out, Some(&mut rejects));
+    assert!(matches!(result, Err(FileError::Open { .. })));
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    check("again.jsonl", &text, &["1 a", "2 b"]);
+    assert!(String::from_utf8(rejects).unwrap().contains(r#""line":2,"byte":"#));
+    let counts = convert(&inputs[..1], &Hints::new(""), &Limits::default(), &mut std::io::sink(), None).unwrap();
+    assert_eq!((counts.records, counts.events, counts.rejects), (2, 1, 1));
+    let csv = Hints { format: Format::Csv, ..Hints::new("") };
+    let counts = convert(&inputs[..1], &csv, &Limits::default(), &mut std::io::sink(), None).unwrap();
+    assert_eq!((counts.events, counts.rejects), (0, 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever stands in a file, the same records come out however the stretches are cut, and good lines around it are kept.
+    #[test]
+    fn any_text_between_good_lines(text in "[\\[\\]{},:\"a\\\\ 0\\n\\r]{0,60}", csv in any::<bool>()) {
+        let content = if csv {
+            format!("{HEADER}\na,{ROW}\n{text}\n")
+        } else {
+            format!("{}\n{text}\n", event("a"))
+        };
+        let all = outcomes_of("f.csv", content.as_bytes(), Limits::default(), 1_000);
+        prop_assert!(all[0].ends_with(" a"));
+        prop_assert_eq!(&outcomes_of("f.csv", content.as_bytes(), Limits::default(), 1)[0], &all[0]);
+        prop_assert_eq!(outcomes_of("f.csv", content.as_bytes(), Limits::default(), 1).len(), all.len());
+    }
+
+    #[test]
+    fn damaged_packing_never_panics(place in 0_usize..400, byte in any::<u8>(), cut in 0_usize..400) {
+        let text = format!("{}\n{}\n", event("a"), event("b"));
+        for mut packed in [gzip(text.as_bytes()), zstd::encode_all(text.as_bytes(), 1).unwrap(), sample_parquet()] {
+            let (place, cut) = (place % packed.len(), cut % packed.len());
+            packed[place] = byte;
+            packed.truncate(packed.len() - cut / 4);
+            let (_folder, path) = file("f", &packed);
+            read_path(&path, Limits::default(), 10, u64::MAX);
+        }
+    }
+}
