@@ -175,7 +175,7 @@ fn visit(floor: &mut Floor<'_>, unit: u32, patient: u32, from: Time, to: Time) {
         false => floor.open_by(unit, Role::Resident, time, patient, Act::Chart),
     };
     if let Some(physician) = physician {
-        floor.relate_person(patient, "care_team", physician, from, to, 0.93);
+        floor.relate_person(patient, "care_team", physician, from, to, 0.91);
         floor.open(time.plus(9 * MINUTE), physician, patient, Act::Order);
         if floor.dice.chance(0.6) {
             floor.open(time.plus(47 * MINUTE), physician, patient, Act::Note);
@@ -200,7 +200,7 @@ pub(super) fn test(floor: &mut Floor<'_>, role: Role, act: Act, patient: u32, fr
     if again {
         floor.open(time.plus(4 * MINUTE), person, patient, act);
     }
-    floor.relate_home(patient, if act == Act::Result { "result" } else { "order" }, person, time, 0.93);
+    floor.relate_home(patient, if act == Act::Result { "result" } else { "order" }, person, time, 0.91);
     Some(person)
 }
 
@@ -283,7 +283,7 @@ fn rounds(floor: &mut Floor<'_>, stay: &Stay, (from, to): (Time, Time), off: boo
         && let Some(consultant) = floor.team.find_any(Role::Consultant, time, key)
     {
         floor.open(time, consultant, patient, Act::Chart);
-        floor.relate_person(patient, "care_team", consultant, from, from.plus(4 * DAY), 0.93);
+        floor.relate_person(patient, "care_team", consultant, from, from.plus(4 * DAY), 0.91);
         if floor.dice.chance(0.16) {
             let evening = floor.between(floor.begin.plus(11 * HOUR), floor.begin.plus(15 * HOUR));
             floor.open_from(evening, consultant, patient, Act::Note, true);

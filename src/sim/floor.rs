@@ -119,6 +119,11 @@ impl Floor<'_> {
 
     /// As [`Floor::open`], perhaps from outside the premises.
     pub fn open_from(&mut self, time: Time, person: u32, patient: u32, act: Act, remote: bool) {
+        // Now and then a namesake's chart comes first; nothing ties the reader to it.
+        if self.dice.chance(0.012) {
+            let (patient, time) = (self.somebody(), time.plus(-MINUTE));
+            self.out.opens.push(Open { time, person, patient, act: Act::Chart, remote });
+        }
         if self.staff.people[person as usize].patient != Some(patient) {
             self.out.opens.push(Open { time, person, patient, act, remote });
         }

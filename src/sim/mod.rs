@@ -14,6 +14,7 @@ mod machines;
 mod misuse;
 mod office;
 mod patients;
+mod plot;
 mod roles;
 mod rosters;
 mod scribe;

@@ -151,7 +151,7 @@ fn work_off(queue: &mut Vec<(i32, u32)>, floor: &mut Floor<'_>, role: Role, capa
             if floor.dice.chance(0.5) {
                 floor.open(time.plus(6 * MINUTE), duty.person, patient, Act::Claim);
             }
-            floor.relate_home(patient, "billing", duty.person, time, 0.93);
+            floor.relate_home(patient, "billing", duty.person, time, 0.91);
             done.push(patient);
         }
     }

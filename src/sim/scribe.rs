@@ -123,7 +123,7 @@ impl<'a> Scribe<'a> {
         }
         let restricted = self.town.is_restricted(open.patient);
         let source = if open.act == Act::Image { "pacs" } else { "ehr" };
-        let extra = self.dice.poisson(0.75 * self.account.pace).min(3);
+        let extra = self.dice.poisson(1.25 * self.account.pace).min(3);
         let shared = (extra > 0 && self.dice.chance(0.25)).then(|| format!("R{:012x}", self.next_hash() >> 16));
         let resource = format!("{:08x}", mix(self.seed, &[51, u64::from(open.patient), kind.len() as u64]) >> 32);
         let purpose = if open.act == Act::Claim { "HPAYMT" } else { "TREAT" };
@@ -159,6 +159,11 @@ impl<'a> Scribe<'a> {
         self.row(time, source, activity, &[patient.to_owned()], |line| {
             line.resource = Some(Resource { kind, id: None });
         });
+    }
+
+    /// The record number of a patient.
+    pub fn patient(&self, patient: u32) -> String {
+        self.town.id(patient)
     }
 
     fn another(&mut self) -> &'static str {
