@@ -146,7 +146,8 @@ impl Readers {
             }
         }
         let total: Option<u64> = files.values().map(FileReader::bytes_total).sum();
-        let style = ProgressStyle::with_template("{wide_bar} {binary_bytes}/{binary_total_bytes} {eta}").map_err(Stop::failed)?;
+        let style = ProgressStyle::with_template("{wide_bar} {binary_bytes}/{binary_total_bytes} {eta}")
+            .map_err(Stop::failed)?;
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
         Ok(Readers { files, bar, failure: None })
     }

@@ -136,7 +136,11 @@ impl Reading<'_> {
         let engine = EngineSettings {
             per_1000_users_per_day: per_1000,
             sources: self.sources(&written.sources),
-            dormant_after_days: self.days("dormant_after_days", written.detectors.dormant_after_days, shipped.dormant_after_days),
+            dormant_after_days: self.days(
+                "dormant_after_days",
+                written.detectors.dormant_after_days,
+                shipped.dormant_after_days,
+            ),
             never_used_after_days: self.days(
                 "never_used_after_days",
                 written.detectors.never_used_after_days,
@@ -145,7 +149,10 @@ impl Reading<'_> {
         };
         let zone = written.sites.default_timezone.as_deref().unwrap_or("UTC");
         let default_zone = Zone::get(zone).unwrap_or_else(|| {
-            self.problem("default_timezone", format!("{zone:?} is no time zone; write an IANA name such as America/Chicago"));
+            self.problem(
+                "default_timezone",
+                format!("{zone:?} is no time zone; write an IANA name such as America/Chicago"),
+            );
             Zone::utc()
         });
         let folder = self.file.parent().unwrap_or(Path::new(""));
@@ -184,7 +191,10 @@ impl Reading<'_> {
         if let Some(text) = topic.carries {
             hints.carries = Kind::parse(&text);
             if hints.carries.is_none() {
-                self.problem("carries", format!("topic {name:?} carries \"access\" or \"vendor_session\", not {text:?}"));
+                self.problem(
+                    "carries",
+                    format!("topic {name:?} carries \"access\" or \"vendor_session\", not {text:?}"),
+                );
             }
         }
         if let Some(text) = topic.format {
@@ -244,13 +254,21 @@ mod tests {
         check(
             "[budget]\nper_1000_users_per_day = 0\n[sites]\ndefault_timezone = \"Mars\"\n[sources.ehr]\nsettle = \"80h\"\n\
              [topics.t]\nformat = \"hl7\"\ncarries = \"x\"\n",
-            &[(Some(2), "above 0"), (Some(5), "at most 47h"), (Some(4), "no time zone"), (Some(9), "carries"), (Some(8), "hl7")],
+            &[
+                (Some(2), "above 0"),
+                (Some(5), "at most 47h"),
+                (Some(4), "no time zone"),
+                (Some(9), "carries"),
+                (Some(8), "hl7"),
+            ],
         );
     }
 
     #[test]
     fn durations() {
-        for (text, seconds) in [("36h", Some(129_600)), ("20 s", Some(20)), ("2d", Some(172_800)), ("h", None), ("5", None)] {
+        for (text, seconds) in
+            [("36h", Some(129_600)), ("20 s", Some(20)), ("2d", Some(172_800)), ("h", None), ("5", None)]
+        {
             assert_eq!(duration(text).map(|d| d / 1_000_000), seconds, "{text}");
         }
     }

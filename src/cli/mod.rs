@@ -43,7 +43,9 @@ pub struct Config {
 
 impl Config {
     fn load(&self) -> Result<Settings, Stop> {
-        self.config.as_deref().map_or_else(|| Ok(Settings::default()), |path| Settings::load(path).map_err(Stop::Problems))
+        self.config
+            .as_deref()
+            .map_or_else(|| Ok(Settings::default()), |path| Settings::load(path).map_err(Stop::Problems))
     }
 }
 

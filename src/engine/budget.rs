@@ -11,6 +11,8 @@ use crate::event::Day;
 
 /// Before anything has settled: two tests for each active account.
 const TESTS_PER_USER: f64 = 2.0;
+/// Until a week has settled, what is missing of it counts as such days: the first day may hold a few hours only.
+const START_DAYS: f64 = 7.0;
 const HALF_LIFE_DAYS: f64 = 14.0;
 const STORM: f64 = 2.0;
 
@@ -72,9 +74,10 @@ impl Budget {
     pub fn alphas(&self, day: Day, per_1000: f64) -> Alphas {
         let rates = self.0.for_day(day);
         let start = per_1000 / 1_000.0 / TESTS_PER_USER;
-        // Two days' worth of the start keep the first settled days from swinging the threshold.
-        let (target, tests) = (rates.target + 2.0 * start, rates.tests + 2.0);
-        let told = (target / tests * rates.log_control.exp()).clamp(1e-9, 0.05);
+        let missing = (START_DAYS - rates.weight).max(0.0);
+        let usual = if rates.weight > 0.0 { rates.target / rates.weight } else { 1.0 };
+        let (target, tests) = (rates.target + missing * usual, rates.tests + missing * usual / start);
+        let told = (target / tests.max(1.0) * rates.log_control.exp()).clamp(1e-9, 0.05);
         Alphas { told, held: 4.0 * told }
     }
 

@@ -58,6 +58,9 @@ const SLOT: i64 = 15 * MINUTE;
 const BLOCK_SLOTS: u32 = 16;
 const GAP_SLOTS: u32 = 6;
 const COLLEAGUES: usize = 3;
+/// Scores are ranked among those of accounts and sites that have a habit: before, every hour is as rare as any other.
+const SITE_DAYS_MIN: u32 = 10;
+const OWN_DAYS_MIN: f32 = 5.0;
 
 /// One account's day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -159,6 +162,8 @@ impl Learn for Habit {
 struct Group {
     hours: Histogram,
     scores: ScoreHistory,
+    /// Settled days learnt from.
+    days: u32,
 }
 
 /// What one settled day teaches about a group: accounts by hour on working days and on days off, and their scores.
@@ -176,6 +181,7 @@ impl Learn for Group {
             *votes += step;
         }
         self.scores.fold(day, &step.scores);
+        self.days += 1;
     }
 }
 
@@ -271,6 +277,7 @@ impl Detector for Hours {
                 finding.stage = Stage::Settled(verdict);
                 out.push(finding);
             }
+            let scored = self.settled_habit(*subject, role, constants);
             let step =
                 HabitStep { off: presence.off_day, hours: tally.hours, block: block(&tally, hour) && score > 0.0 };
             self.habits.entry(*subject).or_default().teach(constants.day, step);
@@ -278,8 +285,10 @@ impl Detector for Hours {
                 let votes = &mut taught.entry(group).or_default().votes[usize::from(presence.off_day)];
                 bits(tally.hours).for_each(|hour| votes[hour] += 1.0);
             }
-            for group in constants.subjects.chain(role) {
-                taught.entry(group).or_default().scores.push((bin(score), 1.0));
+            if scored {
+                for group in constants.subjects.chain(role) {
+                    taught.entry(group).or_default().scores.push((bin(score), 1.0));
+                }
             }
         }
         for (ix, step) in taught {
@@ -383,6 +392,14 @@ fn block(tally: &Tally, hour: usize) -> bool {
 impl Hours {
     fn limits_of(&self, tally: &Tally, subject: SubjectIx, presence: Presence, constants: &Constants<'_>) -> Limits {
         tally.limits.unwrap_or_else(|| limits(&self.groups, self.habits.get(&subject), presence, constants))
+    }
+
+    /// Whether the account and its site were watched long enough for a score to mean something.
+    fn settled_habit(&self, subject: SubjectIx, role: GroupIx, constants: &Constants<'_>) -> bool {
+        let root = constants.subjects.chain(role).last().unwrap_or(role);
+        let site = self.groups.get(&root).map_or(0, |group| group.for_day(constants.day).days);
+        let own = self.habits.get(&subject).map_or(0.0, |habit| habit.for_day(constants.day).days);
+        site >= SITE_DAYS_MIN && own >= OWN_DAYS_MIN
     }
 
     fn weight(&self, tally: &Tally, hour: usize, presence: Presence) -> f64 {

@@ -12,9 +12,10 @@ use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::subjects::{GroupIx, Presence};
 use crate::event::Day;
 
-/// Shipped peers for a site without any history, with the weight of this many account-days.
+/// Shipped peers for a site without any history: sites differ in how many rows a screen writes, so they are wide.
 const SHIPPED: [Peers; METRICS] =
-    [Peers { mean: 60.0, phi: 0.4 }, Peers { mean: 20.0, phi: 0.4 }, Peers { mean: 5.0, phi: 1.0 }];
+    [Peers { mean: 60.0, phi: 1.0 }, Peers { mean: 20.0, phi: 0.8 }, Peers { mean: 5.0, phi: 1.5 }];
+/// Weight of the shipped peers, in account-days.
 const SHIPPED_DAYS: f64 = 20.0;
 /// Weight of the group above in a group's mean, in account-days.
 const PARENT_DAYS: f64 = 8.0;
