@@ -91,7 +91,7 @@ mod tests {
 
     fn form(json: bool, bytes: &[u8]) -> String {
         let spec = FileSpec::get("shifts").unwrap();
-        let (layout, _, _) = text::read(spec, json, bytes, &mut |_| Ok(())).unwrap();
+        let layout = text::read(spec, json, bytes, &mut |_| Ok(())).unwrap().layout;
         String::from_utf8(canonical(spec, json, bytes, &layout, &[])).unwrap()
     }
 
