@@ -70,7 +70,16 @@ impl<'a> Row<'a> {
     }
 
     fn cell(&self, place: usize) -> Option<&'a str> {
-        self.record.get(place).map(str::trim).filter(|cell| !cell.is_empty())
+        self.record.get(place).map(trimmed).filter(|cell| !cell.is_empty())
+    }
+}
+
+/// Most cells have nothing to trim, and two bytes show it.
+fn trimmed(cell: &str) -> &str {
+    match cell.as_bytes() {
+        [] => cell,
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => cell,
+        _ => cell.trim(),
     }
 }
 
