@@ -33,7 +33,12 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
     let (user, account) = (who.user(), who.account());
     let vendor_id = event.vendor_id().or(account.map(|account| account.vendor_id));
     let vendor = vendor_id.and_then(|id| roster.vendor(id, at));
-    let times = times(roster, event, at, &who, account.and(vendor.as_ref()));
+    // The hour is that of the company that the account belongs to, whichever the record names.
+    let employer = account.and_then(|account| match vendor {
+        Some(vendor) if vendor.id == account.vendor_id => Some(vendor),
+        _ => roster.vendor(account.vendor_id, at),
+    });
+    let times = times(roster, event, at, &who, employer.as_ref());
     let role = user.and_then(|user| user.role).or_else(|| event.actor_role());
     let department = user.and_then(|user| user.department).or_else(|| event.actor_department());
     let mut facts = Facts {
@@ -263,5 +268,408 @@ fn own_unit(kind: RelationKind) -> &'static str {
         RelationKind::Note => "own_unit:message",
         RelationKind::Billing => "own_unit:billing",
         RelationKind::Research => "own_unit:research",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::time::Zone;
+    use crate::event::{Activity, Draft, EventBuilder, Origin};
+    use crate::roster::{Intake, load};
+
+    const FILES: [(&str, &str); 9] = [
+        ("sites.csv", "site,timezone,holidays\nny,America/New_York,2026-07-03\nla,America/Los_Angeles,\n"),
+        (
+            "users.csv",
+            "user_id,name,role,department,site,status,kind,hired_at,terminated_at,employment,patient_id,address_key,person_id,account_created_at,valid_from\n\
+             nurse,Ana Bérg,nurse,ICU,ny,active,,,,employee,pn,adr1,person1,,\n\
+             coder,Max Coe,medical coder,HIM,ny,active,,,,,,,,,\n\
+             gone,Eve Roe,clerk,ICU,ny,terminated,,,2026-01-10,,pg,,,,\n\
+             undated,Ian Poe,clerk,ER,,disabled,,,,,,,,,\n\
+             fresh,Bo Noe,clerk,ER,la,leave,,2026-02-01,,,,,,2026-01-20,\n\
+             late,Al Loe,clerk,ER,la,active,,,,,,,,,2026-03-01\n\
+             second,Ana Bérg,nurse,,,active,,,,,,,person1,,\n",
+        ),
+        (
+            "vendors.csv",
+            "vendor_id,status,baa_signed_at,baa_expires_at,timezone\n\
+             v1,active,2025-01-01,2026-01-31,Europe/Berlin\nv2,ended,,,\nv3,active,2026-06-01,,\n",
+        ),
+        (
+            "vendor_accounts.csv",
+            "account_id,vendor_id,person,status,access_window,account_created_at\n\
+             a1,v1,kim,active,Mon-Fri 08:00-18:00,2025-06-01\na2,v2,,active,,\na3,v3,,active,22:00-06:00,\n",
+        ),
+        (
+            "patients.csv",
+            "patient_id,surname,address_key,vip,restricted,deceased_at,contacts,merged_into\n\
+             p1,Smith,adr9,true,true,2026-01-15,,\np2,BERG,adr1,,,,nurse,\nold,Smith,,,,,,p1\npn,Berg,adr1,,,,p3,\np3,,,,,,,\npg,,,,,,,\n",
+        ),
+        (
+            "relations.csv",
+            "patient_id,kind,user_id,department,start,end\n\
+             r1,encounter,,icu,2026-01-10T00:00:00Z,2026-01-12T00:00:00Z\n\
+             r2,appointment,nurse,,2026-01-10T12:00:00Z,\n\
+             r3,order,nurse,,2026-01-20T00:00:00Z,\n\
+             r3,care_team,nurse,,2026-01-01T00:00:00Z,2026-01-10T00:00:00Z\n\
+             r3,encounter,,ICU,2026-01-01T00:00:00Z,2026-01-20T00:00:00Z\n\
+             r4,billing,other,,2026-01-12T00:00:00Z,\n\
+             r4,research,other,,2026-01-01T00:00:00Z,\n\
+             r5,research,nurse,,2025-01-01T00:00:00Z,\n\
+             r6,encounter,,ER,2026-01-10T00:00:00Z,2026-01-20T00:00:00Z\n\
+             r7,message,nurse,ICU,2026-01-12T00:00:00Z,\n\
+             old,result,nurse,,2026-01-12T00:00:00Z,\n",
+        ),
+        (
+            "shifts.csv",
+            "user_id,start,end\nnurse,2026-01-05T12:00:00Z,2026-01-06T00:00:00Z\nnurse,2026-01-08T00:00:00Z,2026-01-08T12:00:00Z\n",
+        ),
+        ("approvals.csv", "approval_ref,vendor_id,start,end,target_host\nchg1,v1,2026-01-05,2026-01-09,db1\n"),
+        (
+            "entitlements.csv",
+            "user_id,entitlement,privileged,granted_at,expires_at\n\
+             nurse,chart,,,\nnurse,admin,true,2026-01-10,2026-01-11\na1,root,true,,\n",
+        ),
+    ];
+
+    fn roster() -> Roster {
+        let files: Vec<(String, Vec<u8>)> =
+            FILES.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect();
+        let intake = Intake { previous: None, at: Time(0), allow_shrink: false };
+        load(&files, Zone::get("America/Chicago").expect("a zone"), &intake).roster
+    }
+
+    fn access<'a>(actor: &'a str, at: &str) -> Draft<'a> {
+        let mut draft = Draft::new("e", Time::parse(at).expect("a time"), "ehr", Activity::Read);
+        draft.actor_id = (!actor.is_empty()).then(|| actor.into());
+        draft
+    }
+
+    /// Hands the facts of one event to `look`.
+    fn check(draft: &Draft<'_>, look: impl FnOnce(&Facts<'_>)) {
+        let roster = roster();
+        let mut builder = EventBuilder::default();
+        builder.push(draft, 1, 0);
+        let batch = builder.finish(&Origin::File { name: "f".into() });
+        look(&enrich(&roster, &batch.row(0)));
+    }
+
+    fn who(actor: &str, at: &str, expected: (Account, Option<&str>, Option<Status>, bool)) {
+        check(&access(actor, at), |facts| {
+            assert_eq!((facts.account, facts.person_id, facts.status, facts.outside_dates), expected, "{actor} {at}");
+        });
+    }
+
+    #[test]
+    fn accounts() {
+        use Account::*;
+        let day = "2026-01-20T12:00:00Z";
+        who("nurse", day, (User, Some("person1"), Some(Status::Active), false));
+        who("gone", "2026-01-11T04:59:59Z", (User, Some("gone"), Some(Status::Active), false));
+        who("gone", "2026-01-11T05:00:00Z", (User, Some("gone"), Some(Status::Terminated), false));
+        who("undated", day, (User, Some("undated"), None, false));
+        who("fresh", "2026-01-20T07:59:59Z", (User, Some("fresh"), Some(Status::Leave), true));
+        who("fresh", "2026-01-25T12:00:00Z", (User, Some("fresh"), Some(Status::Leave), true));
+        who("fresh", "2026-02-01T08:00:00Z", (User, Some("fresh"), Some(Status::Leave), false));
+        who("late", "2026-02-01T08:00:00Z", (User, Some("late"), Some(Status::Active), true));
+        who("late", "2026-03-01T08:00:00Z", (User, Some("late"), Some(Status::Active), false));
+        who("a1", day, (VendorAccount, Some("kim"), Some(Status::Active), false));
+        who("a1", "2025-05-31T12:00:00Z", (VendorAccount, Some("kim"), Some(Status::Active), true));
+        who("a2", day, (VendorAccount, Some("a2"), Some(Status::Active), false));
+        who("stranger", day, (Unknown, Some("stranger"), None, false));
+        who("", day, (Unresolved, None, None, false));
+    }
+
+    #[test]
+    fn the_roster_wins_over_claims() {
+        let mut draft = access("nurse", "2026-01-20T12:00:00Z");
+        (draft.actor_role, draft.actor_department) = (Some("doctor".into()), Some("ER".into()));
+        check(&draft, |facts| assert_eq!((facts.role, facts.department), (Some("nurse"), Some("ICU"))));
+        draft.actor_id = Some("second".into());
+        check(&draft, |facts| assert_eq!((facts.role, facts.department), (Some("nurse"), Some("ER"))));
+        draft.actor_id = Some("stranger".into());
+        check(&draft, |facts| assert_eq!((facts.role, facts.department), (Some("doctor"), Some("ER"))));
+    }
+
+    #[test]
+    fn home_gives_the_day_and_the_event_the_hour() {
+        let look = |actor: &str, site: Option<&str>, at: &str, expected: &str| {
+            let mut draft = access(actor, at);
+            draft.site = site.map(Into::into);
+            check(&draft, |facts| {
+                let off = if facts.off_day { " off" } else { "" };
+                let shown = format!("{} {:02}:{:02}{off}", facts.day, facts.clock.hour, facts.clock.minute);
+                assert_eq!(shown, expected, "{actor} {site:?} {at}");
+            });
+        };
+        // Tuesday 04:30 in New York is 01:30 in Los Angeles, and still Monday's day only there.
+        look("nurse", None, "2026-01-20T09:30:00Z", "2026-01-20 04:30");
+        look("nurse", Some("la"), "2026-01-20T09:30:00Z", "2026-01-20 01:30");
+        look("stranger", Some("la"), "2026-01-20T09:30:00Z", "2026-01-19 01:30");
+        look("stranger", None, "2026-01-20T09:30:00Z", "2026-01-19 03:30");
+        look("nurse", Some("moon"), "2026-01-20T09:30:00Z", "2026-01-20 03:30");
+        // A vendor's hour is that of Berlin; one without a zone has that of the site.
+        look("a1", Some("la"), "2026-01-20T09:30:00Z", "2026-01-19 10:30");
+        look("a2", Some("la"), "2026-01-20T09:30:00Z", "2026-01-19 01:30");
+        // The night in which clocks go forward: 01:59 is followed by 03:00.
+        look("nurse", None, "2026-03-08T06:59:00Z", "2026-03-07 01:59 off");
+        look("nurse", None, "2026-03-08T07:00:00Z", "2026-03-07 03:00 off");
+        look("nurse", None, "2026-03-08T08:00:00Z", "2026-03-08 04:00 off");
+        // The holiday is New York's, also while the work is done elsewhere; the small hours belong to the day before.
+        look("nurse", Some("la"), "2026-07-03T16:00:00Z", "2026-07-03 09:00 off");
+        look("stranger", Some("la"), "2026-07-03T16:00:00Z", "2026-07-03 09:00");
+        look("nurse", None, "2026-07-03T07:59:00Z", "2026-07-02 03:59");
+    }
+
+    #[test]
+    fn shifts() {
+        let look = |actor: &str, at: &str, expected: Option<bool>| {
+            check(&access(actor, at), |facts| assert_eq!(facts.on_shift, expected, "{actor} {at}"));
+        };
+        look("nurse", "2026-01-05T12:00:00Z", Some(true));
+        look("nurse", "2026-01-06T00:00:00Z", Some(false));
+        look("nurse", "2026-01-08T11:59:59Z", Some(true));
+        look("nurse", "2025-12-22T12:00:00Z", Some(false));
+        look("nurse", "2025-12-22T11:59:59Z", None);
+        look("nurse", "2026-01-22T12:00:00Z", Some(false));
+        look("nurse", "2026-01-22T12:00:01Z", None);
+        look("coder", "2026-01-08T00:00:00Z", None);
+    }
+
+    #[test]
+    fn entitlements() {
+        let look = |actor: &str, at: &str, privileged: bool, expected: &[&str]| {
+            check(&access(actor, at), |facts| {
+                assert_eq!((facts.privileged, facts.entitlements.as_slice()), (privileged, expected), "{actor} {at}");
+            });
+        };
+        look("nurse", "2026-01-10T05:59:59Z", false, &["chart"]);
+        look("nurse", "2026-01-10T06:00:00Z", true, &["admin", "chart"]);
+        // A plain date as an end includes that day; entitlements have no site, so it is Chicago's.
+        look("nurse", "2026-01-12T05:59:59Z", true, &["admin", "chart"]);
+        look("nurse", "2026-01-12T06:00:00Z", false, &["chart"]);
+        look("a1", "2026-01-12T06:00:00Z", true, &["root"]);
+        look("stranger", "2026-01-12T06:00:00Z", false, &[]);
+    }
+
+    #[test]
+    fn vendors() {
+        type Seen<'a> = (Option<&'a str>, Option<Status>, Option<Agreement>, Option<Approval>, Option<bool>);
+        let look = |draft: &Draft<'_>, expected: Seen<'_>| {
+            check(draft, |f| {
+                assert_eq!((f.vendor_id, f.vendor_status, f.baa, f.approval, f.in_window), expected, "{draft:?}");
+            });
+        };
+        let (active, ended) = (Some(Status::Active), Some(Status::Ended));
+        // Berlin is one hour ahead: the window of 8 to 18 is 7 to 17 in UTC, on a Monday.
+        let mut draft = access("a1", "2026-01-05T07:00:00Z");
+        look(&draft, (Some("v1"), active, Some(Agreement::Valid), Some(Approval::Missing), Some(true)));
+        draft.time = Time::parse("2026-01-05T17:00:00Z").expect("a time");
+        draft.approval_ref = Some("chg1".into());
+        draft.target_host = Some("DB1".into());
+        look(&draft, (Some("v1"), active, Some(Agreement::Valid), Some(Approval::Valid), Some(false)));
+        draft.target_host = Some("db2".into());
+        look(&draft, (Some("v1"), active, Some(Agreement::Valid), Some(Approval::OtherHost), Some(false)));
+        draft.vendor_id = Some("v2".into());
+        look(&draft, (Some("v2"), ended, Some(Agreement::Missing), Some(Approval::Unknown), Some(false)));
+        // The agreement holds to the end of 31 January in the default zone.
+        look(
+            &access("a1", "2026-02-01T05:59:59Z"),
+            (Some("v1"), active, Some(Agreement::Valid), Some(Approval::Missing), Some(false)),
+        );
+        look(
+            &access("a1", "2026-02-02T07:00:00Z"),
+            (Some("v1"), active, Some(Agreement::Expired), Some(Approval::Missing), Some(true)),
+        );
+        // A window across midnight, in the zone of the site where the vendor has none.
+        let mut night = access("a3", "2026-01-06T13:59:00Z");
+        night.site = Some("la".into());
+        look(&night, (Some("v3"), active, Some(Agreement::NotYet), Some(Approval::Missing), Some(true)));
+        night.time = Time::parse("2026-01-06T14:00:00Z").expect("a time");
+        look(&night, (Some("v3"), active, Some(Agreement::NotYet), Some(Approval::Missing), Some(false)));
+        // Staff need no approval; where they name one, it is judged.
+        look(&access("nurse", "2026-01-06T12:00:00Z"), (None, None, None, None, None));
+        let mut named = access("nurse", "2026-01-06T12:00:00Z");
+        named.approval_ref = Some("chg9".into());
+        look(&named, (None, None, None, Some(Approval::Unknown), None));
+        let mut session =
+            Draft::new("e", Time::parse("2026-01-06T12:00:00Z").expect("a time"), "vpn", Activity::SessionStart);
+        session.vendor_id = Some("v7".into());
+        look(&session, (Some("v7"), None, None, Some(Approval::Missing), None));
+    }
+
+    #[test]
+    fn explanations() {
+        let look = |actor: &str, patient: &str, at: &str, relations: &[&str], explained_by: Option<&str>| {
+            let mut draft = access(actor, at);
+            draft.patients = vec![patient.into()];
+            check(&draft, |facts| {
+                let found = &facts.patients[0];
+                assert_eq!(
+                    (found.relations.as_slice(), found.explained_by),
+                    (relations, explained_by),
+                    "{actor} {patient} {at}"
+                );
+                assert_eq!(facts.unexplained(), usize::from(explained_by.is_none()));
+            });
+        };
+        let unit = Some("own_unit:encounter");
+        look("nurse", "r1", "2026-01-02T23:59:59Z", &[], None);
+        look("nurse", "r1", "2026-01-03T00:00:00Z", &["encounter"], unit);
+        look("nurse", "r1", "2026-02-10T23:59:59Z", &["encounter"], unit);
+        look("nurse", "r1", "2026-02-11T00:00:00Z", &[], None);
+        look("coder", "r1", "2026-01-11T00:00:00Z", &[], None);
+        // What happens at one time does not last.
+        look("nurse", "r2", "2026-02-09T11:59:59Z", &["appointment"], Some("appointment"));
+        look("nurse", "r2", "2026-02-09T12:00:00Z", &[], None);
+        // Own before the unit, nearest first; what explains goes by kind.
+        look("nurse", "r3", "2026-01-14T00:00:00Z", &["care_team", "order", "encounter"], Some("order"));
+        look("nurse", "r3", "2026-01-18T00:00:00Z", &["order", "care_team", "encounter"], Some("order"));
+        look("nurse", "r3", "2026-01-05T00:00:00Z", &["care_team", "encounter"], Some("care_team"));
+        // Bills explain the work of coders, whoever wrote them; a study explains only those whom it names.
+        look("coder", "r4", "2026-01-13T00:00:00Z", &[], Some("billing"));
+        look("nurse", "r4", "2026-01-13T00:00:00Z", &[], None);
+        look("nurse", "r5", "2026-06-01T00:00:00Z", &["research"], Some("research"));
+        look("nurse", "r6", "2026-01-13T00:00:00Z", &[], None);
+        look("nurse", "r7", "2026-01-13T00:00:00Z", &["message"], Some("message"));
+        // Paper under a number that was merged belongs to the number that lives on, and the other way round.
+        look("nurse", "p1", "2026-01-13T00:00:00Z", &["result"], Some("result"));
+        look("nurse", "old", "2026-01-13T00:00:00Z", &["result"], Some("result"));
+        look("", "r1", "2026-01-11T00:00:00Z", &[], None);
+        look("nurse", "nowhere", "2026-01-11T00:00:00Z", &[], None);
+        // An account that only relations know; the study goes on, the bill was a day ago.
+        look("other", "r4", "2026-01-13T00:00:00Z", &["research", "billing"], Some("billing"));
+    }
+
+    #[test]
+    fn claims_of_a_department_count_for_strangers() {
+        let mut draft = access("stranger", "2026-01-13T00:00:00Z");
+        draft.patients = vec!["r6".into(), "r4".into()];
+        draft.actor_department = Some("er".into());
+        draft.actor_role = Some("Patient Billing".into());
+        check(&draft, |facts| {
+            let explained: Vec<_> = facts.patients.iter().map(|patient| patient.explained_by).collect();
+            assert_eq!(explained, [Some("own_unit:encounter"), Some("billing")]);
+        });
+    }
+
+    #[test]
+    fn marks() {
+        let look = |actor: &str, patient: &str, at: &str, id: &str, expected: &[&str]| {
+            let mut draft = access(actor, at);
+            draft.patients = vec![patient.into()];
+            check(&draft, |facts| {
+                let found = &facts.patients[0];
+                assert_eq!((found.patient_id, found.marks.as_slice()), (id, expected), "{actor} {patient} {at}");
+            });
+        };
+        let day = "2026-01-20T12:00:00Z";
+        look("nurse", "p1", "2026-01-15T05:59:59Z", "p1", &["vip", "restricted"]);
+        look("nurse", "p1", "2026-01-15T06:00:00Z", "p1", &["vip", "restricted", "deceased"]);
+        look("nurse", "old", day, "p1", &["vip", "restricted", "deceased", "merged"]);
+        look("nurse", "p2", day, "p2", &["same_surname", "same_address", "contact"]);
+        look("coder", "p2", day, "p2", &[]);
+        look("nurse", "pn", day, "pn", &["own_chart"]);
+        // Two accounts of one person have one chart.
+        look("second", "pn", day, "pn", &["own_chart"]);
+        look("coder", "pn", day, "pn", &["staff"]);
+        look("gone", "pn", day, "pn", &["staff", "colleague"]);
+        look("nurse", "pg", day, "pg", &["staff", "colleague"]);
+        // The nurse's own record names p3.
+        look("nurse", "p3", day, "p3", &["contact"]);
+        look("", "pn", day, "pn", &["staff"]);
+        look("nurse", "nowhere", day, "nowhere", &[]);
+    }
+
+    /// Rosters of a large hospital at a tenth of their size, and how fast they load and answer.
+    #[test]
+    #[ignore = "measures: prints times and memory, fails never"]
+    fn measured_at_a_tenth() {
+        use std::fmt::Write;
+
+        /// Seconds that this thread has run, whatever else the machine does.
+        fn ran() -> f64 {
+            let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+            stat.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e9
+        }
+        let (users, patients, relations) = (10_000_u32, 200_000_u32, 1_000_000_u32);
+        let mut texts = [
+            "user_id,name,role,department,site,status,patient_id,address_key\n",
+            "patient_id,surname,address_key,vip\n",
+        ]
+        .map(str::to_owned);
+        for n in 0..users {
+            writeln!(
+                texts[0],
+                "u{n},Given Family{},role{},unit{},s{},active,p{n},a{n}",
+                n % 3_000,
+                n % 20,
+                n % 200,
+                n % 5
+            )
+            .expect("text");
+        }
+        for n in 0..patients {
+            writeln!(texts[1], "p{n},Family{},a{},false", n % 9_000, n % 90_000).expect("text");
+        }
+        let mut relation_text = "patient_id,kind,user_id,department,start,end\n".to_owned();
+        for n in 0..relations {
+            let (patient, day) = (n.wrapping_mul(7_919) % patients, 1 + n % 28);
+            let user = (n * 31) % users;
+            writeln!(
+                relation_text,
+                "p{patient},encounter,u{user},,2026-01-{day:02}T10:00:00Z,2026-01-{day:02}T18:00:00Z"
+            )
+            .expect("text");
+        }
+        let [user_text, patient_text] = texts;
+        let sites = "site,timezone\ns0,America/New_York\ns1,America/Chicago\ns2,America/Denver\ns3,America/Chicago\ns4,Europe/Berlin\n";
+        let files: Vec<(String, Vec<u8>)> = vec![
+            ("users.csv".into(), user_text.into_bytes()),
+            ("patients.csv".into(), patient_text.into_bytes()),
+            ("relations.csv".into(), relation_text.into_bytes()),
+            ("sites.csv".into(), sites.into()),
+        ];
+        let memory = |what: &str| {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            let lines = status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"));
+            println!("{what}: {}", lines.collect::<Vec<_>>().join(" "));
+        };
+        memory("before");
+        let zone = || Zone::get("America/Chicago").expect("a zone");
+        let start = ran();
+        let first = load(&files, zone(), &Intake { previous: None, at: Time(0), allow_shrink: false });
+        println!("load: {:.1} s, {} problems", ran() - start, first.problems.len());
+        memory("loaded");
+        let start = ran();
+        let at = Time::parse("2026-02-01T00:00:00Z").expect("a time");
+        let second = load(&files, zone(), &Intake { previous: Some(&first.accepted), at, allow_shrink: false });
+        println!("load again with comparison: {:.1} s, {} problems", ran() - start, second.problems.len());
+        drop(second);
+        let start = ran();
+        let roster = Roster::from_accepted(&first.accepted, zone());
+        println!("from accepted: {:.1} s", ran() - start);
+        drop((first, files));
+        memory("roster alone");
+        for patients_of in [0, 1] {
+            let mut builder = EventBuilder::default();
+            for n in 0..50_000_u32 {
+                let user = format!("u{}", n.wrapping_mul(2_654_435_761) % users);
+                let mut draft = access(&user, "2026-01-20T12:00:00Z");
+                draft.site = Some("s1".into());
+                draft.patients =
+                    (0..patients_of).map(|_| format!("p{}", n.wrapping_mul(40_503) % patients).into()).collect();
+                builder.push(&draft, 1, 0);
+            }
+            let batch = builder.finish(&Origin::File { name: "f".into() });
+            let start = ran();
+            let mut explained = 0;
+            for _ in 0..10 {
+                explained += batch.rows().map(|event| enrich(&roster, &event).unexplained()).sum::<usize>();
+            }
+            let rate = 500_000.0 / (ran() - start);
+            println!("{patients_of} patients: {rate:.0} events/s ({explained} unexplained)");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::cell::{self, AccessWindow, Dates, Edge};
 use super::columns::FileSpec;
 use super::keys::Keys;
 use super::rows::*;
-use super::text::{self, Complaint, Layout, Refused, Row};
+use super::text::{self, Complaint, Layout, Refused, Row, Scan};
 use crate::event::time::{Day, Time, Zone};
 
 /// A hospital or clinic.
@@ -100,7 +100,7 @@ impl Builder {
             dated |= row.get(from_slot).is_some() || row.get(to_slot).is_some();
             take(self, row)
         });
-        let (layout, rows, mut refused) = read.inspect_err(|_| self.clear(spec.name))?;
+        let Scan { layout, rows, mut refused } = read.inspect_err(|_| self.clear(spec.name))?;
         let overlaps = self.overlaps(spec.name);
         refused.extend(overlaps.into_iter().map(|line| (line, "overlaps an earlier row of the same key".to_owned())));
         refused.sort();

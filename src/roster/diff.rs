@@ -50,8 +50,8 @@ impl Table {
             }
             Ok(())
         });
-        if let Ok((layout, _, _)) = read {
-            table.columns = canonical::columns(spec, &layout);
+        if let Ok(scan) = read {
+            table.columns = canonical::columns(spec, &scan.layout);
         }
         table
     }
@@ -224,8 +224,8 @@ impl Sides<'_> {
             take(row);
             Ok(())
         });
-        if let Ok((layout, _, _)) = read {
-            for (name, _) in layout.extras {
+        if let Ok(scan) = read {
+            for (name, _) in scan.layout.extras {
                 if !names.contains(&name) {
                     names.push(name);
                 }

@@ -23,6 +23,17 @@ pub struct Refused {
     pub what: Complaint,
 }
 
+/// What one pass over a file found out.
+#[derive(Debug)]
+pub struct Scan {
+    /// Where its columns stand.
+    pub layout: Layout,
+    /// Rows that are not blank.
+    pub rows: u64,
+    /// Those that were refused, by line.
+    pub refused: Vec<(u64, Complaint)>,
+}
+
 /// Where each column stands in the records of one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -59,19 +70,29 @@ impl<'a> Row<'a> {
     }
 
     fn cell(&self, place: usize) -> Option<&'a str> {
-        self.record.get(place).map(str::trim).filter(|cell| !cell.is_empty())
+        self.record.get(place).map(trimmed).filter(|cell| !cell.is_empty())
+    }
+}
+
+/// Most cells have nothing to trim, and two bytes show it.
+fn trimmed(cell: &str) -> &str {
+    match cell.as_bytes() {
+        [] => cell,
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => cell,
+        _ => cell.trim(),
     }
 }
 
 /// Reads all rows of a file; `each` says what is wrong with a row, if anything.
 ///
-/// Returns the layout, the number of rows and those refused with their lines, or why the whole file is refused.
+/// # Errors
+/// Why the whole file is refused.
 pub fn read(
     spec: &FileSpec,
     json: bool,
     bytes: &[u8],
     each: &mut dyn FnMut(&Row<'_>) -> Result<(), Complaint>,
-) -> Result<(Layout, u64, Vec<(u64, Complaint)>), Refused> {
+) -> Result<Scan, Refused> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
         return Err(refused(None, "is UTF-16; export it as UTF-8"));
@@ -126,7 +147,7 @@ fn read_csv(
     spec: &FileSpec,
     bytes: &[u8],
     each: &mut dyn FnMut(&Row<'_>) -> Result<(), Complaint>,
-) -> Result<(Layout, u64, Vec<(u64, Complaint)>), Refused> {
+) -> Result<Scan, Refused> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
     let header = match reader.headers() {
         Ok(header) => header.iter().map(normal).collect::<Vec<_>>(),
@@ -168,7 +189,7 @@ fn read_csv(
         }
     }
     half_written(bytes, last, layout.width)?;
-    Ok((layout, rows, bad))
+    Ok(Scan { layout, rows, refused: bad })
 }
 
 /// Line and place of a record's first byte: the reader's position stands before blank lines and before the `\n` of a CRLF.
@@ -195,7 +216,7 @@ fn read_json(
     spec: &FileSpec,
     bytes: &[u8],
     each: &mut dyn FnMut(&Row<'_>) -> Result<(), Complaint>,
-) -> Result<(Layout, u64, Vec<(u64, Complaint)>), Refused> {
+) -> Result<Scan, Refused> {
     // The first pass collects the names, since each line may have others; the second one reads.
     let mut names = BTreeSet::new();
     for (_, line) in lines(bytes) {
@@ -229,7 +250,7 @@ fn read_json(
             bad.push((number, what));
         }
     }
-    Ok((layout, rows, bad))
+    Ok(Scan { layout, rows, refused: bad })
 }
 
 /// The lines of a file that are not blank, with their numbers from 1.
@@ -286,7 +307,7 @@ mod tests {
             Ok(())
         });
         match result {
-            Ok((_, _, bad)) => seen.extend(bad.iter().map(|(line, what)| format!("{line}!{what}"))),
+            Ok(scan) => seen.extend(scan.refused.iter().map(|(line, what)| format!("{line}!{what}"))),
             Err(refused) => seen = vec![format!("{}!{}", refused.line.unwrap_or(0), refused.what)],
         }
         seen
