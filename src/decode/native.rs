@@ -30,6 +30,9 @@ fn decode(part: Part<'_>, out: &mut Out) {
     out.outcome(part, decoded);
 }
 
+/// The objects within a record.
+const GROUPS: [&str; 6] = ["actor", "resource", "client", "auth", "target", "detail"];
+
 /// What a key of the record, or of one of its objects, stands for.
 enum Key {
     Column(Column),
@@ -41,14 +44,11 @@ enum Key {
 fn top(key: &str) -> Key {
     match key {
         "raw" => Key::Raw,
-        "actor" => Key::Group("actor"),
-        "resource" => Key::Group("resource"),
-        "client" => Key::Group("client"),
-        "auth" => Key::Group("auth"),
-        "target" => Key::Group("target"),
-        "detail" => Key::Group("detail"),
         _ if key.contains('.') => Key::Unknown,
-        _ => Column::parse(key).map_or(Key::Unknown, Key::Column),
+        _ => match GROUPS.iter().find(|group| **group == key) {
+            Some(group) => Key::Group(group),
+            None => Column::parse(key).map_or(Key::Unknown, Key::Column),
+        },
     }
 }
 
@@ -109,15 +109,16 @@ impl<'s, 'de> Visitor<'de> for RecordVisitor<'s, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen: Vec<&'static str> = Vec::new();
+        let mut seen = 0_u8;
         while let Some(Name(key)) = map.next_key()? {
             match top(&key) {
                 Key::Column(column) => fill(self.slots, column, map.next_value()?),
                 Key::Group(group) => {
-                    if seen.contains(&group) {
+                    let bit = 1 << GROUPS.iter().position(|known| *known == group).unwrap_or(0);
+                    if seen & bit != 0 {
                         self.slots.fault.get_or_insert(Refusal::of(Reason::Syntax, group));
                     }
-                    seen.push(group);
+                    seen |= bit;
                     map.next_value_seed(GroupSeed { slots: self.slots, group })?;
                 }
                 Key::Raw => {

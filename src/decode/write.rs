@@ -147,3 +147,138 @@ impl Object {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::*;
+
+    use super::write;
+    use crate::decode::{Decoder, Hints, Limits, RawRecord};
+    use crate::event::{Activity, ActorKind, Draft, Event, EventBuilder, Kind, Origin, Outcome, Time};
+
+    /// The fields of a row as a draft, to compare rows.
+    fn draft_of<'a>(event: Event<'a>) -> Draft<'a> {
+        let text = |value: Option<&'a str>| value.map(Cow::Borrowed);
+        Draft {
+            kind: event.kind(),
+            event_id: event.event_id().into(),
+            time: event.time(),
+            recorded: event.recorded(),
+            source: event.source().into(),
+            site: text(event.site()),
+            actor_id: text(event.actor_id()),
+            actor_kind: event.actor_kind(),
+            actor_name: text(event.actor_name()),
+            actor_role: text(event.actor_role()),
+            actor_department: text(event.actor_department()),
+            actor_on_behalf_of: text(event.actor_on_behalf_of()),
+            activity: event.activity(),
+            patients: event.patients().map(Cow::Borrowed).collect(),
+            resource_type: text(event.resource_type()),
+            resource_id: text(event.resource_id()),
+            result_count: event.result_count(),
+            query: text(event.query()),
+            client_ip: text(event.client_ip()),
+            client_host: text(event.client_host()),
+            client_app: text(event.client_app()),
+            client_remote: event.client_remote(),
+            auth_method: text(event.auth_method()),
+            auth_mfa: event.auth_mfa(),
+            outcome: event.outcome(),
+            purpose: event.purpose().map(Cow::Borrowed).collect(),
+            break_glass: event.break_glass(),
+            approval_ref: text(event.approval_ref()),
+            session_id: text(event.session_id()),
+            correlation_id: text(event.correlation_id()),
+            vendor_id: text(event.vendor_id()),
+            target_host: text(event.target_host()),
+            target_account: text(event.target_account()),
+            detail_command: text(event.detail_command()),
+            detail_bytes: event.detail_bytes(),
+            detail_files: event.detail_files(),
+            raw: text(event.raw()),
+        }
+    }
+
+    /// Any draft that decoding can make.
+    fn any_draft() -> impl Strategy<Value = Draft<'static>> {
+        let texts = proptest::collection::vec(proptest::option::of("\\PC{1,12}|[\\x01-\\x1f\"\\\\]{1,4}"), 20);
+        let times = (
+            946_684_800_000_000..253_402_300_799_999_999_i64,
+            proptest::option::of(946_684_800_000_000..4_000_000_000_000_000_i64),
+        );
+        let words = (
+            0..Activity::ALL.len(),
+            0..Outcome::ALL.len(),
+            proptest::option::of(0..ActorKind::ALL.len()),
+            any::<bool>(),
+        );
+        let lists = (
+            proptest::collection::btree_set("[a-z0-9^&é]{1,8}", 0..5),
+            proptest::collection::btree_set("[A-Z]{1,6}", 0..3),
+        );
+        let numbers = (any::<Option<i64>>(), any::<Option<i64>>(), any::<Option<i64>>());
+        let marks =
+            (any::<Option<bool>>(), any::<Option<bool>>(), any::<Option<bool>>(), proptest::option::of("[a-z]{1,5}"));
+        (texts, times, words, lists, numbers, marks).prop_map(|(mut texts, times, words, lists, numbers, marks)| {
+            let mut text = || texts.pop().flatten().map(Cow::Owned);
+            let activity = Activity::ALL[words.0];
+            let fallback = if words.3 { Kind::VendorSession } else { Kind::Access };
+            Draft {
+                kind: activity.kind().unwrap_or(fallback),
+                recorded: times.1.map(Time),
+                site: text(),
+                actor_id: text(),
+                actor_kind: words.2.map(|i| ActorKind::ALL[i]),
+                actor_name: text(),
+                actor_role: text(),
+                actor_department: text(),
+                actor_on_behalf_of: text(),
+                patients: lists.0.into_iter().map(Cow::Owned).collect(),
+                resource_type: text(),
+                resource_id: text(),
+                result_count: numbers.0,
+                query: text(),
+                client_ip: text(),
+                client_host: text(),
+                client_app: text(),
+                client_remote: marks.0,
+                auth_method: text(),
+                auth_mfa: marks.1,
+                outcome: Outcome::ALL[words.1],
+                purpose: lists.1.into_iter().map(Cow::Owned).collect(),
+                break_glass: marks.2,
+                approval_ref: text(),
+                session_id: text(),
+                correlation_id: text(),
+                vendor_id: text(),
+                target_host: text(),
+                target_account: text(),
+                detail_command: text(),
+                detail_bytes: numbers.1,
+                detail_files: numbers.2,
+                raw: marks.3.map(|key| Cow::Owned(format!(r#"{{"{key}":[1,"x y"]}}"#))),
+                ..Draft::new(text().unwrap_or("e".into()), Time(times.0), "s", activity)
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_decodes_back(draft in any_draft()) {
+            let mut builder = EventBuilder::default();
+            builder.push(&draft, 1, 0);
+            let batch = builder.finish(&Origin::file("f"));
+            let mut line = Vec::new();
+            write(&batch.row(0), &mut line);
+            prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let mut decoder = Decoder::new(Origin::file("f"), Hints::new("f"), Limits::default());
+            decoder.push(&RawRecord { offset: 1, byte: 0, at: None, value: Some(&line) });
+            let decoded = decoder.finish(1, 2);
+            prop_assert_eq!(&decoded.rejects, &[]);
+            prop_assert_eq!(draft_of(decoded.batch.row(0)), draft);
+        }
+    }
+}

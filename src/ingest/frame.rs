@@ -110,33 +110,46 @@ impl Frames {
         nesting.scan(&first.bytes);
         let mut size = first.bytes.len();
         let mut lines = vec![first];
-        let broken = loop {
+        let stop = loop {
             if nesting.is_open().is_none() {
-                break Reason::Syntax;
+                break Stop::Broken;
             }
-            let Some(next) = self.lines.next_line() else { break Reason::Truncated };
+            let Some(next) = self.lines.next_line() else { break Stop::Ended };
             size += next.bytes.len() + 1;
             let (end, goes_on) = (next.end, next.is_blank() || nesting.goes_on(next.first()));
             nesting.scan(&next.bytes);
             lines.push(next);
             match end {
-                End::Torn => break Reason::Truncated,
-                _ if !goes_on => break Reason::Syntax,
-                End::Bound => break Reason::Syntax,
-                _ if size > decoder.limits().document_bytes => break Reason::TooLarge,
-                _ if nesting.is_open() == Some(false) => return push_joined(&lines, decoder),
+                End::Torn => break Stop::Torn,
+                _ if !goes_on || end == End::Bound => break Stop::Foreign,
+                _ if size > decoder.limits().document_bytes => break Stop::TooLarge,
+                _ if nesting.is_open() == Some(false) => return decoder.push_document(&joined(&lines).record(&lines)),
                 _ => {}
             }
         };
-        // A value that ends too early at the end of the input is one reject, unless whole records stand in it.
-        let records_within =
-            lines[1..].iter().any(|line| line.bytes.first() == Some(&b'{') && Nesting::whole(&line.bytes));
-        if broken != Reason::Syntax && !records_within {
-            let text = lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
-            return decoder.push_reject(&record(lines[0].number, lines[0].byte, &text), Refusal::new(broken));
+        self.give_up(lines, &stop, decoder);
+    }
+
+    /// A value that did not go on as it seemed: its lines are one reject, up to the first that can begin another record.
+    fn give_up(&mut self, mut lines: Vec<Line>, stop: &Stop, decoder: &mut Decoder) {
+        let begins = |line: &Line| line.bytes.first() == Some(&b'{');
+        let other = match stop {
+            Stop::Foreign => lines[1..].iter().position(begins).unwrap_or(lines.len() - 2),
+            Stop::Broken | Stop::TooLarge => lines[1..].iter().position(begins).unwrap_or(lines.len() - 1),
+            // At the end of the input an inner object may look like that: only whole ones count.
+            Stop::Ended | Stop::Torn => {
+                let whole = |line: &Line| begins(line) && Nesting::whole(&line.bytes);
+                lines[1..].iter().position(whole).unwrap_or(lines.len() - 1)
+            }
+        };
+        let rest = lines.split_off(other + 1);
+        let text = joined(&lines);
+        match stop {
+            Stop::TooLarge => decoder.push_reject(&text.record(&lines), Refusal::new(Reason::TooLarge)),
+            Stop::Torn if rest.is_empty() => decoder.push_reject(&text.record(&lines), Refusal::new(Reason::Truncated)),
+            _ => decoder.push_document(&text.record(&lines)),
         }
-        push(&lines[0], decoder);
-        self.lines.put_back(lines.drain(1..));
+        self.lines.put_back(rest.into_iter());
     }
 
     fn csv(&mut self, line: Line, decoder: &mut Decoder) {
@@ -144,27 +157,31 @@ impl Frames {
             self.lines.skip();
             return refuse(&line, Reason::TooLarge, decoder);
         }
-        let quotes = |line: &Line| memchr_iter(b'"', &line.bytes).count();
-        let mut odd = quotes(&line) % 2 == 1;
+        let mut quotes = Quotes::default();
+        quotes.scan(&line.bytes);
         let mut size = line.bytes.len();
         let mut lines = vec![line];
         let mut reason = Reason::Syntax;
-        while odd && size <= decoder.limits().record_bytes {
+        while quotes.open && !quotes.broken && size <= decoder.limits().record_bytes {
             let Some(next) = self.lines.next_line() else {
                 reason = Reason::Truncated;
                 break;
             };
             size += next.bytes.len() + 1;
-            odd ^= quotes(&next) % 2 == 1;
+            quotes.scan(&next.bytes);
             let stop = matches!(next.end, End::Bound | End::Torn);
             lines.push(next);
             if stop {
-                odd = true;
+                quotes.open = true;
                 break;
             }
         }
-        let text = lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
-        let taken = if odd { Err(Refusal::new(reason)) } else { self.row(&lines[0], &text, lines.len() > 1, decoder) };
+        let text = joined(&lines);
+        let taken = if quotes.open || quotes.broken {
+            Err(Refusal::new(reason))
+        } else {
+            self.row(&lines[0], &text.0, lines.len() > 1, decoder)
+        };
         if let Err(refusal) = taken {
             decoder.push_reject(&record(lines[0].number, lines[0].byte, &lines[0].bytes), refusal);
             self.lines.put_back(lines.drain(1..));
@@ -196,18 +213,67 @@ impl Frames {
     }
 }
 
-fn push_joined(lines: &[Line], decoder: &mut Decoder) {
-    let text = lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n');
-    decoder.push_document(&record(lines[0].number, lines[0].byte, &text));
+/// Why a value over several lines was given up.
+enum Stop {
+    /// What was read cannot be JSON.
+    Broken,
+    /// The last line does not belong to it.
+    Foreign,
+    /// It is longer than the bound.
+    TooLarge,
+    /// The input ended.
+    Ended,
+    /// The input could not be read any further.
+    Torn,
+}
+
+/// The text of several lines.
+struct Joined(Vec<u8>);
+
+fn joined(lines: &[Line]) -> Joined {
+    Joined(lines.iter().map(|line| line.bytes.as_slice()).collect::<Vec<_>>().join(&b'\n'))
+}
+
+impl Joined {
+    fn record(&self, lines: &[Line]) -> RawRecord<'_> {
+        record(lines[0].number, lines[0].byte, &self.0)
+    }
+}
+
+/// Follows the quotes of CSV over lines: a quote opens only at the start of a cell, elsewhere it is a character.
+#[derive(Default)]
+struct Quotes {
+    open: bool,
+    /// Something but a comma stood after a closing quote.
+    broken: bool,
+}
+
+impl Quotes {
+    fn scan(&mut self, line: &[u8]) {
+        let mut start = !self.open;
+        let mut bytes = line.iter().peekable();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'"' if self.open && bytes.peek() == Some(&&b'"') => _ = bytes.next(),
+                b'"' if self.open => {
+                    self.open = false;
+                    self.broken |= !matches!(bytes.peek(), None | Some(b',' | b'\r'));
+                }
+                b'"' if start => self.open = true,
+                _ => {}
+            }
+            start = *byte == b',' && !self.open;
+        }
+    }
 }
 
 fn quoted(text: &str) -> Result<csv::StringRecord, Refusal> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut row = csv::StringRecord::new();
-    match reader.read_record(&mut row) {
-        Ok(true) => Ok(row),
-        _ => Err(Refusal::new(Reason::Syntax)),
-    }
+    let read = reader.read_record(&mut row);
+    // The lines were joined because they are one row: if the reader sees another, something would be lost.
+    let whole = reader.position().byte() as usize >= text.trim_end_matches(['\r', '\n']).len();
+    if matches!(read, Ok(true)) && whole { Ok(row) } else { Err(Refusal::new(Reason::Syntax)) }
 }
 
 /// Follows the nesting of JSON over lines.

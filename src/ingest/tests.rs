@@ -4,17 +4,11 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
-    TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
-};
-use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::files::{FileError, FileReader, convert};
+use super::row_groups::tests::sample_parquet;
 use crate::decode::{Format, Hints, Limits};
 use crate::event::Reject;
 
@@ -31,14 +25,14 @@ fn pretty(id: &str) -> String {
     serde_json::to_string_pretty(&value).unwrap()
 }
 
-struct Outcome {
+pub(super) struct Outcome {
     events: Vec<(String, i64)>,
     rejects: Vec<Reject>,
-    failure: Option<FileError>,
+    pub(super) failure: Option<FileError>,
     to: i64,
 }
 
-fn read_path(path: &Path, limits: Limits, rows: usize, bytes: u64) -> Outcome {
+pub(super) fn read_path(path: &Path, limits: Limits, rows: usize, bytes: u64) -> Outcome {
     let mut reader = match FileReader::open(path, Hints::new("f"), limits) {
         Ok(reader) => reader,
         Err(failure) => return Outcome { events: vec![], rejects: vec![], failure: Some(failure), to: 1 },
@@ -61,7 +55,7 @@ fn read_path(path: &Path, limits: Limits, rows: usize, bytes: u64) -> Outcome {
     outcome
 }
 
-fn file(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+pub(super) fn file(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap();
@@ -78,7 +72,7 @@ fn outcomes_of(name: &str, content: &[u8], limits: Limits, rows: usize) -> Vec<S
     events.chain(rejects).collect()
 }
 
-fn check(name: &str, content: impl AsRef<[u8]>, expected: &[&str]) {
+pub(super) fn check(name: &str, content: impl AsRef<[u8]>, expected: &[&str]) {
     let content = content.as_ref();
     for rows in [1, 2, 1_000] {
         let got = outcomes_of(name, content, Limits::default(), rows);
@@ -101,13 +95,9 @@ fn json_over_lines() {
     check("f.jsonl", format!("{{\"a\":[\"x\",\n{b}"), &["2 b", "1 truncated"]);
     check("f.jsonl", format!("hello\n{b}\n17\n"), &["2 b", "1 unknown_format", "3 unknown_format"]);
     check("f.json", pretty("a"), &["1 a"]);
-    check("f.json", format!("{}\n{}\n{b}\n", pretty("a"), pretty("c")), &["1 a", "9 c", "17 b"]);
+    check("f.json", format!("{}\n{}\n{b}\n", pretty("a"), pretty("c")), &["1 a", "10 c", "19 b"]);
     check("f.json", &pretty("a")[..60], &["1 truncated"]);
-    check(
-        "f.json",
-        format!("{}\n\"x\n{b}", &pretty("a")[..60]),
-        &["3 b", "1 truncated", "2 unknown_format"][..].to_vec().as_slice(),
-    );
+    check("f.json", format!("{}\n\"x\n{b}", &pretty("a")[..60]), &["8 b", "1 truncated", "7 unknown_format"]);
     check("f.json", "{\n\"resourceType\": \"Patient\"\n}\n", &["1 not_an_event"]);
 }
 
@@ -119,7 +109,7 @@ fn json_arrays_of_any_length() {
     check("f.json", format!("[{a},{b}]"), &["1 a", "1 b"]);
     check("f.json", format!("[\n{a},\n{b}\n]\n{c}\n"), &["2 a", "3 b", "5 c"]);
     check("f.json", format!("[{a}\n,{b}\n,{c}]\n"), &["1 a", "2 b", "3 c"]);
-    check("f.json", format!("[{},\n{}]", pretty("a"), pretty("b")), &["1 a", "9 b"]);
+    check("f.json", format!("[{},\n{}]", pretty("a"), pretty("b")), &["1 a", "10 b"]);
     check(
         "f.json",
         format!("[\n{a},\n 7 ,\"x]\", null\n,{b}\n]"),
@@ -166,14 +156,16 @@ fn csv_rows() {
     check("f.csv", format!("\"event_id\",Time,Source,Actor.ID, activity \na,{ROW}\n"), &["2 a"]);
     check("f.csv", format!("{HEADER}\na,{ROW},more\nb\nc,{ROW}\n"), &["4 c", "2 syntax", "3 syntax"]);
     check("f.csv", format!("{HEADER},query\na,{ROW},\"x\ny \"\"z\"\"\"\nb,{ROW},\n"), &["2 a", "4 b"]);
-    check("f.csv", format!("{HEADER}\na\"1,{ROW}\nb,{ROW}\nc,{ROW}"), &["3 b", "4 c", "2 truncated"]);
+    check("f.csv", format!("{HEADER}\na\"1,{ROW}\nb,{ROW}"), &["2 a\"1", "3 b"]);
+    check("f.csv", format!("{HEADER}\n\"a,{ROW}\nb,{ROW}\nc,{ROW}"), &["3 b", "4 c", "2 truncated"]);
     check(
         "f.csv",
-        format!("{HEADER}\na\"1,{ROW}\nb,{ROW}\nc\",{ROW}\nd,{ROW}"),
+        format!("{HEADER}\n\"a,{ROW}\nb,{ROW}\n\"c,{ROW}\nd,{ROW}"),
         &["3 b", "5 d", "2 syntax", "4 truncated"],
     );
+    check("f.csv", format!("{HEADER}\n\"a\"b,{ROW}\nb,{ROW}"), &["3 b", "2 syntax"]);
     check("f.csv", format!("{HEADER},actor.id\na,{ROW},u\n"), &["2 syntax"]);
-    check("f.csv", format!("id,what\na,b\n"), &["2 missing_field"]);
+    check("f.csv", "id,what\na,b\n", &["2 missing_field"]);
     check(
         "f.csv",
         [HEADER.as_bytes(), b"\n\xff,", ROW.as_bytes(), b"\na,", ROW.as_bytes()].concat(),
@@ -207,7 +199,7 @@ fn csv_values() {
     assert_eq!(event.raw(), Some(r#"{"x":1,"Ward No":"7b"}"#));
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
@@ -291,76 +283,6 @@ fn stretches_end_by_bytes() {
     assert_eq!((chunk.batch.len(), chunk.from, chunk.to), (10, 1, 11));
 }
 
-fn parquet_file(columns: Vec<(&str, ArrayRef)>, rows_in_group: usize) -> Vec<u8> {
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows_in_group)).build();
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-    bytes
-}
-
-fn sample_parquet() -> Vec<u8> {
-    let mut lists = ListBuilder::new(StringBuilder::new());
-    lists.append_value([Some("p1"), Some("p2")]);
-    lists.append_null();
-    lists.append_value([Some("p1"), None]);
-    let text = |values: [Option<&str>; 3]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
-    let second = 1_772_359_200_000_000_000_i64;
-    parquet_file(
-        vec![
-            ("event_id", text([Some("a"), Some("b"), Some("c")])),
-            (
-                "time",
-                Arc::new(TimestampNanosecondArray::from(vec![second + 1_234, second, second]).with_timezone("+02:00")),
-            ),
-            ("recorded", Arc::new(TimestampMillisecondArray::from(vec![Some(253_402_300_799_000), None, None]))),
-            ("source", text([Some("s"), Some("s"), Some("s")])),
-            ("actor.id", Arc::new(UInt64Array::from(vec![Some(u64::MAX), None, Some(1)]))),
-            ("activity", text([Some("read"), Some("search"), Some("read")])),
-            ("patients", Arc::new(lists.finish())),
-            ("purpose", text([Some("TREAT;BTG"), None, None])),
-            ("result_count", Arc::new(Float64Array::from(vec![Some(12.0), None, None]))),
-            ("session_id", Arc::new(Int64Array::from(vec![Some(77), None, None]))),
-            ("break_glass", Arc::new(BooleanArray::from(vec![Some(true), None, None]))),
-            ("ward", Arc::new(Int64Array::from(vec![Some(4), None, None]))),
-        ],
-        2,
-    )
-}
-
-#[test]
-fn parquet_rows() {
-    let bytes = sample_parquet();
-    check("f.parquet", &bytes, &["1 a", "2 b", "3 wrong_type"]);
-    check("f", gzip(&bytes), &["1 a", "2 b", "3 wrong_type"]);
-    let (_folder, path) = file("f", &bytes);
-    let mut reader = FileReader::open(&path, Hints::new("f"), Limits::default()).unwrap();
-    let chunk = reader.next_chunk(10, u64::MAX).unwrap().unwrap();
-    let event = chunk.batch.row(0);
-    assert_eq!(event.time().to_string(), "2026-03-01T10:00:00.000001Z");
-    assert_eq!(event.recorded().unwrap().to_string(), "9999-12-31T23:59:59Z");
-    assert_eq!(event.actor_id(), Some("18446744073709551615"));
-    assert_eq!(event.patients().collect::<Vec<_>>(), ["p1", "p2"]);
-    assert_eq!(event.purpose().collect::<Vec<_>>(), ["TREAT", "BTG"]);
-    assert_eq!((event.result_count(), event.session_id(), event.break_glass()), (Some(12), Some("77"), Some(true)));
-    assert_eq!(event.raw(), Some(r#"{"ward":4,"time":"2026-03-01T10:00:00.000001234Z"}"#));
-    assert_eq!(chunk.batch.row(1).actor_id(), None);
-    let kept: serde_json::Value = serde_json::from_slice(&chunk.rejects[0].raw).unwrap();
-    assert_eq!(kept["event_id"], "c");
-}
-
-#[test]
-fn damaged_parquet_is_told() {
-    let bytes = sample_parquet();
-    for cut in [4, 8, bytes.len() / 2, bytes.len() - 1] {
-        let (_folder, path) = file("f.parquet", &bytes[..cut]);
-        let outcome = read_path(&path, Limits::default(), 10, u64::MAX);
-        assert!(matches!(outcome.failure, Some(FileError::Damaged { .. })), "cut at {cut}");
-    }
-}
-
 #[test]
 fn conversion_writes_events_and_rejects() {
     let folder = tempfile::tempdir().unwrap();
@@ -411,4 +333,33 @@ proptest! {
             read_path(&path, Limits::default(), 10, u64::MAX);
         }
     }
+}
+
+/// Every published sample, as it was published: over many lines, alone and as lines of one file, is one event.
+#[test]
+#[ignore = "needs PHIWATCH_SAMPLES"]
+fn published_fhir_files_are_read_as_they_are() {
+    let samples =
+        PathBuf::from(std::env::var("PHIWATCH_SAMPLES").expect("PHIWATCH_SAMPLES names the folder of samples"));
+    let mut all = String::new();
+    let mut files = 0;
+    for set in ["hl7-spec-r4", "hl7-spec-r4b", "hl7-spec-r5", "ihe-balp-1.1.4", "ihe-mhd-4.2.3"] {
+        for entry in std::fs::read_dir(samples.join("fhir").join(set)).unwrap() {
+            let path = entry.unwrap().path();
+            let outcome = read_path(&path, Limits::default(), 10, u64::MAX);
+            assert_eq!((outcome.events.len(), outcome.rejects.len()), (1, 0), "{}", path.display());
+            all += &std::fs::read_to_string(&path).unwrap();
+            all.push('\n');
+            files += 1;
+        }
+    }
+    assert_eq!(files, 90);
+    assert_eq!(outcomes_of("all.json", all.as_bytes(), Limits::default(), 7).len(), 90);
+    let (_folder, path) = file("all.json", all.as_bytes());
+    let mut out = Vec::new();
+    let counts = convert(&[path], &Hints::new(""), &Limits::default(), &mut out, None).unwrap();
+    assert_eq!((counts.events, counts.rejects), (90, 0));
+    let again = outcomes_of("native.jsonl", &out, Limits::default(), 1_000);
+    assert_eq!(again.len(), 90, "what is written is native");
+    assert!(again.iter().all(|outcome| !outcome.contains("unknown")));
 }
