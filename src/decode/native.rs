@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -18,10 +19,13 @@ use crate::event::Reason;
 /// The native format.
 pub static SPEC: Spec = Spec { name: "native", format: Format::Native, sniff, decode };
 
-/// An object with one of the keys that every native record of some kind has.
+/// Keys that every native record has one of, ready to be searched for.
+static KEYS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["\"event_id\"", "\"activity\"", "\"schema\""].map(Finder::new));
+
+/// An object with one of the keys that every native record has.
 fn sniff(text: &str) -> bool {
-    let has = |key: &str| memmem::find(text.as_bytes(), key.as_bytes()).is_some();
-    text.starts_with('{') && (has("\"event_id\"") || has("\"activity\"") || has("\"schema\""))
+    text.starts_with('{') && KEYS.iter().any(|key| key.find(text.as_bytes()).is_some())
 }
 
 fn decode(part: Part<'_>, out: &mut Out) {

@@ -11,8 +11,9 @@ mod json;
 mod tests;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -44,10 +45,13 @@ struct Entry<'a> {
     resource: Option<&'a RawValue>,
 }
 
+/// The key of every resource, ready to be searched for.
+static RESOURCE_TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"resourceType\""));
+
 /// An object that names its type of resource at the top.
 fn sniff(text: &str) -> bool {
     text.starts_with('{')
-        && memmem::find(text.as_bytes(), b"\"resourceType\"").is_some()
+        && RESOURCE_TYPE.find(text.as_bytes()).is_some()
         && serde_json::from_str::<Head<'_>>(text).is_ok()
 }
 
