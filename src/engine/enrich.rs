@@ -582,18 +582,13 @@ mod tests {
         look("nurse", "nowhere", day, "nowhere", &[]);
     }
 
-    /// Rosters of a large hospital at a tenth of their size, and how fast they load and answer.
-    #[test]
-    #[ignore = "measures: prints times and memory, fails never"]
-    fn measured_at_a_tenth() {
-        use std::fmt::Write;
+    const USERS: u32 = 10_000;
+    const PATIENTS: u32 = 200_000;
 
-        /// Seconds that this thread has run, whatever else the machine does.
-        fn ran() -> f64 {
-            let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-            stat.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e9
-        }
-        let (users, patients, relations) = (10_000_u32, 200_000_u32, 1_000_000_u32);
+    /// Rosters of a large hospital at a tenth of their size.
+    fn a_tenth() -> Vec<(String, Vec<u8>)> {
+        use std::fmt::Write;
+        let (users, patients, relations) = (USERS, PATIENTS, 1_000_000_u32);
         let mut texts = [
             "user_id,name,role,department,site,status,patient_id,address_key\n",
             "patient_id,surname,address_key,vip\n",
@@ -625,17 +620,30 @@ mod tests {
         }
         let [user_text, patient_text] = texts;
         let sites = "site,timezone\ns0,America/New_York\ns1,America/Chicago\ns2,America/Denver\ns3,America/Chicago\ns4,Europe/Berlin\n";
-        let files: Vec<(String, Vec<u8>)> = vec![
+        vec![
             ("users.csv".into(), user_text.into_bytes()),
             ("patients.csv".into(), patient_text.into_bytes()),
             ("relations.csv".into(), relation_text.into_bytes()),
             ("sites.csv".into(), sites.into()),
-        ];
+        ]
+    }
+
+    /// Seconds that this thread has run, whatever else the machine does.
+    fn ran() -> f64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        stat.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1e9
+    }
+
+    /// How fast such rosters load and answer.
+    #[test]
+    #[ignore = "measures: prints times and memory, fails never"]
+    fn measured_at_a_tenth() {
         let memory = |what: &str| {
             let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
             let lines = status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"));
             println!("{what}: {}", lines.collect::<Vec<_>>().join(" "));
         };
+        let files = a_tenth();
         memory("before");
         let zone = || Zone::get("America/Chicago").expect("a zone");
         let start = ran();
@@ -655,11 +663,11 @@ mod tests {
         for patients_of in [0, 1] {
             let mut builder = EventBuilder::default();
             for n in 0..50_000_u32 {
-                let user = format!("u{}", n.wrapping_mul(2_654_435_761) % users);
+                let user = format!("u{}", n.wrapping_mul(2_654_435_761) % USERS);
                 let mut draft = access(&user, "2026-01-20T12:00:00Z");
                 draft.site = Some("s1".into());
                 draft.patients =
-                    (0..patients_of).map(|_| format!("p{}", n.wrapping_mul(40_503) % patients).into()).collect();
+                    (0..patients_of).map(|_| format!("p{}", n.wrapping_mul(40_503) % PATIENTS).into()).collect();
                 builder.push(&draft, 1, 0);
             }
             let batch = builder.finish(&Origin::File { name: "f".into() });

@@ -22,6 +22,10 @@ impl Roster {
         complete(&mut accounts, |row: &mut AccountRow| (row.valid, row.terminated, &mut row.ended));
         own_charts(&mut users, &builder.patient_ids, &canonical);
 
+        for row in users.rows_mut().iter_mut().filter(|row| row.patient != NONE) {
+            row.has_contacts = patients.of(row.patient).iter().any(|patient| patient.contacts.0 < patient.contacts.1);
+        }
+
         let mut relations = std::mem::take(&mut builder.relations);
         relations.iter_mut().for_each(|(patient, _)| *patient = canonical[*patient as usize]);
         let relations = Group::gathered(relations, |r| (r.start, r.end, r.kind, r.by_department, r.who));

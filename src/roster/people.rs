@@ -69,6 +69,7 @@ impl Builder {
             status,
             kind,
             billing: is_billing(role) || is_billing(department),
+            has_contacts: false,
         };
         self.users.push((row.line, user));
         Ok(())

@@ -93,6 +93,8 @@ pub struct UserRow {
     pub status: Status,
     pub kind: UserKind,
     pub billing: bool,
+    /// The person's own record lists contacts; spares a look at it for nearly everybody.
+    pub has_contacts: bool,
 }
 
 /// A row of `vendors.csv`.
@@ -423,5 +425,30 @@ mod tests {
         check(vec![(valid(0, 10), None, ended(0)), (valid(10, 20), None, ended(10))], &[ended(0), ended(0)]);
         check(vec![(valid(0, 8), None, None), (valid(10, 20), Some(Time(7)), ended(7))], &[None, ended(7)]);
         check(vec![(valid(0, 10), None, ended(0)), (valid(10, 20), None, None)], &[ended(0), None]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn overlaps_are_those_of_the_plain_comparison(rows in proptest::collection::vec((0..3_u32, 0..12_i64, 1..6_i64), 0..30)) {
+            let mut plain: Vec<(u64, u32, i64, i64)> = Vec::new();
+            let mut refused = Vec::new();
+            for (line, (key, from, length)) in rows.iter().enumerate() {
+                let overlaps = plain.iter().any(|(_, k, f, t)| k == key && from < t && *f < from + length);
+                if overlaps { refused.push(line as u64) } else { plain.push((line as u64, *key, *from, from + length)) }
+            }
+            let number = |(line, (key, from, length)): (usize, &(u32, i64, i64))| (line as u64, Plain(*key, *from, from + length));
+            let mut typed = rows.iter().enumerate().map(number).collect();
+            let mut found = take_overlaps(&mut typed);
+            found.sort_unstable();
+            proptest::prop_assert_eq!(found, refused);
+            let group = Group::arrange(typed);
+            for key in 0..3 {
+                for at in 0..20 {
+                    let valid = plain.iter().find(|(_, k, f, t)| *k == key && (*f..*t).contains(&at)).map(|(_, _, f, _)| *f);
+                    let fit = group.at(key, Time(at)).filter(|(_, fit)| *fit == Fit::Valid).map(|(row, _)| row.1);
+                    proptest::prop_assert_eq!(fit, valid);
+                }
+            }
+        }
     }
 }

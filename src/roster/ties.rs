@@ -15,14 +15,22 @@ pub struct Actor {
     patient: u32,
     surname: u32,
     address: u32,
+    has_contacts: bool,
     /// Does the work of bills, codes and claims.
     pub billing: bool,
 }
 
 impl Actor {
     /// Tied to nobody.
-    pub const NOBODY: Actor =
-        Actor { user: NONE, unit: NONE, patient: NONE, surname: NONE, address: NONE, billing: false };
+    pub const NOBODY: Actor = Actor {
+        user: NONE,
+        unit: NONE,
+        patient: NONE,
+        surname: NONE,
+        address: NONE,
+        has_contacts: false,
+        billing: false,
+    };
 }
 
 /// A patient of an event, found once.
@@ -72,6 +80,7 @@ impl Roster {
                 patient: user.row.patient,
                 surname: user.row.surname,
                 address: user.row.address,
+                has_contacts: user.row.has_contacts,
                 billing: user.row.billing || is_billing(role.filter(|_| user.role.is_none())),
             },
             None => Actor {
@@ -81,6 +90,7 @@ impl Roster {
                 patient: NONE,
                 surname: NONE,
                 address: NONE,
+                has_contacts: false,
                 billing: is_billing(role) || is_billing(department),
             },
         }
@@ -178,7 +188,8 @@ impl Roster {
             contacts.iter().any(|c| (c.user == user && user != NONE) || (c.patient == patient && patient != NONE))
         };
         let theirs = chart.row.is_some_and(|row| listed(row, actor.user, actor.patient));
-        theirs || self.patients.at(actor.patient, at).is_some_and(|(row, _)| listed(row, NONE, chart.key))
+        let own = |(row, _): (&PatientRow, Fit)| listed(row, NONE, chart.key);
+        theirs || (actor.has_contacts && self.patients.at(actor.patient, at).is_some_and(own))
     }
 
     /// Calls `take` with each entitlement of the account that is valid then, and whether it is privileged.
