@@ -68,6 +68,9 @@ pub enum StoreError {
     /// The database refuses; disk full and busy are worth another try.
     #[error("the store: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The program is stopping.
+    #[error("the program is stopping")]
+    Stopping,
     /// A stored value is not what this program writes.
     #[error("the store holds a value that cannot be read in {0}")]
     Unreadable(&'static str),

@@ -147,6 +147,24 @@ impl Store {
         Ok(alerts)
     }
 
+    /// How many alerts of each severity, from informational to critical, were first seen at `since` or later, by the clock of this
+    /// machine.
+    ///
+    /// # Errors
+    /// Where the database refuses.
+    pub fn tally(&self, since: Time) -> Result<[u64; 5], StoreError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT severity, COUNT(*) FROM alerts WHERE first_seen >= ?1 GROUP BY severity")?;
+        let mut found = statement.query([since.0])?;
+        let mut tally = [0; 5];
+        while let Some(row) = found.next()? {
+            let slot = tally.get_mut(row.get::<_, u32>(0)? as usize).ok_or(StoreError::Unreadable("alerts"))?;
+            *slot = row.get::<_, i64>(1)?.unsigned_abs();
+        }
+        Ok(tally)
+    }
+
     /// One alert with all verdicts on it, oldest first; `None` where no alert has that id.
     ///
     /// # Errors
@@ -407,6 +425,17 @@ mod tests {
             let found: Vec<_> = store.list(&filter).unwrap().into_iter().map(|l| l.alert.subject.id).collect();
             assert_eq!(found, expected, "{filter:?}");
         }
+    }
+
+    #[test]
+    fn tallies_by_severity() {
+        let (store, _dir) = store();
+        let mut critical = raised("u2", 1);
+        critical.alert.severity = Severity::Critical;
+        store.raise(&[raised("u1", 1)], &|_| vec![], Time(1)).unwrap();
+        store.raise(&[raised("u1", 2), critical, raised("u3", 1)], &|_| vec![], Time(2)).unwrap();
+        assert_eq!(store.tally(Time(1)).unwrap(), [0, 0, 0, 2, 1]);
+        assert_eq!(store.tally(Time(2)).unwrap(), [0, 0, 0, 1, 1], "a revision is no new alert");
     }
 
     #[test]
