@@ -19,6 +19,7 @@ pub mod render;
 pub mod routing;
 pub mod secret;
 pub mod settings;
+mod smtp;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

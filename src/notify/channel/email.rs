@@ -3,21 +3,20 @@
 //! A reply that is lost after the mail was taken means that it is sent twice: both have the same Message-ID. Nothing is ever sent
 //! in clear text, and no setting can bring that about.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lettre::Message;
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::AsyncSmtpTransport;
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls as Encryption, TlsParameters, TlsVersion};
-use lettre::{AsyncTransport, Message, Tokio1Executor};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, TlsParameters, TlsVersion};
 
 use super::{Failure, Sender, Sent, Spec};
 use crate::notify::render::{self, Body, Notification};
 use crate::notify::routing::Hears;
 use crate::notify::settings::{Detail, EmailSettings, Tls};
+use crate::notify::smtp::Server;
 
 /// The kind.
 pub const SPEC: Spec = Spec {
@@ -26,11 +25,6 @@ pub const SPEC: Spec = Spec {
     hears: Hears::Interruptions,
     detail: Detail::Minimal,
 };
-
-/// The longest wait for one answer of the server.
-const ANSWER: Duration = Duration::from_secs(20);
-/// The longest time for a whole mail.
-const WHOLE: Duration = Duration::from_secs(55);
 
 /// What is wrong with the settings.
 pub fn wrongs(settings: &EmailSettings) -> Vec<String> {
@@ -79,7 +73,7 @@ pub fn wrongs(settings: &EmailSettings) -> Vec<String> {
 
 /// Sends mails.
 pub struct Mailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    server: Server,
     from: Mailbox,
     to: Vec<Mailbox>,
     escalate_to: Vec<Mailbox>,
@@ -97,22 +91,19 @@ impl Mailer {
             tls = tls.certificate_store(CertificateStore::None).add_root_certificate(roots);
         }
         let tls = tls.build().map_err(|error| format!("certificates: {error}"))?;
-        let (encryption, port) = match settings.tls {
-            Tls::Implicit => (Encryption::Wrapper(tls), 465),
-            Tls::Starttls => (Encryption::Required(tls), 587),
+        let (implicit, port) = match settings.tls {
+            Tls::Implicit => (true, 465),
+            Tls::Starttls => (false, 587),
             Tls::Opportunistic | Tls::None => return Err("mail is never sent in clear text".to_owned()),
         };
-        // The name says that this builder begins without TLS; the next line sets it, and both kinds refuse to go on without.
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&settings.host)
-            .tls(encryption)
-            .port(settings.port.unwrap_or(port))
-            .timeout(Some(ANSWER));
-        if let (Some(username), Some(password)) = (&settings.username, &settings.password) {
-            builder = builder.credentials(Credentials::new(username.clone(), password.read()?.to_string()));
-        }
+        let credentials = match (&settings.username, &settings.password) {
+            (Some(username), Some(password)) => Some(Credentials::new(username.clone(), password.read()?.to_string())),
+            _ => None,
+        };
+        let port = settings.port.unwrap_or(port);
         let parse = |text: &String| text.parse::<Mailbox>().map_err(|_| "an address cannot be read".to_owned());
         Ok(Mailer {
-            transport: builder.build(),
+            server: Server { host: settings.host.clone(), port, implicit, tls, credentials },
             from: parse(&settings.from)?,
             to: settings.to.iter().map(parse).collect::<Result<_, _>>()?,
             escalate_to: settings.escalate_to.iter().map(parse).collect::<Result<_, _>>()?,
@@ -120,9 +111,12 @@ impl Mailer {
         })
     }
 
-    fn mail(&self, notification: &Notification) -> Result<Message, String> {
+    fn receivers(&self, notification: &Notification) -> &[Mailbox] {
         let escalated = matches!(notification.body, Body::Alerts { escalated: true, .. });
-        let receivers = if escalated { &self.escalate_to } else { &self.to };
+        if escalated { &self.escalate_to } else { &self.to }
+    }
+
+    fn mail(&self, notification: &Notification) -> Result<Message, String> {
         let domain = self.from.email.domain().to_owned();
         let mut mail = Message::builder()
             .from(self.from.clone())
@@ -131,7 +125,7 @@ impl Mailer {
             .date(date(notification))
             // So that no absence note answers, and no answer goes back and forth between machines.
             .header(AutoSubmitted);
-        for receiver in receivers {
+        for receiver in self.receivers(notification) {
             mail = mail.to(receiver.clone());
         }
         let parts = MultiPart::alternative_plain_html(
@@ -149,46 +143,21 @@ impl Sender for Mailer {
             Ok(mail) => mail,
             Err(what) => return Sent::none(Failure::Held(what)),
         };
-        match tokio::time::timeout(WHOLE, self.transport.send(mail)).await {
-            Ok(Ok(answer)) => Sent::all(notification, format!("{}", answer.code())),
-            Ok(Err(error)) => Sent::none(failure(&error)),
-            Err(_) => Sent::none(Failure::later("the mail server does not answer in time")),
+        let receivers: Vec<_> = self.receivers(notification).iter().map(|mailbox| mailbox.email.clone()).collect();
+        match self.server.hand_over(&self.from.email, &receivers, &mail.formatted()).await {
+            Ok(taken) if taken.refused > 0 => {
+                let (refused, of) = (taken.refused, receivers.len());
+                tracing::error!(
+                    refused,
+                    of,
+                    "the mail server refuses some of the receivers' addresses; the others have the mail"
+                );
+                Sent::all(notification, format!("{}, {refused} of {of} addresses refused", taken.code))
+            }
+            Ok(taken) => Sent::all(notification, taken.code.to_string()),
+            Err(failure) => Sent::none(failure),
         }
     }
-}
-
-/// What a failure means. The server's own words are left out: they may repeat an address.
-fn failure(error: &lettre::transport::smtp::Error) -> Failure {
-    if let Some(code) = error.status() {
-        let number = u16::from(code);
-        return match number {
-            400..500 => Failure::later(format!("the mail server says {number}: not now")),
-            // 552: more than the server takes.
-            552 => Failure::Dead(format!("the mail server says {number}: the mail is too large")),
-            530 | 534 | 535 | 538 => Failure::Held(format!("the mail server says {number}: it refuses the log-in")),
-            550 | 551 | 553 => Failure::Held(format!("the mail server says {number}: it refuses an address")),
-            _ => Failure::Held(format!("the mail server says {number}: it refuses the mail")),
-        };
-    }
-    if error.is_timeout() {
-        return Failure::later("the mail server does not answer in time");
-    }
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // A handshake that failed for another reason than the network, such as a certificate, comes as invalid data.
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return match io.kind() {
-                std::io::ErrorKind::InvalidData => Failure::Held(format!("no trust in the mail server: {io}")),
-                _ => Failure::later(format!("the mail server cannot be reached: {}", io.kind())),
-            };
-        }
-        source = cause.source();
-    }
-    if error.is_client() || error.is_tls() {
-        // Such as: STARTTLS is not offered, no common way to log in.
-        return Failure::Held(format!("no safe way to the mail server: {error}"));
-    }
-    Failure::later("the mail server cannot be reached")
 }
 
 /// The certificates to trust; `None` leaves it to the system.
