@@ -76,7 +76,9 @@ impl Server {
                 Err(error) => return Err(failure(&error, At::Envelope)),
             }
         }
-        if let (true, Some(refusal)) = (refusals.len() == to.len(), refusals.pop()) {
+        if refusals.len() == to.len()
+            && let Some(refusal) = refusals.pop()
+        {
             connection.abort().await;
             return Err(refusal);
         }

@@ -67,7 +67,8 @@ def tls(issuer, label, host="localhost", start=NOW - DAY, end=NOW + DAY):
 
 
 def authenticator(server, session, envelope, mechanism, login):
-    return AuthResult(success=login.login == USER and login.password == PASSWORD)
+    # "Not handled" leaves the 535 to the library.
+    return AuthResult(success=login.login == USER and login.password == PASSWORD, handled=False)
 
 
 class Box:
@@ -88,7 +89,8 @@ class Box:
             return "451 4.7.1 try again"
         self.count += 1
         head = f"X-Envelope-From: {envelope.mail_from}\nX-Envelope-To: {','.join(envelope.rcpt_tos)}\n"
-        head += f"X-Encrypted: {session.ssl is not None}\nX-Authenticated: {session.authenticated}\n"
+        encrypted = server.transport.get_extra_info("ssl_object") is not None
+        head += f"X-Encrypted: {encrypted}\nX-Authenticated: {session.authenticated or False}\n"
         path = DIR / "mail" / f"{self.label}-{self.count}.eml"
         part = path.with_suffix(".part")
         part.write_bytes(head.encode() + envelope.content)
