@@ -300,3 +300,212 @@ pub(super) fn escalated(channel: &str) -> String {
 fn seqs(rows: &[&Row]) -> Vec<i64> {
     rows.iter().map(|row| row.seq).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::event::Raised;
+    use crate::store::fixture::{raised, store};
+    use crate::store::{Mute, Ruling, Verdict};
+
+    /// What a sender was asked to send: the name, the first alert's id and revision, how many listed and counted, whether escalated.
+    type Seen = Arc<Mutex<Vec<(String, Vec<(String, u32)>, usize, bool)>>>;
+
+    /// A sender that answers as it was told, and well where it was told nothing.
+    struct Scripted {
+        answers: Arc<Mutex<VecDeque<Sent>>>,
+        seen: Seen,
+    }
+
+    #[async_trait]
+    impl Sender for Scripted {
+        async fn send(&mut self, notification: &Notification) -> Sent {
+            let ids =
+                notification.alerts().iter().map(|told| (told.alert.alert_id.clone(), told.alert.revision)).collect();
+            let (more, escalated) = match &notification.body {
+                Body::Alerts { more, escalated, .. } => (*more, *escalated),
+                _ => (0, false),
+            };
+            self.seen.lock().unwrap().push((notification.id.clone(), ids, more, escalated));
+            self.answers.lock().unwrap().pop_front().unwrap_or_else(|| Sent::all(notification, None))
+        }
+    }
+
+    struct Bench {
+        store: Arc<Store>,
+        courier: Courier,
+        answers: Arc<Mutex<VecDeque<Sent>>>,
+        seen: Seen,
+        name: String,
+        _dir: tempfile::TempDir,
+    }
+
+    fn bench(settings: &str) -> Bench {
+        let settings: ChannelSettings = toml::from_str(settings).unwrap();
+        let (store, _dir) = store();
+        let (answers, seen) = (Arc::default(), Seen::default());
+        let sender = Box::new(Scripted { answers: Arc::clone(&answers), seen: seen.clone() });
+        let health = Arc::new(Mutex::new(Health { ok: true, held: false, since: Time(0), what: String::new() }));
+        let vital: Vital = Arc::new(Vec::new);
+        let courier = Courier::new(&settings, sender, store.clone(), &Zone::utc(), vital, health);
+        Bench { store, courier, answers, seen, name: settings.name().to_owned(), _dir }
+    }
+
+    impl Bench {
+        fn raise(&self, batch: &[Raised], now: i64) {
+            self.store.raise(batch, &|_| vec![self.name.clone()], Time(now * SECOND)).unwrap();
+        }
+
+        async fn turn(&mut self, now: i64) -> i64 {
+            self.courier.turn(Time(now * SECOND), false).await.unwrap().0 / SECOND
+        }
+
+        /// What was sent since the last look.
+        fn sent(&self) -> Vec<(String, Vec<(String, u32)>, usize, bool)> {
+            std::mem::take(&mut *self.seen.lock().unwrap())
+        }
+
+        fn answer(&self, sent: Sent) {
+            self.answers.lock().unwrap().push_back(sent);
+        }
+
+        fn outcomes(&self) -> Vec<String> {
+            let receipts = self.store.receipts_since(0, 1_000).unwrap();
+            receipts.iter().map(|receipt| receipt.outcome.as_str().to_owned()).collect()
+        }
+    }
+
+    const MAIL: &str = "kind = \"email\"\nhost = \"h\"\nfrom = \"a@b.c\"\nto = [\"a@b.c\"]\n";
+    const FILE: &str = "kind = \"file\"\npath = \"x\"\n";
+
+    #[tokio::test]
+    async fn programs_get_every_revision_in_order_and_once() {
+        let mut bench = bench(FILE);
+        bench.raise(&[raised("u1", 1), raised("u2", 1), raised("u1", 2)], 0);
+        // One arrives, the second fails, the third waits behind it.
+        bench.answer(Sent { done: 1, note: None, failure: Some(Failure::later("full")) });
+        let wake = bench.turn(0).await;
+        assert!((3..=7).contains(&wake), "{wake}");
+        assert_eq!(bench.sent().len(), 1);
+        bench.turn(1).await;
+        assert_eq!(bench.sent().len(), 0, "not before its time");
+        bench.turn(10).await;
+        let sent = bench.sent();
+        let revisions: Vec<u32> = sent[0].1.iter().map(|(_, revision)| *revision).collect();
+        assert_eq!((sent.len(), revisions), (1, vec![1, 2]));
+        bench.turn(20).await;
+        assert_eq!((bench.sent().len(), bench.outcomes()), (0, vec!["sent".to_owned(); 3]));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_refused_for_good_does_not_stop_the_others() {
+        let mut bench = bench(FILE);
+        bench.raise(&[raised("u1", 1), raised("u2", 1), raised("u3", 1)], 0);
+        bench.answer(Sent { done: 1, note: None, failure: Some(Failure::Dead("too large".into())) });
+        bench.turn(0).await;
+        assert_eq!(bench.outcomes(), ["sent", "dead", "sent"]);
+    }
+
+    #[tokio::test]
+    async fn people_get_groups_and_repeats_under_the_same_name() {
+        let mut bench = bench(MAIL);
+        bench.raise(&[raised("u1", 1), raised("u2", 1)], 0);
+        assert_eq!(bench.turn(5).await, 30);
+        assert_eq!(bench.sent().len(), 0);
+        bench.answer(Sent::none(Failure::later("451")));
+        bench.turn(30).await;
+        let first = bench.sent();
+        bench.raise(&[raised("u3", 1)], 31);
+        bench.turn(40).await;
+        let second = bench.sent();
+        assert_eq!((first.len(), first[0].1.len()), (1, 2));
+        assert_eq!(first, second, "the repeat is the same notification, whatever came meanwhile");
+        bench.turn(61).await;
+        assert_eq!(bench.sent()[0].1.len(), 1);
+        assert_eq!(bench.outcomes(), ["sent"; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_storm_is_counted_and_every_row_ends() {
+        let mut bench = bench(MAIL);
+        let storm: Vec<Raised> = (0..57).map(|n| raised(&format!("u{n}"), 1)).collect();
+        bench.raise(&storm, 0);
+        bench.turn(30).await;
+        let sent = bench.sent();
+        assert_eq!((sent.len(), sent[0].1.len(), sent[0].2), (1, 20, 37));
+        let outcomes = bench.outcomes();
+        let count = |word: &str| outcomes.iter().filter(|outcome| *outcome == word).count();
+        assert_eq!((count("sent"), count("grouped")), (20, 37));
+    }
+
+    #[tokio::test]
+    async fn what_a_person_has_to_mend_is_held_told_and_tried_again() {
+        let mut bench = bench(MAIL);
+        bench.raise(&[raised("u1", 1)], 0);
+        bench.answer(Sent::none(Failure::Held("535".into())));
+        bench.turn(30).await;
+        let health = bench.courier.health.lock().unwrap().clone();
+        assert_eq!(health, Health { ok: false, held: true, since: Time(30 * SECOND), what: "535".into() });
+        assert_eq!(bench.store.counters().unwrap()[&bench.name].held, 1);
+        bench.turn(30 + plan::HELD_DELAY / SECOND).await;
+        assert!(bench.courier.health.lock().unwrap().ok);
+        assert_eq!(bench.outcomes(), ["sent"]);
+    }
+
+    #[tokio::test]
+    async fn a_mute_silences_people_at_once() {
+        let mut bench = bench(MAIL);
+        let subject = Some(raised("u1", 1).alert.subject);
+        let words = || "w".to_owned();
+        let (at, until) = (Time(0), Time(100 * SECOND));
+        let mute = Mute { seq: 0, detection: "*".into(), subject, reason: words(), who: words(), at, until };
+        bench.store.add_mute(&mute).unwrap();
+        bench.raise(&[raised("u1", 1), raised("u2", 1)], 0);
+        bench.turn(30).await;
+        assert_eq!(bench.sent()[0].1.len(), 1);
+        assert_eq!(bench.outcomes(), ["muted", "sent"]);
+    }
+
+    #[tokio::test]
+    async fn critical_alerts_without_a_verdict_go_to_others() {
+        let mut bench = bench(&format!("{MAIL}escalate_after = \"1h\"\nescalate_to = [\"d@b.c\"]\n"));
+        let mut batch = [raised("u1", 1), raised("u2", 1), raised("u3", 1)];
+        batch[0].alert.severity = Severity::Critical;
+        batch[1].alert.severity = Severity::Critical;
+        bench.raise(&batch, 0);
+        bench.turn(30).await;
+        let words = || "w".to_owned();
+        let (alert_id, ruling) = (batch[1].alert.alert_id.clone(), Ruling::Confirmed);
+        let verdict = Verdict { seq: 0, alert_id, ruling, reason: words(), who: words(), at: Time(40 * SECOND) };
+        bench.store.add_verdict(&verdict).unwrap();
+        bench.turn(3_629).await;
+        assert_eq!(bench.sent().len(), 1, "the first telling and nothing else");
+        bench.turn(3_630).await;
+        bench.turn(3_660).await;
+        let sent = bench.sent();
+        assert_eq!(sent.len(), 1);
+        assert_eq!((&sent[0].1, sent[0].3), (&vec![(batch[0].alert.alert_id.clone(), 1)], true));
+        bench.turn(9_000).await;
+        assert_eq!(bench.sent().len(), 0, "once");
+    }
+
+    #[tokio::test]
+    async fn a_sign_of_life_is_sent_daily_and_repeated_where_it_failed() {
+        let mut bench = bench(&format!("{MAIL}heartbeat = \"08:00\"\n"));
+        let eight = 100 * 86_400 + 8 * 3_600;
+        bench.turn(eight).await;
+        bench.turn(eight + 60).await;
+        assert_eq!(bench.sent().len(), 1);
+        bench.answer(Sent::none(Failure::later("down")));
+        bench.turn(eight + 86_400).await;
+        bench.turn(eight + 86_430).await;
+        bench.turn(eight + 86_500).await;
+        bench.turn(eight + 86_600).await;
+        let ids: Vec<String> = bench.sent().into_iter().map(|sent| sent.0).collect();
+        assert_eq!(ids, ["heartbeat-email-1970-04-12"; 2]);
+    }
+}

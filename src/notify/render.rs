@@ -320,3 +320,124 @@ pub fn test_alert(at: Time) -> Alert {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::raised;
+
+    /// A notification on an alert whose every text that logs can fill is `text`.
+    fn hostile(text: &str, more: usize) -> Notification {
+        let mut alert = raised("u1", 1).alert;
+        (alert.title, alert.reason, alert.subject.id) = (text.into(), text.into(), text.into());
+        alert.facts.insert(text.into(), text.into());
+        alert.evidence.event_ids = vec![text.into()];
+        let told = Told { alert, pseudonym: "user-0123456789".into() };
+        Notification {
+            id: "n-1".into(),
+            at: Time(0),
+            body: Body::Alerts { listed: vec![told], more, escalated: false },
+        }
+    }
+
+    fn told(notification: &Notification) -> &Told {
+        &notification.alerts()[0]
+    }
+
+    const HOSTILE: &[&str] = &[
+        "canary\r\nBcc: evil@example.org",
+        "canary\n.\r\nMAIL FROM:<x>",
+        "canary<script>alert(1)</script>",
+        "canary\" onmouseover=\"x",
+        "=cmd|'/c calc'!canary",
+        "canary\u{202e}txt.exe\u{200b}",
+        "canary\0\u{1b}[2J\u{85}\u{2028}x",
+        "canary&amp;<!--",
+    ];
+
+    #[test]
+    fn minimal_names_nobody() {
+        for text in HOSTILE {
+            let notification = hostile(text, 37);
+            let outputs = [
+                line(told(&notification), Detail::Minimal),
+                call(&notification, Detail::Minimal),
+                super::text(&notification, Detail::Minimal),
+                html(&notification, Detail::Minimal),
+                subject(&notification),
+            ];
+            for output in outputs {
+                assert!(!output.contains("canary"), "{output}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_cannot_leave_their_place() {
+        for text in HOSTILE {
+            let notification = hostile(text, 0);
+            let alert: Alert = serde_json::from_str(&line(told(&notification), Detail::Full)).unwrap();
+            assert_eq!(&alert, &told(&notification).alert, "JSON loses nothing");
+            assert!(!line(told(&notification), Detail::Full).contains(['\n', '\r']));
+            let plain = super::text(&notification, Detail::Full);
+            let lines = super::text(&hostile("canary", 0), Detail::Full).lines().count();
+            assert_eq!(plain.lines().count(), lines, "{plain}");
+            assert!(!plain.contains(|c: char| c.is_control() && c != '\n'));
+            let page = html(&notification, Detail::Full);
+            assert_eq!(
+                page.matches('<').count(),
+                html(&hostile("canary", 0), Detail::Full).matches('<').count(),
+                "{page}"
+            );
+            assert_eq!(
+                page.matches('"').count(),
+                html(&hostile("canary", 0), Detail::Full).matches('"').count(),
+                "{page}"
+            );
+            assert!(!subject(&notification).contains("canary"));
+        }
+        assert_eq!(clean("Zoë O’Brien 李 👩‍⚕️").replace('\u{fffd}', "\u{200d}"), "Zoë O’Brien 李 👩‍⚕️");
+    }
+
+    #[test]
+    fn minimal_says_what_the_design_lists() {
+        let line: serde_json::Value = serde_json::from_str(&line(told(&hostile("x", 0)), Detail::Minimal)).unwrap();
+        let id = raised("u1", 1).alert.alert_id;
+        let expected = serde_json::json!({
+            "schema": "phiwatch.alert-minimal/1", "alert_id": id, "revision": 1, "detection_id": "mass-query.distinct-patients",
+            "class": "budgeted", "severity": "high", "state": "open", "subject": "user-0123456789",
+            "show": format!("phiwatch alerts show {id}"),
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn subjects_count() {
+        let subject_of = |more, escalated| {
+            let mut notification = hostile("x", more);
+            if let Body::Alerts { escalated: flag, .. } = &mut notification.body {
+                *flag = escalated;
+            }
+            subject(&notification)
+        };
+        assert_eq!(subject_of(0, false), "phiwatch: high mass-query.distinct-patients");
+        assert_eq!(subject_of(37, false), "phiwatch: high mass-query.distinct-patients and 37 more");
+        assert_eq!(subject_of(0, true), "phiwatch: high mass-query.distinct-patients, no verdict yet");
+        let vitals = Vitals { tally: [0, 2, 0, 1, 0], lines: vec!["Complete up to noon.".into()] };
+        let alive = Notification { id: "h".into(), at: Time(0), body: Body::Heartbeat(vitals) };
+        assert_eq!(subject(&alive), "phiwatch: running, 3 alerts in 24 hours");
+        let said = super::text(&alive, Detail::Minimal);
+        assert!(said.contains("1 high, 2 low.") && said.contains("Complete up to noon."), "{said}");
+    }
+
+    #[test]
+    fn a_test_says_so_everywhere() {
+        let test = Notification { id: "t".into(), at: Time(0), body: Body::Test };
+        for output in
+            [subject(&test), super::text(&test, Detail::Minimal), html(&test, Detail::Full), call(&test, Detail::Full)]
+        {
+            assert!(output.contains("TEST"), "{output}");
+        }
+        assert!(serde_json::to_string(&test_alert(Time(0))).unwrap().contains("TEST"));
+    }
+}

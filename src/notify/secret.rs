@@ -6,18 +6,61 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 /// Longer than any password, token or key that a channel takes.
 const LONGEST: u64 = 64 * 1024;
 
 /// Names the file that holds a secret: `{ file = "/run/secrets/smtp" }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct SecretFile {
     /// The file; mode 0600 or narrower.
     pub file: PathBuf,
+}
+
+impl<'de> Deserialize<'de> for SecretFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SecretFile, D::Error> {
+        deserializer.deserialize_any(Named)
+    }
+}
+
+/// Reads the table. Whoever writes the secret itself in its place gets an error that does not repeat it.
+struct Named;
+
+const INSTEAD: &str = "a secret is never written here; write { file = \"...\" } and put it into that file";
+
+impl<'de> Visitor<'de> for Named {
+    type Value = SecretFile;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("{ file = \"...\" }")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<SecretFile, A::Error> {
+        let mut file = None;
+        while let Some(field) = fields.next_key::<String>()? {
+            match field.as_str() {
+                "file" if file.is_none() => file = Some(fields.next_value()?),
+                _ => return Err(A::Error::custom(INSTEAD)),
+            }
+        }
+        file.map(|file| SecretFile { file }).ok_or_else(|| A::Error::custom(INSTEAD))
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<SecretFile, E> {
+        Err(E::custom(INSTEAD))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<SecretFile, E> {
+        Err(E::custom(INSTEAD))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<SecretFile, E> {
+        Err(E::custom(INSTEAD))
+    }
 }
 
 impl SecretFile {

@@ -353,3 +353,156 @@ impl Settings {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Parses channels; `SECRET` stands for a file that only its owner can read, `OPEN` for one that all can, `DIR` for a folder.
+    fn parse(text: &str) -> (Result<Settings, String>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, mode) in [("secret", 0o600), ("open", 0o644)] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "0123456789abcdef\n").unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let file = |name: &str| format!("{{ file = \"{}\" }}", path(name));
+        let text = text.replace("SECRET", &file("secret")).replace("OPEN", &file("open"));
+        let text = text.replace("DIR", &dir.path().display().to_string());
+        #[derive(Deserialize)]
+        struct File {
+            channels: Settings,
+        }
+        let file: Result<File, _> = toml::from_str(&text);
+        (file.map(|file| file.channels).map_err(|error| error.to_string()), dir)
+    }
+
+    /// Every expected part stands in a problem of its own, in this order, and there are no others.
+    fn check(text: &str, expected: &[&str]) {
+        let (settings, _dir) = parse(text);
+        let problems = settings.unwrap().problems(Path::new("phiwatch.toml"));
+        let whats: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+        assert_eq!(whats.len(), expected.len(), "{text}\n{whats:#?}");
+        for (what, part) in whats.iter().zip(expected) {
+            assert!(what.contains(part), "{part}: {whats:#?}");
+        }
+    }
+
+    /// The file cannot even be read, and the error says why.
+    fn check_unread(text: &str, part: &str) {
+        let error = parse(text).0.unwrap_err();
+        assert!(error.contains(part), "{error}");
+    }
+
+    const MAIL: &str =
+        "[[channels]]\nkind = \"email\"\nhost = \"mail.hosp.test\"\nfrom = \"a@hosp.test\"\nto = [\"b@hosp.test\"]\n";
+    const HOOK: &str = "[[channels]]\nkind = \"webhook\"\nurl = \"https://soc.hosp.test/x\"\nsecret = SECRET\n";
+    const KAFKA: &str = "[[channels]]\nkind = \"kafka\"\nbrokers = [\"127.0.0.1:9092\"]\ntopic = \"alerts\"\n";
+
+    #[test]
+    fn sound_channels_have_no_problem() {
+        check("[[channels]]\nkind = \"file\"\npath = \"DIR/alerts.jsonl\"\ndetail = \"full\"\n", &[]);
+        check(
+            "[[channels]]\nkind = \"stdout\"\nmin_severity = \"high\"\nclasses = [\"hard\"]\ndetections = [\"mass-query.*\"]\n",
+            &[],
+        );
+        let more = "username = \"u\"\npassword = SECRET\ntls = \"starttls\"\ngroup_wait = \"30s\"\nper_hour = 5\n\
+                    heartbeat = \"08:00\"\nescalate_after = \"4h\"\nescalate_to = [\"boss@hosp.test\"]\n";
+        check(&format!("{MAIL}{more}{HOOK}bearer = SECRET\nallow_addresses = [\"10.0.0.0/8\"]\n"), &[]);
+        check(&format!("{KAFKA}allow_plaintext = \"loopback\"\n"), &[]);
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let bad = "[[channels]]\nkind = \"email\"\nhost = \"smtp://x\"\ntls = \"opportunistic\"\nfrom = \"x\"\nto = []\n\
+                   username = \"u\"\nescalate_after = \"1h\"\nper_hour = 0\nname = \"Mail Box\"\n";
+        check(
+            bad,
+            &[
+                "\"opportunistic\" is refused",
+                "host:",
+                "username and password",
+                "from:",
+                "to:",
+                "escalate_after and escalate_to",
+                "per_hour",
+                "name:",
+            ],
+        );
+        check(&MAIL.replace("b@hosp.test", "nobody"), &["to: number 1 is not"]);
+        check(&format!("{MAIL}tls = \"none\"\n"), &["\"none\" is refused"]);
+        check(&format!("{MAIL}username = \"u\"\npassword = OPEN\n"), &["mode 0644"]);
+        check(&format!("{MAIL}ca_file = \"DIR/secret\"\n"), &["holds no certificate"]);
+        check(&format!("{MAIL}{MAIL}"), &["same name"]);
+        check("[[channels]]\nkind = \"syslog\"\nhost = \"x\"\n", &["not available in this version"]);
+        check("[[channels]]\nkind = \"file\"\npath = \"DIR\"\n", &["is not a file"]);
+        check("[[channels]]\nkind = \"file\"\npath = \"DIR/none/a.jsonl\"\n", &["there is no folder"]);
+    }
+
+    #[test]
+    fn webhooks_are_https_and_signed() {
+        let url = |url: &str| HOOK.replace("https://soc.hosp.test/x", url);
+        check(&url("http://soc.hosp.test/x"), &["only https"]);
+        check(&format!("{}allow_plaintext = \"loopback\"\n", url("http://soc.hosp.test/x")), &["only https"]);
+        check(&url("http://127.0.0.1:8080/"), &["allow_plaintext"]);
+        check(&format!("{}allow_plaintext = \"loopback\"\n", url("http://127.0.0.1:8080/")), &[]);
+        check(&format!("{}allow_plaintext = \"loopback\"\n", url("http://localhost.evil.example/")), &["only https"]);
+        check(&url("https://user:pw@soc.hosp.test/"), &["use `bearer`"]);
+        check(&url("file:///etc/passwd"), &["url:"]);
+        check(&HOOK.replace("SECRET", "OPEN"), &["mode 0644"]);
+        check(&format!("{HOOK}allow_addresses = [\"10.0.0.0/40\"]\n"), &["allow_addresses"]);
+    }
+
+    #[test]
+    fn kafka_is_checked_and_its_promise_kept() {
+        check(KAFKA, &["allow_plaintext"]);
+        check(&KAFKA.replace("127.0.0.1", "kafka.hosp.test"), &["clear text leaves this machine"]);
+        let client = |client: &str| format!("{KAFKA}allow_plaintext = \"loopback\"\nclient = {{ {client} }}\n");
+        check(&client("\"acks\" = \"1\""), &["`acks` is set by phiwatch"]);
+        check(&client("\"enable.ssl.certificate.verification\" = false"), &["always checked"]);
+        check(&client("\"ssl.endpoint.identification.algorithm\" = \"none\""), &["always checked"]);
+        check(&client("\"sasl.password\" = \"hunter2\""), &["is a secret"]);
+        check(&client("\"sasl.password\" = OPEN"), &["mode 0644"]);
+        check(&client("\"no.such.thing\" = 1"), &["`no.such.thing`"]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_not_read() {
+        check_unread("[[channels]]\nkind = \"file\"\npath = \"x\"\npaht = \"y\"\n", "unknown field `paht`");
+        check_unread("[[channels]]\nkind = \"pigeon\"\n", "unknown variant `pigeon`");
+        for secret in ["\"hunter2\"", "2202", "-22.2", "{ value = \"hunter2\" }"] {
+            let error = parse(&format!("{MAIL}password = {secret}\n")).0.unwrap_err();
+            assert!(
+                error.contains("never written here") && !error.contains("hunter2") && !error.contains("22"),
+                "{error}"
+            );
+        }
+        check_unread(&format!("{MAIL}group_wait = \"soon\"\n"), "no length of time");
+        check_unread(&format!("{MAIL}group_wait = \"-5s\"\n"), "no length of time");
+        check_unread(&format!("{MAIL}heartbeat = \"8:00\"\n"), "no time of day");
+        check_unread(&format!("{MAIL}heartbeat = \"24:00\"\n"), "no time of day");
+        check_unread(&format!("{MAIL}verify = false\n"), "unknown field");
+    }
+
+    #[test]
+    fn detail_defaults_by_kind() {
+        let text = format!(
+            "[[channels]]\nkind = \"file\"\npath = \"a\"\n[[channels]]\nkind = \"stdout\"\n{MAIL}{HOOK}{KAFKA}"
+        );
+        let details: Vec<Detail> = parse(&text).0.unwrap().0.iter().map(ChannelSettings::detail).collect();
+        assert_eq!(details, [Detail::Full, Detail::Full, Detail::Minimal, Detail::Minimal, Detail::Minimal]);
+    }
+
+    #[test]
+    fn debug_and_errors_show_no_secret() {
+        let (settings, dir) = parse(&format!(
+            "{MAIL}username = \"u\"\npassword = OPEN\n{HOOK}{KAFKA}client = {{ \"sasl.password\" = SECRET }}\n"
+        ));
+        let settings = settings.unwrap();
+        let shown = format!("{settings:?} {:?}", settings.problems(dir.path()));
+        assert!(!shown.contains("0123456789abcdef"), "{shown}");
+    }
+}

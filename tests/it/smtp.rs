@@ -145,6 +145,27 @@ async fn certificates_that_prove_nothing_are_refused() {
 
 #[tokio::test]
 #[ignore = "needs tests/smtp/start"]
+async fn webhooks_refuse_the_same_certificates() {
+    for (server, why) in [("wrong_host", "not valid for name"), ("unknown_ca", "UnknownIssuer"), ("expired", "expired")]
+    {
+        let dir = dir();
+        let text = format!(
+            "kind = \"webhook\"\nurl = \"https://localhost:{}/\"\nsecret = {{ file = \"{}\" }}\nca_file = \"{}\"\n\
+             allow_addresses = [\"127.0.0.0/8\", \"::1\"]\n",
+            port(server),
+            dir.join("password").display(),
+            dir.join("ca.pem").display(),
+        );
+        let sent = send(&toml::from_str(&text).unwrap(), "n-11").await;
+        let Some(Failure::Held(what)) = sent.failure else {
+            panic!("{server}: {sent:?}");
+        };
+        assert!(what.contains(why), "{server}: {what}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs tests/smtp/start"]
 async fn nothing_is_said_to_a_server_without_tls() {
     for (server, tls) in [("plain", "starttls"), ("plain", "implicit"), ("inject", "starttls")] {
         let sent = send(&channel(server, tls, &login()), "n-5").await;

@@ -32,7 +32,7 @@ pub const SPEC: Spec = Spec {
 
 /// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// The longest time for a whole call.
+/// The longest time for a call, from the connection to the answer.
 const WHOLE: Duration = Duration::from_secs(30);
 
 /// The name of the notification: the same in every repeat.
@@ -81,6 +81,8 @@ pub struct Caller {
     roots: Vec<Certificate>,
     allowed: Vec<Network>,
     detail: Detail,
+    /// The longest time for a whole call.
+    whole: Duration,
 }
 
 impl Caller {
@@ -108,6 +110,7 @@ impl Caller {
             roots: roots(settings.ca_file.as_deref())?,
             allowed,
             detail,
+            whole: WHOLE,
         })
     }
 
@@ -120,7 +123,7 @@ impl Caller {
             .https_only(self.url.scheme() == "https")
             .min_tls_version(reqwest::tls::Version::TLS_1_2)
             .connect_timeout(CONNECT)
-            .timeout(WHOLE)
+            .timeout(self.whole)
             .resolve_to_addrs(host, addresses);
         if !self.roots.is_empty() {
             builder = builder.tls_built_in_root_certs(false);
@@ -267,4 +270,174 @@ fn roots(file: Option<&Path>) -> Result<Vec<Certificate>, String> {
     let pem = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let roots = Certificate::from_pem_bundle(&pem).unwrap_or_default();
     if roots.is_empty() { Err(format!("{} holds no certificate in PEM form", file.display())) } else { Ok(roots) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::body::Bytes;
+    use axum::http::HeaderMap as Headers;
+    use axum::response::IntoResponse;
+
+    use super::*;
+    use crate::event::Time;
+    use crate::notify::render::{Body, Told};
+    use crate::store::fixture::raised;
+
+    const KEY: &str = "0123456789abcdef";
+
+    /// What a receiver was sent.
+    type Seen = Arc<Mutex<Vec<(Headers, String)>>>;
+
+    /// A receiver on the loopback that answers every call with `status` and `header`, or not at all where the status is 0.
+    async fn receiver(status: u16, header: Option<(&'static str, &'static str)>) -> (SocketAddr, Seen) {
+        let seen = Seen::default();
+        let keep = seen.clone();
+        let answer = move |headers: Headers, body: Bytes| async move {
+            keep.lock().unwrap().push((headers, String::from_utf8(body.to_vec()).unwrap()));
+            if status == 0 {
+                std::future::pending::<()>().await;
+            }
+            let status = axum::http::StatusCode::from_u16(status.max(200)).unwrap();
+            header.map_or_else(|| status.into_response(), |header| (status, [header]).into_response())
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        (address, seen)
+    }
+
+    fn caller(url: &str, allow: &[&str], plaintext: bool) -> Result<Caller, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        std::fs::write(&file, KEY).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        let secret = crate::notify::secret::SecretFile { file };
+        let settings = WebhookSettings {
+            name: None,
+            detail: None,
+            min_severity: None,
+            detections: vec![],
+            classes: vec![],
+            url: url.to_owned(),
+            bearer: Some(secret.clone()),
+            secret,
+            ca_file: None,
+            allow_addresses: allow.iter().map(|&text| text.to_owned()).collect(),
+            allow_plaintext: plaintext.then_some(Plaintext::Loopback),
+            group_wait: None,
+            per_hour: None,
+            heartbeat: None,
+        };
+        Caller::new(&settings, Detail::Minimal).map(|caller| Caller { whole: Duration::from_millis(500), ..caller })
+    }
+
+    fn notification() -> Notification {
+        let told = Told { alert: raised("canary", 1).alert, pseudonym: "user-1".into() };
+        let body = Body::Alerts { listed: vec![told], more: 0, escalated: false };
+        Notification { id: "n-1".into(), at: Time::parse("2026-11-22T20:00:00Z").unwrap(), body }
+    }
+
+    async fn check(status: u16, header: Option<(&'static str, &'static str)>, expected: Result<&str, Failure>) {
+        let (address, seen) = receiver(status, header).await;
+        let sent = caller(&format!("http://{address}/hook"), &[], true).unwrap().send(&notification()).await;
+        let expected = match expected {
+            Ok(note) => Sent { done: 1, note: Some(note.into()), failure: None },
+            Err(failure) => Sent::none(failure),
+        };
+        assert_eq!(sent, expected, "{status}");
+        assert_eq!(seen.lock().unwrap().len(), 1, "{status}: one call, whatever the answer");
+    }
+
+    fn later(asked: Option<i64>, what: &str) -> Failure {
+        Failure::Later { asked: asked.map(|seconds| seconds * SECOND), what: what.into() }
+    }
+
+    #[tokio::test]
+    async fn answers_mean_what_they_say() {
+        for status in [200, 202, 204] {
+            check(status, None, Ok(&status.to_string())).await;
+        }
+        for status in [400, 413, 422] {
+            let what = format!("the receiver says {status}: it will not take this notification");
+            check(status, None, Err(Failure::Dead(what))).await;
+        }
+        for status in [401, 403, 404, 405, 410] {
+            let what = format!("the receiver says {status}: see to the url, the key and the token");
+            check(status, None, Err(Failure::Held(what))).await;
+        }
+        for status in [408, 429, 500, 502, 503] {
+            check(status, None, Err(later(None, &format!("the receiver says {status}")))).await;
+        }
+        check(429, Some(("retry-after", "120")), Err(later(Some(120), "the receiver says 429"))).await;
+        let date = "Sun, 22 Nov 2026 20:05:00 GMT";
+        check(503, Some(("retry-after", date)), Err(later(Some(300), "the receiver says 503"))).await;
+        check(503, Some(("retry-after", "soon")), Err(later(None, "the receiver says 503"))).await;
+        check(0, None, Err(later(None, "the receiver does not answer in time"))).await;
+    }
+
+    #[tokio::test]
+    async fn redirects_are_not_followed() {
+        let (other, seen) = receiver(200, None).await;
+        let to: &'static str = Box::leak(format!("http://{other}/").into_boxed_str());
+        for status in [301, 302, 307, 308] {
+            let what = format!("the receiver says {status}: redirects are not followed; set the final url");
+            check(status, Some(("location", to)), Err(Failure::Held(what))).await;
+        }
+        assert!(seen.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_receiver_can_check_the_signature() {
+        let (address, seen) = receiver(200, None).await;
+        let mut caller = caller(&format!("http://{address}/hook"), &[], true).unwrap();
+        caller.send(&notification()).await;
+        let (headers, body) = seen.lock().unwrap().pop().unwrap();
+        let header = |name: &str| headers.get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!((header(ID), header(TIMESTAMP)), ("n-1".into(), "1795377600".into()));
+        assert_eq!(header("authorization"), format!("Bearer {KEY}"));
+        assert_eq!(header(SIGNATURE), sign(KEY, "1795377600", "n-1", &body));
+        assert!(!body.contains("canary"), "{body}");
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&body["kind"], &body["id"], &body["more"]), (&"alerts".into(), &"n-1".into(), &0.into()));
+        // The same by hand.
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(b"Jefe").unwrap();
+        mac.update(b"what do ya want.for.nothing?");
+        let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(sign("Jefe", "what do ya want", "for", "nothing?"), format!("sha256={digits}"));
+    }
+
+    #[tokio::test]
+    async fn inner_addresses_are_not_called() {
+        let (address, seen) = receiver(200, None).await;
+        let port = address.port();
+        for url in [
+            format!("https://127.0.0.1:{port}/"),
+            format!("https://localhost:{port}/"),
+            format!("https://[::1]:{port}/"),
+            format!("https://[::ffff:127.0.0.1]:{port}/"),
+            format!("https://2130706433:{port}/"),
+            "https://169.254.169.254/latest/meta-data/".to_owned(),
+            "https://10.0.0.1/".to_owned(),
+        ] {
+            let sent = caller(&url, &["192.168.0.0/16"], false).unwrap().send(&notification()).await;
+            let Some(Failure::Held(what)) = sent.failure else {
+                panic!("{url}: {sent:?}");
+            };
+            assert!(what.contains("is an inner address"), "{what}");
+        }
+        assert!(seen.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_for_later() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let sent = caller(&format!("http://{address}/"), &[], true).unwrap().send(&notification()).await;
+        assert_eq!(sent.failure, Some(later(None, "the receiver cannot be reached")));
+    }
 }
