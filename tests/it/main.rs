@@ -1,0 +1,3 @@
+//! Tests against the outside: each module says what it needs.
+
+mod smtp;
