@@ -1,4 +1,5 @@
 //! phiwatch: watches who opens whose medical record.
 
 pub mod event;
+pub mod history;
 pub mod keys;

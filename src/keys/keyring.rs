@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::durable::write_durably;
+use super::durable::{write_durably, write_new};
 use super::wrap::{ADDED_BYTES, DataKey, KEY_BYTES};
 use super::{KeyError, KeyFile, material, month};
 use crate::event::Time;
@@ -39,11 +39,11 @@ struct Stored {
 }
 
 impl Keyring {
-    /// A new keyring without month keys, written to `path`.
+    /// A new keyring without month keys, written to `path`; an existing one is never overwritten.
     pub fn create(path: &Path, kek: KeyFile) -> Result<Keyring, KeyError> {
-        let keyring = Keyring { path: path.into(), kek, months: RwLock::default() };
-        keyring.store(&keyring.kek, &BTreeMap::new())?;
-        Ok(keyring)
+        let bytes = stored_bytes(&kek, &BTreeMap::new())?;
+        write_new(path, &bytes, 0o600).map_err(KeyError::io(path))?;
+        Ok(Keyring { path: path.into(), kek, months: RwLock::default() })
     }
 
     /// The keyring at `path`, opened with `kek`.
@@ -102,7 +102,7 @@ impl Keyring {
     /// Opens what [`Keyring::seal`] made for `name`.
     pub fn open_sealed(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, KeyError> {
         let altered = || KeyError::Altered(name.to_string());
-        let (id, wrapped, header, body) = split_sealed(sealed).ok_or_else(altered)?;
+        let Sealed { id, wrapped, header, body } = Sealed::split(sealed).ok_or_else(altered)?;
         let key = self.month_key(id)?.decrypt(id.as_bytes(), wrapped).and_then(|bytes| DataKey::from_slice(&bytes));
         let plain = key.ok_or_else(altered)?.decrypt(&sealed_place(name, header), body).ok_or_else(altered)?;
         Ok(plain.to_vec())
@@ -150,13 +150,17 @@ impl Keyring {
     }
 
     fn store(&self, kek: &KeyFile, months: &BTreeMap<String, DataKey>) -> Result<(), KeyError> {
-        let wrap = |place: &[u8], plain: &[u8]| kek.key.encrypt(place, plain).map(|bytes| STANDARD.encode(bytes));
-        let months = months.iter().map(|(id, key)| Ok((id.clone(), wrap(&month_place(id), key.bytes())?)));
-        let stored =
-            Stored { form: FORM.into(), check: wrap(CHECK, CHECK)?, months: months.collect::<Result<_, KeyError>>()? };
-        let bytes = serde_json::to_vec_pretty(&stored).expect("plain texts are written as JSON");
-        write_durably(&self.path, &bytes, 0o600).map_err(KeyError::io(&self.path))
+        write_durably(&self.path, &stored_bytes(kek, months)?, 0o600).map_err(KeyError::io(&self.path))
     }
+}
+
+/// The file for these month keys.
+fn stored_bytes(kek: &KeyFile, months: &BTreeMap<String, DataKey>) -> Result<Vec<u8>, KeyError> {
+    let wrap = |place: &[u8], plain: &[u8]| kek.key.encrypt(place, plain).map(|bytes| STANDARD.encode(bytes));
+    let months = months.iter().map(|(id, key)| Ok((id.clone(), wrap(&month_place(id), key.bytes())?)));
+    let check = wrap(CHECK, CHECK)?;
+    let stored = Stored { form: FORM.into(), check, months: months.collect::<Result<_, KeyError>>()? };
+    Ok(serde_json::to_vec_pretty(&stored).expect("plain texts are written as JSON"))
 }
 
 fn month_place(id: &str) -> Vec<u8> {
@@ -173,13 +177,27 @@ fn unwrap_text(key: &DataKey, place: &[u8], wrapped: &str) -> Result<Option<Zero
     Ok(key.decrypt(place, &bytes))
 }
 
-/// The month's id, the wrapped data key, the header that holds both, and the sealed body.
-fn split_sealed(sealed: &[u8]) -> Option<(&str, &[u8], &[u8], &[u8])> {
-    let rest = sealed.strip_prefix(SEALED_MAGIC)?;
-    let (length, rest) = rest.split_first()?;
-    let (id, rest) = rest.split_at_checked(usize::from(*length))?;
-    let (wrapped, body) = rest.split_at_checked(KEY_BYTES + ADDED_BYTES)?;
-    Some((std::str::from_utf8(id).ok()?, wrapped, &sealed[..sealed.len() - body.len()], body))
+/// The parts of sealed bytes.
+struct Sealed<'a> {
+    /// The month's id.
+    id: &'a str,
+    /// The data key under the month key.
+    wrapped: &'a [u8],
+    /// Everything before the body.
+    header: &'a [u8],
+    /// The plain bytes under the data key.
+    body: &'a [u8],
+}
+
+impl Sealed<'_> {
+    fn split(sealed: &[u8]) -> Option<Sealed<'_>> {
+        let rest = sealed.strip_prefix(SEALED_MAGIC)?;
+        let (length, rest) = rest.split_first()?;
+        let (id, rest) = rest.split_at_checked(usize::from(*length))?;
+        let (wrapped, body) = rest.split_at_checked(KEY_BYTES + ADDED_BYTES)?;
+        let header = &sealed[..sealed.len() - body.len()];
+        Some(Sealed { id: std::str::from_utf8(id).ok()?, wrapped, header, body })
+    }
 }
 
 #[cfg(test)]
