@@ -20,6 +20,8 @@
 //! other, `spans` last; what a crash leaves behind is healed by reading again from the smallest position, each table skipping what
 //! it has. Alerts are recognised by id and revision.
 
+mod blobs;
+mod control;
 mod error;
 mod layout;
 mod log;
@@ -37,6 +39,7 @@ pub(crate) mod fixture;
 mod tests;
 
 pub use crate::keys::KeySource;
+pub use control::Entry;
 pub use error::HistoryError;
 pub use read::Reader;
 pub use tables::Table;

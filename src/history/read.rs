@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -18,9 +19,10 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::parquet_encryption::EncryptionFactory;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::encryption::encrypt::FileEncryptionProperties;
+use tokio::task::JoinSet;
 
 use super::log::{Positions, TableLog, url};
 use super::segment::{Segment, decryption};
@@ -88,10 +90,29 @@ impl Reader {
         run(&self.context, sql, values).await
     }
 
-    /// The columns that a query of ours or of a user gives.
-    pub async fn columns(&self, sql: &str) -> Result<SchemaRef, HistoryError> {
-        let plan = self.context.sql_with_options(sql, read_only()).await.map_err(failed)?;
-        Ok(Arc::new(plan.schema().as_arrow().clone()))
+    /// Runs a query of a user, for at most `limit` and up to `rows` rows; tells whether there were more.
+    ///
+    /// # Errors
+    /// [`HistoryError::Query`] with the query engine's words, also for every statement that is no question; and
+    /// [`HistoryError::Limit`].
+    pub async fn user_query(
+        &self,
+        sql: &str,
+        rows: usize,
+        limit: Duration,
+    ) -> Result<(Vec<RecordBatch>, bool), HistoryError> {
+        let frame = self.context.sql_with_options(sql, read_only()).await.map_err(failed)?;
+        let frame = frame.limit(0, Some(rows + 1)).map_err(failed)?;
+        let collected = tokio::time::timeout(limit, collect(frame)).await;
+        let mut batches = collected.map_err(|_| HistoryError::Limit("it took longer than a question may take"))??;
+        let mut left = rows;
+        let mut more = false;
+        for batch in &mut batches {
+            more |= batch.num_rows() > left;
+            *batch = batch.slice(0, batch.num_rows().min(left));
+            left -= batch.num_rows();
+        }
+        Ok((batches, more))
     }
 }
 
@@ -100,7 +121,7 @@ fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
-/// Runs a query in a task of its own, so that a damaged file cannot take more than the answer with it.
+/// Runs a query of ours.
 pub(super) async fn run(
     context: &SessionContext,
     sql: &str,
@@ -111,10 +132,19 @@ pub(super) async fn run(
         let values = values.iter().map(|value| value.clone().into()).collect();
         frame = frame.with_param_values(ParamValues::List(values)).map_err(failed)?;
     }
+    collect(frame).await
+}
+
+/// Collects in a task of its own, so that a damaged file cannot take more than the answer with it. There is always a batch, with
+/// the columns of the answer.
+async fn collect(frame: DataFrame) -> Result<Vec<RecordBatch>, HistoryError> {
     let schema = Arc::new(frame.schema().as_arrow().clone());
-    let collected = tokio::spawn(frame.collect()).await;
-    let damaged = |_| HistoryError::Query("a file could not be read and is probably damaged".into());
-    let mut batches = collected.map_err(damaged)?.map_err(failed)?;
+    // A set of tasks stops them when it is dropped: a query that nobody waits for any more ends.
+    let mut task = JoinSet::new();
+    task.spawn(frame.collect());
+    let damaged = || HistoryError::Query("a file could not be read and is probably damaged".into());
+    let collected = task.join_next().await.and_then(Result::ok).ok_or_else(damaged)?;
+    let mut batches = collected.map_err(failed)?;
     if batches.is_empty() {
         batches.push(RecordBatch::new_empty(schema));
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -16,6 +16,7 @@ use super::rows::{self, SpanRow};
 use super::tables::Table;
 use super::touches::touches;
 use crate::event::effects::Applied;
+use crate::event::flags::{FUTURE, flags_parse};
 use crate::event::{Origin, Raised, Reject, Time};
 
 /// One stretch of an origin.
@@ -173,9 +174,16 @@ fn after(events: &RecordBatch, at: i64) -> Result<RecordBatch, ArrowError> {
     filter_record_batch(events, &keep)
 }
 
+/// Oldest and newest time, those aside that were flagged as lying in the future: an answer is not complete up to there.
 fn times(events: &RecordBatch) -> Option<(Time, Time)> {
     let times: &TimestampMicrosecondArray = column::<TimestampMicrosecondType>(events, "time").ok()?;
-    Some((Time(arrow::compute::min(times)?), Time(arrow::compute::max(times)?)))
+    let flags = events.column_by_name("flags")?.as_string::<i32>();
+    let future = |flags: Option<&str>| flags.is_some_and(|flags| flags_parse(flags) & FUTURE != 0);
+    let past = times.iter().zip(flags).filter(|(_, flags)| !future(*flags)).filter_map(|(time, _)| time);
+    past.fold(None, |all: Option<(i64, i64)>, time| {
+        Some(all.map_or((time, time), |(first, last)| (first.min(time), last.max(time))))
+    })
+    .map(|(first, last)| (Time(first), Time(last)))
 }
 
 fn column<'a, T: arrow::datatypes::ArrowPrimitiveType>(

@@ -9,10 +9,11 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::control::{Control, Entry};
 use super::log::{Positions, TableLog};
 use super::stage::Stage;
 use super::tables::Table;
-use super::{HistoryError, Settings, layout, read, segment};
+use super::{HistoryError, Settings, blobs, layout, read, segment};
 use crate::event::{Effects, Origin, Raised, Time};
 use crate::keys::{KeyError, KeySource, Keyring};
 
@@ -24,6 +25,7 @@ pub struct History {
     /// In the order of commits: one for each of [`Table::ALL`].
     pub(super) logs: Vec<TableLog>,
     stage: Stage,
+    control: Control,
     /// Alerts on record, by a hash of id and revision; read when the first alert is committed.
     told: Option<HashSet<u128>>,
     made_key: Option<PathBuf>,
@@ -74,8 +76,9 @@ impl History {
             false => None,
         };
         let logs = open_tables(&dir).await?;
-        let settings = settings.clone();
-        Ok(History { dir, settings, keyring, logs, stage: Stage::default(), told: None, made_key, _lock: lock })
+        let control = Control::open(&dir, keyring.clone())?;
+        let (settings, stage) = (settings.clone(), Stage::default());
+        Ok(History { dir, settings, keyring, logs, stage, control, told: None, made_key, _lock: lock })
     }
 
     /// The folder.
@@ -140,6 +143,32 @@ impl History {
         }
         self.stage = Stage::default();
         Ok(committed)
+    }
+
+    /// Appends to the control log and gives back the entry's number; when this returns, the disk has it. `at` is the time of the
+    /// entry by the clock and decides its month key.
+    pub fn control_append(&mut self, kind: &str, at: Time, bytes: &[u8]) -> Result<u64, HistoryError> {
+        self.control.append(kind, at, bytes)
+    }
+
+    /// Every entry of the control log, in order.
+    pub fn control_read(&self) -> Result<Vec<Entry>, HistoryError> {
+        Control::read(&self.dir, self.keyring.clone())
+    }
+
+    /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.
+    pub fn put_blob(&self, kind: &str, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
+        blobs::put(&self.dir, &self.keyring, (kind, hash), at, bytes)
+    }
+
+    /// What is kept under `kind` and `hash`.
+    pub fn get_blob(&self, kind: &str, hash: &str) -> Result<Option<Vec<u8>>, HistoryError> {
+        blobs::get(&self.dir, &self.keyring, kind, hash)
+    }
+
+    /// The hashes kept under `kind`, in order.
+    pub fn list_blobs(&self, kind: &str) -> Result<Vec<String>, HistoryError> {
+        blobs::list(&self.dir, kind)
     }
 
     /// As [`Self::commit`], but the process "dies" after `tables` tables: for tests of what is left behind.
