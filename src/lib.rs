@@ -2,4 +2,5 @@
 
 pub mod event;
 pub mod history;
+pub mod inquiry;
 pub mod keys;
