@@ -21,8 +21,10 @@
 //! it has. Alerts are recognised by id and revision.
 
 mod blobs;
+mod compact;
 mod control;
 mod error;
+mod known;
 mod layout;
 mod log;
 mod read;
@@ -41,6 +43,7 @@ mod tests;
 pub use crate::keys::KeySource;
 pub use control::Entry;
 pub use error::HistoryError;
+pub use known::Known;
 pub use read::Reader;
 pub use tables::Table;
 pub use writer::{Committed, History, Staged};

@@ -81,8 +81,17 @@ pub(super) fn write(
     let hashed = writer.into_inner().map_err(wrong)?;
     hashed.file.sync_all().map_err(HistoryError::io(&path))?;
     sync_folder(&folder)?;
-    let sha256 = hashed.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = digits(&hashed.hash.finalize());
     Ok(Segment { name, size: hashed.bytes, rows: rows.num_rows(), sha256 })
+}
+
+/// The hash of a file's bytes, as a commit holds it.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    digits(&Sha256::digest(bytes))
+}
+
+fn digits(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a file's encrypted parts are bound to, and how it is named in errors.

@@ -48,11 +48,6 @@ impl Stage {
         self.bytes
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.stretches.is_empty() && self.raised.is_empty()
-    }
-
     /// Where each origin stands once this is committed.
     pub fn ends(&self) -> &Positions {
         &self.ends

@@ -278,3 +278,112 @@ async fn exchanged_cut_and_missing_files_are_told() {
     std::fs::write(path(0), &other).unwrap();
     check("exchanged").await;
 }
+
+#[tokio::test]
+async fn old_identifiers_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = open(dir.path()).await;
+    history.stage(&first(), key).unwrap();
+    history.commit(arrival()).await.unwrap();
+    history.stage(&second(), key).unwrap();
+    let wanted = [("ehr", "e1"), ("ehr", "e4"), ("vpn", "e1"), ("ehr", "e9"), ("ehr", "' OR 1=1 --")];
+    let wanted = wanted.map(|(source, id)| (source.to_string(), id.to_string())).into_iter().collect();
+    let found = history.known(&wanted).await.unwrap();
+    let said: Vec<_> =
+        found.iter().map(|((_, id), known)| (id.as_str(), known.len(), known[0].patients.join(";"))).collect();
+    assert_eq!(said, [("e1", 1, "patient-2;patient-1".to_string()), ("e4", 1, "patient-1".to_string())]);
+    assert_eq!(found.values().next().unwrap()[0].time, at("2026-11-22T10:00:00Z"));
+}
+
+#[tokio::test]
+async fn compaction_keeps_every_row_and_what_it_leaves_is_cleared_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = open(dir.path()).await;
+    let day = crate::event::Day::parse("2026-11-22").unwrap();
+    for (step, arrived) in [(first(), "2026-11-22T00:00:00Z"), (second(), "2026-11-22T23:59:59Z")] {
+        history.stage(&step, key).unwrap();
+        history.commit(at(arrived)).await.unwrap();
+    }
+    let other = [read("e8", "2026-11-22T10:03:00Z", "user-a", &[])];
+    history.stage(&effects(vec![stretch(0, 4, &other)]), key).unwrap();
+    history.commit(at("2026-11-23T00:00:00Z")).await.unwrap();
+    let sql = "SELECT concat(event_id, actor_id, \"time\", flags, fact_roster) AS t FROM events ORDER BY t";
+    let (rows, positions) = (texts(dir.path(), sql).await, history.positions());
+    let before = reader(dir.path()).await;
+    // Events, touches, alerts, spans: two files each; rejects has one.
+    assert_eq!(history.compact(day).await.unwrap(), 8);
+    assert_eq!(history.compact(day).await.unwrap(), 0);
+    assert_eq!(history.log(super::Table::Events).files().unwrap().len(), 2);
+    assert_eq!(texts(dir.path(), sql).await, rows);
+    assert_eq!(history.positions(), positions);
+    assert_eq!(before.query(sql, &[]).await.unwrap()[0].num_rows(), 5, "a reader of the moment before still reads");
+    assert_eq!(history.clear_away(std::time::Duration::ZERO).unwrap(), 0);
+    let events = dir.path().join("history/events");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(8 * 24 * 3_600);
+    for entry in std::fs::read_dir(&events).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+    }
+    assert_eq!(history.clear_away(std::time::Duration::ZERO).unwrap(), 2);
+    assert_eq!(texts(dir.path(), sql).await, rows);
+    drop(history);
+    let mut again = open(dir.path()).await;
+    again.stage(&effects(vec![stretch(0, 5, &other)]), key).unwrap();
+    again.commit(at("2026-11-23T00:00:00Z")).await.unwrap();
+    assert_eq!(count(dir.path(), "events").await, 6);
+}
+
+/// The Delta library may report an error for a commit that landed, and accepts an old `txn`: the log alone decides.
+#[tokio::test]
+async fn after_an_error_the_log_decides() {
+    use super::log::{Positions, TableLog};
+    use super::{Table, segment};
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(dir.path()).await;
+    let folder = dir.path().join("history");
+    let spans = async || TableLog::open(&folder, Table::Spans).await.unwrap().unwrap();
+    let (mut a, mut b, mut c) = (spans().await, spans().await, spans().await);
+    let rows = arrow::array::RecordBatch::new_empty(Table::Spans.schema());
+    let write = || segment::write(&folder, Table::Spans, &rows, arrival(), history.keyring.as_deref()).unwrap();
+    let (ours, theirs) = (write(), write());
+    let to = |next: i64| Positions::from([("cluster/t/0".to_string(), next)]);
+    a.append(Some(&ours), &to(5)).await.unwrap();
+    // The same commit again, from a version before it: it has landed.
+    b.append(Some(&ours), &to(5)).await.unwrap();
+    assert_eq!(b.files().unwrap().len(), 1);
+    // Another writer's file for the same offsets: nothing of it is added.
+    let refused = c.append(Some(&theirs), &to(5)).await;
+    assert!(matches!(refused, Err(HistoryError::Overtaken { table: "spans" })));
+    let again = spans().await;
+    assert_eq!((again.files().unwrap().len(), again.positions()), (1, &to(5)));
+}
+
+/// Whatever moment a reader meets, what it sees of a segment is the same in every table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_beside_a_writer_see_whole_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = open(dir.path()).await;
+    let writer = tokio::spawn(async move {
+        for step in 0..12 {
+            let rows = [
+                read("e1", "2026-11-22T10:00:00Z", "user-a", &["patient-1"]),
+                read("e2", "2026-11-22T10:00:00Z", "user-b", &["patient-1"]),
+            ];
+            history.stage(&effects(vec![stretch(0, 2 * step, &rows)]), key).unwrap();
+            history.commit(arrival()).await.unwrap();
+            if step == 8 {
+                history.compact(crate::event::Day::parse("2026-11-22").unwrap()).await.unwrap();
+            }
+        }
+    });
+    let sql = "SELECT (SELECT count(*) FROM events) - (SELECT coalesce(sum(events), 0) FROM spans) + \
+               1000 * ((SELECT count(*) FROM touches) - (SELECT count(*) FROM events))";
+    while !writer.is_finished() {
+        let rows = reader(dir.path()).await.query(sql, &[]).await.unwrap();
+        assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 0);
+    }
+    writer.await.unwrap();
+    assert_eq!(count(dir.path(), "touches").await, 24);
+}
