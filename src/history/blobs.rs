@@ -1,0 +1,112 @@
+//! Whole files that the history keeps under their hash: roster and rule versions, sealed snapshots.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{HistoryError, layout};
+use crate::event::Time;
+use crate::keys::{Keyring, write_new};
+
+/// Writes `bytes` under `kind` and `hash`; one that is there already stays as it is.
+pub(super) fn put(
+    dir: &Path,
+    keyring: &Option<Arc<Keyring>>,
+    (kind, hash): (&str, &str),
+    arrival: Time,
+    bytes: &[u8],
+) -> Result<(), HistoryError> {
+    let path = path_of(dir, kind, hash)?;
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        layout::make_folder(&dir.join("blobs"))?;
+        layout::make_folder(folder)?;
+    }
+    let stored = match keyring {
+        Some(keyring) => keyring.seal(&name(kind, hash), arrival, bytes)?,
+        None => bytes.to_vec(),
+    };
+    write_new(&path, &stored, 0o600).map_err(HistoryError::io(&path))
+}
+
+/// The bytes under `kind` and `hash`, or `None` where there are none.
+pub(super) fn get(
+    dir: &Path,
+    keyring: &Option<Arc<Keyring>>,
+    kind: &str,
+    hash: &str,
+) -> Result<Option<Vec<u8>>, HistoryError> {
+    let path = path_of(dir, kind, hash)?;
+    let stored = match std::fs::read(&path) {
+        Ok(stored) => stored,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(HistoryError::io(&path)(error)),
+    };
+    match keyring {
+        Some(keyring) => Ok(Some(keyring.open_sealed(&name(kind, hash), &stored)?)),
+        None => Ok(Some(stored)),
+    }
+}
+
+/// The hashes under `kind`, in order.
+pub(super) fn list(dir: &Path, kind: &str) -> Result<Vec<String>, HistoryError> {
+    let folder = dir.join("blobs").join(kind);
+    let listed = match std::fs::read_dir(&folder) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(HistoryError::io(&folder)(error)),
+    };
+    let mut hashes = Vec::new();
+    for entry in listed {
+        let name = entry.map_err(HistoryError::io(&folder))?.file_name().to_string_lossy().into_owned();
+        if is_word(&name) {
+            hashes.push(name);
+        }
+    }
+    hashes.sort();
+    Ok(hashes)
+}
+
+fn name(kind: &str, hash: &str) -> String {
+    format!("blobs/{kind}/{hash}")
+}
+
+fn path_of(dir: &Path, kind: &str, hash: &str) -> Result<PathBuf, HistoryError> {
+    match is_word(kind) && is_word(hash) {
+        true => Ok(dir.join("blobs").join(kind).join(hash)),
+        false => Err(HistoryError::Location(name(kind, hash))),
+    }
+}
+
+/// Lower-case letters, digits and hyphens: nothing that leads out of the folder.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::KeySource;
+
+    #[test]
+    fn kept_under_their_names_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let kek = KeySource::File(dir.path().join("k.key")).create().unwrap();
+        let keyring = Some(Arc::new(Keyring::create(&dir.path().join("keyring.json"), kek).unwrap()));
+        let get = |kind: &str, hash: &str| get(dir.path(), &keyring, kind, hash);
+        put(dir.path(), &keyring, ("roster", "ab12"), Time(0), b"patient-77").unwrap();
+        put(dir.path(), &keyring, ("roster", "ab12"), Time(0), b"other").unwrap();
+        assert_eq!(get("roster", "ab12").unwrap().unwrap(), b"patient-77");
+        assert_eq!(get("roster", "ab13").unwrap(), None);
+        assert_eq!(list(dir.path(), "roster").unwrap(), ["ab12"]);
+        let path = dir.path().join("blobs/roster/ab12");
+        let stored = std::fs::read(&path).unwrap();
+        assert!(!stored.windows(10).any(|window| window == b"patient-77"));
+        std::fs::rename(&path, dir.path().join("blobs/roster/ab99")).unwrap();
+        assert!(get("roster", "ab99").is_err());
+        for bad in ["", "..", "../x", "a/b", "A", "a.b"] {
+            assert!(get(bad, "ab12").is_err() && get("roster", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Writes and reads one Parquet file of a table: sorted rows, bloom filters, an encrypted footer.
+//!
+//! The additional data of every encrypted part begins with `table/file name`. It is stored in the file, so that other programs can
+//! read it; ours insists on the one that belongs to the place, so that a file that was moved or exchanged does not open. The writer
+//! properties hold the data key in clear and are therefore never formatted.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_batch};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
+use parquet::encryption::encrypt::FileEncryptionProperties;
+use parquet::errors::ParquetError;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
+
+use super::HistoryError;
+use super::layout::{random_hex, sync_folder};
+use super::tables::Table;
+use crate::event::Time;
+use crate::event::time::{DAY, Day};
+use crate::keys::Keyring;
+
+const ROW_GROUP_ROWS: usize = 32_768;
+
+/// A file that was written and forced to the disk, but is in no commit yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Name within the folder of its table.
+    pub name: String,
+    /// Bytes.
+    pub size: i64,
+    /// Rows.
+    pub rows: usize,
+    /// SHA-256 over the bytes as they lie on the disk, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// The UTC day of arrival, from a file's name.
+pub(super) fn day_of(name: &str) -> Option<Day> {
+    let digits = name.get(..8)?;
+    Day::parse(&format!("{}-{}-{}", &digits[..4], digits.get(4..6)?, digits.get(6..8)?))
+}
+
+/// Writes `rows` of `table`, sorted, into a new file below `dir`; returns when the disk has it.
+pub(super) fn write(
+    dir: &Path,
+    table: Table,
+    rows: &RecordBatch,
+    arrival: Time,
+    keyring: Option<&Keyring>,
+) -> Result<Segment, HistoryError> {
+    let (year, month, day) = Day(arrival.0.div_euclid(DAY) as i32).civil();
+    let name = format!("{year:04}{month:02}{day:02}-{}.parquet", random_hex()?);
+    let folder = dir.join(table.name());
+    let path = folder.join(&name);
+    let place = place(table, &name);
+    let wrong = |source: ParquetError| HistoryError::Parquet { file: place.clone(), source: Box::new(source) };
+
+    let mut properties = columns(table, rows.num_rows());
+    if let Some(keyring) = keyring {
+        let (key, metadata) = keyring.parquet_key(arrival)?;
+        let encryption = FileEncryptionProperties::builder(key.bytes().to_vec())
+            .with_footer_key_metadata(metadata)
+            .with_aad_prefix(place.clone().into_bytes())
+            .with_aad_prefix_storage(true)
+            .build();
+        properties = properties.with_file_encryption_properties(encryption.map_err(wrong)?);
+    }
+    let file = File::create_new(&path).map_err(HistoryError::io(&path))?;
+    let sorted = sort(table, rows).map_err(|error| wrong(error.into()))?;
+    let mut writer =
+        ArrowWriter::try_new(Hashed::new(file), sorted.schema(), Some(properties.build())).map_err(wrong)?;
+    writer.write(&sorted).map_err(wrong)?;
+    let hashed = writer.into_inner().map_err(wrong)?;
+    hashed.file.sync_all().map_err(HistoryError::io(&path))?;
+    sync_folder(&folder)?;
+    let sha256 = digits(&hashed.hash.finalize());
+    Ok(Segment { name, size: hashed.bytes, rows: rows.num_rows(), sha256 })
+}
+
+/// The hash of a file's bytes, as a commit holds it.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    digits(&Sha256::digest(bytes))
+}
+
+fn digits(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a file's encrypted parts are bound to, and how it is named in errors.
+pub(super) fn place(table: Table, name: &str) -> String {
+    format!("{}/{name}", table.name())
+}
+
+/// How to open the file at `place` (`table/file name`).
+pub(super) fn decryption(place: &str, keyring: &Arc<Keyring>) -> Result<Arc<FileDecryptionProperties>, ParquetError> {
+    let retriever = Retriever { keyring: keyring.clone(), place: place.to_string() };
+    FileDecryptionProperties::with_key_retriever(Arc::new(retriever)).with_aad_prefix(place.as_bytes().to_vec()).build()
+}
+
+fn columns(table: Table, rows: usize) -> WriterPropertiesBuilder {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_created_by("phiwatch".into());
+    for column in table.blooms() {
+        let column = ColumnPath::from(*column);
+        properties = properties
+            .set_column_bloom_filter_enabled(column.clone(), true)
+            .set_column_bloom_filter_fpp(column.clone(), 0.01)
+            .set_column_bloom_filter_max_ndv(column, rows.clamp(1, ROW_GROUP_ROWS) as u64);
+    }
+    properties
+}
+
+fn sort(table: Table, rows: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let options = Some(SortOptions { descending: false, nulls_first: true });
+    let columns: Vec<SortColumn> = table
+        .sorted_by()
+        .iter()
+        .filter_map(|name| rows.column_by_name(name))
+        .map(|values| SortColumn { values: values.clone(), options })
+        .collect();
+    take_record_batch(rows, &lexsort_to_indices(&columns, None)?)
+}
+
+/// Finds the data key of one file through the keyring.
+struct Retriever {
+    keyring: Arc<Keyring>,
+    place: String,
+}
+
+impl KeyRetriever for Retriever {
+    fn retrieve_key(&self, metadata: &[u8]) -> parquet::errors::Result<Vec<u8>> {
+        let key = self.keyring.parquet_open(&self.place, metadata);
+        key.map(|key| key.bytes().to_vec()).map_err(|error| ParquetError::General(error.to_string()))
+    }
+}
+
+/// A file that is hashed and counted while it is written.
+struct Hashed {
+    file: File,
+    hash: Sha256,
+    bytes: i64,
+}
+
+impl Hashed {
+    fn new(file: File) -> Hashed {
+        Hashed { file, hash: Sha256::new(), bytes: 0 }
+    }
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.bytes += written as i64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

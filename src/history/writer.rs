@@ -1,0 +1,296 @@
+//! The one writer of a history: opens or makes it, stages effects, commits segments.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::control::{Control, Entry};
+use super::log::{Positions, TableLog};
+use super::stage::Stage;
+use super::tables::Table;
+use super::{HistoryError, Settings, blobs, layout, read, segment};
+use crate::event::{Effects, Origin, Raised, Time};
+use crate::keys::{KeyError, KeySource, Keyring};
+
+/// A history that is open for writing. There is one at a time: a lock refuses a second.
+pub struct History {
+    pub(super) dir: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) keyring: Option<Arc<Keyring>>,
+    /// In the order of commits: one for each of [`Table::ALL`].
+    pub(super) logs: Vec<TableLog>,
+    stage: Stage,
+    control: Control,
+    /// Alerts on record, by a hash of id and revision; read when the first alert is committed.
+    told: Option<HashSet<u128>>,
+    made_key: Option<PathBuf>,
+    _lock: File,
+}
+
+/// What [`History::commit`] wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Rows added to each table, by its name.
+    pub rows: BTreeMap<&'static str, usize>,
+    /// Bytes of the new files.
+    pub bytes: i64,
+}
+
+/// What waits for the next commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Staged {
+    /// Rows of events and rejects.
+    pub rows: usize,
+    /// About how many bytes of memory they take.
+    pub bytes: usize,
+    /// Whether the segment should be closed now: by rows or bytes. Age is the caller's to watch.
+    pub full: bool,
+}
+
+impl History {
+    /// Opens the history that `settings` name, or makes it; the key lies in `key` (made with a new history, never later).
+    ///
+    /// # Errors
+    /// See [`HistoryError`]; above all a key that does not fit, a history of another version, and a second writer.
+    pub async fn open_or_create(settings: &Settings, key: &KeySource) -> Result<History, HistoryError> {
+        let dir = folder_of(&settings.dir)?;
+        let (form, made_key) = match layout::read_form(&dir)? {
+            Some(form) => (form, None),
+            None => {
+                layout::make_folder(&dir)?;
+                let made = if settings.encrypt { first_key(&dir, key)? } else { None };
+                (layout::write_form(&dir, settings.encrypt)?, made)
+            }
+        };
+        if form.encrypted != settings.encrypt {
+            return Err(HistoryError::Encryption { asked: settings.encrypt, made: form.encrypted });
+        }
+        let lock = layout::lock(&dir)?;
+        let keyring = match form.encrypted {
+            true => Some(Arc::new(Keyring::open(&layout::keyring_path(&dir), key.read()?)?)),
+            false => None,
+        };
+        let logs = open_tables(&dir).await?;
+        let control = Control::open(&dir, keyring.clone())?;
+        let (settings, stage) = (settings.clone(), Stage::default());
+        Ok(History { dir, settings, keyring, logs, stage, control, told: None, made_key, _lock: lock })
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The keyring, for whoever seals things of this history elsewhere; `None` where encryption is off.
+    pub fn keyring(&self) -> Option<&Arc<Keyring>> {
+        self.keyring.as_ref()
+    }
+
+    /// The key file that was made with this history, to be said aloud with the advice to keep a copy elsewhere.
+    pub fn made_key(&self) -> Option<&Path> {
+        self.made_key.as_deref()
+    }
+
+    /// The next offset to read, by position key: the smallest over the tables. An origin that a table does not know is left out.
+    pub fn positions(&self) -> BTreeMap<String, i64> {
+        let mut smallest = self.logs[0].positions().clone();
+        for log in &self.logs[1..] {
+            smallest.retain(|key, next| match log.positions().get(key) {
+                Some(other) => {
+                    *next = (*next).min(*other);
+                    true
+                }
+                None => false,
+            });
+        }
+        smallest
+    }
+
+    /// Takes up the effects of a step; `key_of` gives the position key of an origin. Nothing is durable until [`Self::commit`].
+    ///
+    /// A stretch that is on record already is left out.
+    ///
+    /// # Errors
+    /// [`HistoryError::NotNext`] where a stretch does not begin where its origin ends here. Nothing of the effects is kept then.
+    pub fn stage(&mut self, effects: &Effects, key_of: impl Fn(&Origin) -> String) -> Result<Staged, HistoryError> {
+        self.stage.extend(&effects.applied, key_of, &self.positions())?;
+        self.stage.raise(&effects.raised);
+        Ok(self.staged())
+    }
+
+    /// What waits for the next commit.
+    pub fn staged(&self) -> Staged {
+        let (rows, bytes) = (self.stage.rows(), self.stage.bytes());
+        let full = rows >= self.settings.segment_rows || bytes >= self.settings.segment_bytes;
+        Staged { rows, bytes, full }
+    }
+
+    /// Makes everything staged durable: one file and one commit for each table that has something new.
+    ///
+    /// `arrival` is the time of the newest arrival among what is staged; it decides the month key and the day of compaction.
+    ///
+    /// # Errors
+    /// After an error the stage is as it was: the same call may be made again where [`HistoryError::retry`] says so.
+    pub async fn commit(&mut self, arrival: Time) -> Result<Committed, HistoryError> {
+        let mut committed = Committed::default();
+        for index in 0..self.logs.len() {
+            self.commit_table(index, arrival, &mut committed).await?;
+        }
+        self.stage = Stage::default();
+        Ok(committed)
+    }
+
+    /// Appends to the control log and gives back the entry's number; when this returns, the disk has it. `at` is the time of the
+    /// entry by the clock and decides its month key.
+    pub fn control_append(&mut self, kind: &str, at: Time, bytes: &[u8]) -> Result<u64, HistoryError> {
+        self.control.append(kind, at, bytes)
+    }
+
+    /// Every entry of the control log, in order.
+    pub fn control_read(&self) -> Result<Vec<Entry>, HistoryError> {
+        Control::read(&self.dir, self.keyring.clone())
+    }
+
+    /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.
+    pub fn put_blob(&self, kind: &str, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
+        blobs::put(&self.dir, &self.keyring, (kind, hash), at, bytes)
+    }
+
+    /// What is kept under `kind` and `hash`.
+    pub fn get_blob(&self, kind: &str, hash: &str) -> Result<Option<Vec<u8>>, HistoryError> {
+        blobs::get(&self.dir, &self.keyring, kind, hash)
+    }
+
+    /// The hashes kept under `kind`, in order.
+    pub fn list_blobs(&self, kind: &str) -> Result<Vec<String>, HistoryError> {
+        blobs::list(&self.dir, kind)
+    }
+
+    /// As [`Self::commit`], but the process "dies" after `tables` tables: for tests of what is left behind.
+    #[cfg(test)]
+    pub(super) async fn commit_and_die(mut self, arrival: Time, tables: usize) -> Result<(), HistoryError> {
+        for index in 0..tables {
+            self.commit_table(index, arrival, &mut Committed::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit_table(
+        &mut self,
+        index: usize,
+        arrival: Time,
+        committed: &mut Committed,
+    ) -> Result<(), HistoryError> {
+        let table = self.logs[index].table;
+        if table == Table::Alerts && !self.stage.raised().is_empty() && self.told.is_none() {
+            self.told = Some(self.read_told().await?);
+        }
+        let told = self.told.take();
+        let is_new = |raised: &Raised| told.as_ref().is_none_or(|told| !told.contains(&identity(raised)));
+        let rows = self.stage.rows_of(table, self.logs[index].positions(), arrival, is_new);
+        self.told = told;
+        let rows =
+            rows.map_err(|error| HistoryError::Damaged { file: table.name().into(), what: error.to_string() })?;
+        let ahead: Positions = {
+            let known = self.logs[index].positions();
+            let moved = |(key, next): &(&String, &i64)| known.get(*key).is_none_or(|at| at < next);
+            self.stage.ends().iter().filter(moved).map(|(key, next)| (key.clone(), *next)).collect()
+        };
+        if rows.is_none() && ahead.is_empty() {
+            return Ok(());
+        }
+        let written = match &rows {
+            Some(rows) => Some(segment::write(&self.dir, table, rows, arrival, self.keyring.as_deref())?),
+            None => None,
+        };
+        self.logs[index].append(written.as_ref(), &ahead).await?;
+        if let Some(written) = written {
+            committed.rows.insert(table.name(), written.rows);
+            committed.bytes += written.size;
+        }
+        if let (Table::Alerts, Some(told)) = (table, &mut self.told) {
+            told.extend(self.stage.raised().iter().map(identity));
+        }
+        Ok(())
+    }
+
+    /// The alerts on record.
+    async fn read_told(&self) -> Result<HashSet<u128>, HistoryError> {
+        let log = self.log(Table::Alerts);
+        let context = read::context(&self.dir, &self.keyring, &[read::Snapshot::of(log)?])?;
+        let mut told = HashSet::new();
+        for rows in read::run(&context, "SELECT alert_id, revision FROM alerts", &[]).await? {
+            let ids = rows.column(0).as_string::<i32>();
+            let revisions = rows.column(1).as_primitive::<Int64Type>();
+            let both = ids.iter().zip(revisions.iter());
+            told.extend(both.filter_map(|(id, revision)| Some(alert_identity(id?, revision?))));
+        }
+        Ok(told)
+    }
+
+    pub(super) fn log(&self, table: Table) -> &TableLog {
+        self.logs.iter().find(|log| log.table == table).expect("every table is open")
+    }
+
+    pub(super) fn staged_events(&self) -> impl Iterator<Item = &arrow::array::RecordBatch> {
+        self.stage.events()
+    }
+}
+
+fn identity(raised: &Raised) -> u128 {
+    alert_identity(&raised.alert.alert_id, i64::from(raised.alert.revision))
+}
+
+fn alert_identity(id: &str, revision: i64) -> u128 {
+    xxh3_128(format!("{revision}/{id}").as_bytes())
+}
+
+/// The folder as it was given; an address of another kind is refused.
+fn folder_of(dir: &Path) -> Result<PathBuf, HistoryError> {
+    match dir.to_str() {
+        Some(text) if text.contains("://") => Err(HistoryError::Location(text.into())),
+        _ => Ok(dir.into()),
+    }
+}
+
+/// Makes the keyring of a new history, and the key file where there is none; gives back the path of a key file that was made.
+fn first_key(dir: &Path, key: &KeySource) -> Result<Option<PathBuf>, HistoryError> {
+    let path = layout::keyring_path(dir);
+    let (kek, made) = match key.read() {
+        Ok(kek) => (kek, None),
+        // A keyring without its key is an accident that a fresh key would hide.
+        Err(KeyError::Missing(missing)) if path.exists() => return Err(KeyError::Missing(missing).into()),
+        Err(KeyError::Missing(_)) => (key.create()?, Some(key.path().to_path_buf())),
+        Err(error) => return Err(error.into()),
+    };
+    if !path.exists() {
+        Keyring::create(&path, kek)?;
+    }
+    Ok(made)
+}
+
+/// Opens the tables, and makes those that a crash right after the making of the history left out.
+async fn open_tables(dir: &Path) -> Result<Vec<TableLog>, HistoryError> {
+    let mut found = Vec::new();
+    for table in Table::ALL {
+        found.push((table, TableLog::open(dir, table).await?));
+    }
+    let used = found.iter().flat_map(|(_, log)| log).any(|log| log.version() > 0);
+    let mut logs = Vec::new();
+    for (table, log) in found {
+        logs.push(match log {
+            Some(log) => log,
+            None if used => {
+                let file = format!("{}/_delta_log", table.name());
+                return Err(HistoryError::Damaged { file, what: "it is missing".into() });
+            }
+            None => TableLog::create(dir, table).await?,
+        });
+    }
+    Ok(logs)
+}

@@ -1,0 +1,56 @@
+//! An answer: rows, and what has to be said with them.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use serde::Serialize;
+
+use super::when::Window;
+use crate::event::Time;
+
+/// What a question found.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The question's name.
+    pub question: &'static str,
+    /// The columns.
+    pub columns: SchemaRef,
+    /// The rows.
+    pub rows: Vec<RecordBatch>,
+    /// The time that was asked for.
+    pub window: Window,
+    /// Event time of the newest event on record: what happened later is not in the answer. `None` where nothing is on record.
+    pub complete_to: Option<Time>,
+    /// Recorded gaps that may hold something of the time asked for.
+    pub gaps: Vec<Gap>,
+    /// What else has to be known to read the rows rightly.
+    pub notes: Vec<String>,
+}
+
+/// Records that were lost before they could be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Topic and partition, or file.
+    pub origin: String,
+    /// First offset lost.
+    pub from: i64,
+    /// First offset after it.
+    pub to: i64,
+    /// Records lost.
+    pub records: i64,
+    /// Newest event time of the origin before the gap, where there is one.
+    pub after: Option<String>,
+    /// Oldest event time of the origin behind the gap, where there is one.
+    pub before: Option<String>,
+}
+
+impl Answer {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

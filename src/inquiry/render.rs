@@ -1,0 +1,215 @@
+//! An answer as a table to read, as one JSON document, or as CSV for a spreadsheet.
+//!
+//! Values come from records that anyone may have written: control characters never reach a terminal, and no cell of a CSV file is
+//! taken for a formula.
+
+use std::fmt::Write;
+
+use arrow::array::{Array, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use serde_json::{Map, Value, json};
+
+use super::answer::Answer;
+use crate::event::Time;
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// One document with rows, completeness and gaps.
+    Json,
+    /// The rows alone; what has to be said with them is said aside.
+    Csv,
+}
+
+impl Format {
+    /// The format of that name.
+    pub fn parse(name: &str) -> Option<Format> {
+        match name {
+            "table" => Some(Format::Table),
+            "json" => Some(Format::Json),
+            "csv" => Some(Format::Csv),
+            _ => None,
+        }
+    }
+}
+
+/// A written answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// For standard output; ends with a line end.
+    pub text: String,
+    /// For standard error: completeness, gaps and notes, where the format has no place for them.
+    pub aside: Vec<String>,
+}
+
+/// Writes an answer.
+pub fn render(answer: &Answer, format: Format) -> Rendered {
+    match format {
+        Format::Table => Rendered { text: table(answer), aside: Vec::new() },
+        Format::Json => Rendered { text: document(answer), aside: Vec::new() },
+        Format::Csv => Rendered { text: csv(answer), aside: said(answer) },
+    }
+}
+
+/// What has to be said with the rows, one line each.
+fn said(answer: &Answer) -> Vec<String> {
+    let mut lines = vec![match answer.complete_to {
+        Some(time) => format!("complete to {time}"),
+        None => "nothing is on record".into(),
+    }];
+    for gap in &answer.gaps {
+        let end = |time: &Option<String>| time.clone().unwrap_or_else(|| "unknown".into());
+        let (after, before) = (end(&gap.after), end(&gap.before));
+        let (origin, records) = (shown(&gap.origin), gap.records);
+        lines.push(format!("gap: {records} records of {origin} were lost between {after} and {before}"));
+    }
+    lines.extend(answer.notes.iter().map(|note| format!("note: {}", shown(note))));
+    lines
+}
+
+fn table(answer: &Answer) -> String {
+    let header: Vec<String> = answer.columns.fields().iter().map(|field| shown(field.name())).collect();
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    let rows: Vec<Vec<String>> =
+        cells(answer).into_iter().map(|row| row.iter().map(|v| shown(&plain(v))).collect()).collect();
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    let mut text = format!("{}\n{}\n", line(&header), line(&rule));
+    for row in &rows {
+        text.push_str(&line(row));
+        text.push('\n');
+    }
+    let _ = writeln!(text, "\n{} {}", rows.len(), if rows.len() == 1 { "row" } else { "rows" });
+    for line in said(answer) {
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+fn document(answer: &Answer) -> String {
+    let names: Vec<&str> = answer.columns.fields().iter().map(|field| field.name().as_str()).collect();
+    let row = |row: Vec<Value>| names.iter().map(|n| (*n).to_string()).zip(row).collect::<Map<_, _>>();
+    let rows: Vec<_> = cells(answer).into_iter().map(row).collect();
+    let time = |time: Option<Time>| time.map(|time| time.to_string());
+    let whole = json!({
+        "question": answer.question,
+        "since": time(answer.window.since),
+        "until": time(answer.window.until),
+        "complete_to": time(answer.complete_to),
+        "gaps": answer.gaps,
+        "notes": answer.notes,
+        "columns": names,
+        "rows": rows,
+    });
+    format!("{whole:#}\n")
+}
+
+fn csv(answer: &Answer) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = answer.columns.fields().iter().map(|field| harmless(field.name().clone()));
+    let mut wrote = writer.write_record(header);
+    for row in cells(answer) {
+        let row = row.iter().map(|value| match value {
+            Value::String(text) => harmless(text.clone()),
+            other => plain(other),
+        });
+        wrote = wrote.and(writer.write_record(row));
+    }
+    wrote.expect("rows of one width are written in memory");
+    let bytes = writer.into_inner().expect("memory takes everything");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A text that a spreadsheet would run as a formula begins with an apostrophe instead.
+fn harmless(text: String) -> String {
+    match text.chars().next() {
+        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n') => format!("'{text}"),
+        _ => text,
+    }
+}
+
+/// Without control characters and those that turn the direction of writing.
+fn shown(text: &str) -> String {
+    let bad = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if bad(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// A value as it is read: nothing for what is absent.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(";"),
+        other => other.to_string(),
+    }
+}
+
+fn cells(answer: &Answer) -> Vec<Vec<Value>> {
+    let mut rows = Vec::with_capacity(answer.len());
+    for batch in &answer.rows {
+        let columns: Vec<Vec<Value>> = batch.columns().iter().map(|column| values(column.as_ref())).collect();
+        rows.extend((0..batch.num_rows()).map(|row| columns.iter().map(|column| column[row].clone()).collect()));
+    }
+    rows
+}
+
+/// The values of a column: numbers and truth values as such, times in UTC, lists as lists, everything else as text.
+fn values(column: &dyn Array) -> Vec<Value> {
+    let number = |kind: &DataType| cast(column, kind).ok();
+    match column.data_type() {
+        DataType::Null => vec![Value::Null; column.len()],
+        DataType::Boolean => column.as_boolean().iter().map(Value::from).collect(),
+        kind if kind.is_integer() && *kind != DataType::UInt64 => match number(&DataType::Int64) {
+            Some(c) => c.as_primitive::<arrow::datatypes::Int64Type>().iter().map(Value::from).collect(),
+            None => texts(column),
+        },
+        DataType::UInt64 => column.as_primitive::<arrow::datatypes::UInt64Type>().iter().map(Value::from).collect(),
+        kind if kind.is_floating() => match number(&DataType::Float64) {
+            Some(c) => c.as_primitive::<arrow::datatypes::Float64Type>().iter().map(Value::from).collect(),
+            None => texts(column),
+        },
+        DataType::Timestamp(_, _) => {
+            let micros = number(&crate::event::schema::timestamp());
+            let time = |micros: Option<i64>| micros.map_or(Value::Null, |m| Value::String(Time(m).to_string()));
+            micros.map_or_else(
+                || texts(column),
+                |c| c.as_primitive::<TimestampMicrosecondType>().iter().map(time).collect(),
+            )
+        }
+        DataType::List(_) => {
+            let list = column.as_list::<i32>();
+            list.iter().map(|list| list.map_or(Value::Null, |list| Value::Array(values(list.as_ref())))).collect()
+        }
+        DataType::Binary => {
+            let text = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned());
+            column.as_binary::<i32>().iter().map(|bytes| bytes.map_or(Value::Null, text)).collect()
+        }
+        _ => texts(column),
+    }
+}
+
+/// Every kind of value has a text.
+fn texts(column: &dyn Array) -> Vec<Value> {
+    let options = arrow::util::display::FormatOptions::default();
+    let Ok(formatter) = arrow::util::display::ArrayFormatter::try_new(column, &options) else {
+        return vec![Value::Null; column.len()];
+    };
+    let text = |row: usize| match column.is_null(row) {
+        true => Value::Null,
+        false => Value::String(formatter.value(row).to_string()),
+    };
+    (0..column.len()).map(text).collect()
+}

@@ -1,0 +1,37 @@
+//! `who-accessed PATIENT`: everyone who touched a patient's record, with what ties them to the patient.
+
+use futures::FutureExt;
+
+use super::archive::list;
+use super::{Answer, Archive, AskError, Asked, Spec};
+
+/// The question.
+pub static SPEC: Spec = Spec {
+    name: "who-accessed",
+    arguments: "PATIENT",
+    about: "everyone who touched the record of a patient: when, how often, and what explains it",
+    words: (1, 1),
+    answer: |archive, asked| answer(archive, asked).boxed(),
+};
+
+async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
+    let window = archive.window(asked)?;
+    let same = archive.same_patient(&asked.words[0]).await?;
+    let sql = format!(
+        "SELECT actor_id, max(actor_name) AS name, last_value(role ORDER BY time) AS role, \
+         last_value(department ORDER BY time) AS department, min(time) AS first, max(time) AS last, \
+         count(DISTINCT concat(source, '/', event_id)) AS events, \
+         array_to_string(array_sort(array_agg(DISTINCT activity)), ';') AS activities, \
+         array_to_string(array_sort(array_agg(DISTINCT relation) FILTER (WHERE relation IS NOT NULL)), ';') AS relations, \
+         array_to_string(array_sort(array_agg(DISTINCT explained_by) FILTER (WHERE explained_by IS NOT NULL)), ';') \
+         AS explained_by, \
+         count(*) FILTER (WHERE explained_by IS NULL) AS unexplained, \
+         count(*) FILTER (WHERE break_glass) AS break_glass \
+         FROM touches WHERE patient_id IN ({}) AND time >= $1 AND time < $2 \
+         GROUP BY actor_id ORDER BY last DESC, actor_id",
+        list(&same)
+    );
+    let mut answer = archive.answer(SPEC.name, window, &sql, &[]).await?;
+    super::patient_timeline::name_merges(&mut answer, &same);
+    Ok(answer)
+}
