@@ -1,0 +1,4 @@
+//! The one binary of integration tests: each module is an area, so that the libraries are linked once.
+
+mod kafka;
+mod mock_kafka;
