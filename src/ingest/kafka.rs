@@ -30,6 +30,7 @@ pub use survey::{Log, Survey, Topic, survey};
 use crate::event::Origin;
 use client::{Ear, consumer};
 use reader::{Command, Reader};
+use survey::Surveyor;
 
 /// Where reading goes on, as the history has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,22 +61,22 @@ impl Kafka {
     pub fn start(plan: &Plan, begin: Begin) -> Result<Kafka, Failure> {
         let ear = Ear::new(&plan.group);
         let client = consumer(&plan.client, &ear).map_err(|error| Failure::Settings(error.to_string()))?;
+        let surveyor = Surveyor::new(plan, ear.clone())?;
         let (out, arrivals) = sync_channel(plan.batch.waiting);
         let (commands, orders) = channel();
         let (done, closed) = channel();
+        let (wake, woken) = channel();
+        let (answers, surveys) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let (plan, stopped) = (plan.clone(), stop.clone());
-        let failed = |error: std::io::Error| Failure::Settings(format!("no thread can be started: {error}"));
-        std::thread::Builder::new()
-            .name("kafka-reader".to_owned())
-            .spawn(move || {
-                if let Some(reader) = Reader::new(&plan, begin, client, ear, out) {
-                    reader.run(&orders, &stopped);
-                }
-                // Nobody may be waiting any more.
-                let _ = done.send(());
-            })
-            .map_err(failed)?;
+        let reader = Reader::new(plan, begin, (client, ear), out, (wake, surveys));
+        let stopped = stop.clone();
+        thread("kafka-reader", move || {
+            reader.run(&orders, &stopped);
+            // Nobody may be waiting any more.
+            let _ = done.send(());
+        })?;
+        let plan = plan.clone();
+        thread("kafka-warden", move || warden::run(&plan, surveyor, &woken, &answers))?;
         Ok(Kafka { arrivals, commands, stop, closed })
     }
 
@@ -83,6 +84,11 @@ impl Kafka {
         // A reader that has ended has said so by its last arrival, and needs no orders.
         let _ = self.commands.send(command);
     }
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map(|_| ()).map_err(|error| Failure::Settings(format!("no thread can be started: {error}")))
 }
 
 impl Source for Kafka {

@@ -16,7 +16,7 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub fn plan(brokers: &str, topics: &[&str], more: &str) -> Plan {
     let brokers: Vec<&str> = brokers.split(',').collect();
     let text = format!(
-        "brokers = {brokers:?}\ntopics = {topics:?}\ngroup = \"{}\"\nends_millis = 100\nmetadata_seconds = 1\nanswer_millis = 2000\n{more}",
+        "brokers = {brokers:?}\ntopics = {topics:?}\ngroup = \"{}\"\nends_millis = 100\nmetadata_seconds = 2\nanswer_millis = 1000\n{more}",
         unique("group")
     );
     let settings: Settings = toml::from_str(&text).expect("settings");

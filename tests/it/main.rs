@@ -2,3 +2,4 @@
 
 mod kafka;
 mod mock_kafka;
+mod real_kafka;

@@ -93,8 +93,11 @@ pub fn peek(plan: &Plan, topic: &str, n: usize) -> Result<Vec<Peeked>, Failure> 
     Ok(newest.split_off(newest.len().saturating_sub(n)))
 }
 
+/// A broker that has nothing to send answers only after this time; the default of `fetch.wait.max.ms`, twice.
+const LONG_POLL: Duration = Duration::from_secs(1);
+
 struct Look {
-    client: Arc<Consumer>,
+    client: Consumer,
     ear: Arc<Ear>,
     surveyor: Surveyor,
     answer: Duration,
@@ -104,8 +107,7 @@ impl Look {
     fn new(plan: &Plan) -> Result<Look, Failure> {
         let ear = Ear::new("look");
         let client = consumer(&plan.client, &ear).map_err(|error| Failure::Settings(error.to_string()))?;
-        let client = Arc::new(client);
-        let surveyor = Surveyor::new(plan, client.clone(), ear.clone());
+        let surveyor = Surveyor::new(plan, ear.clone())?;
         Ok(Look { client, ear, surveyor, answer: plan.answer })
     }
 
@@ -168,7 +170,7 @@ impl Look {
                 }
                 None => {}
             }
-            if quiet_since.elapsed() > self.answer {
+            if quiet_since.elapsed() > self.answer + LONG_POLL {
                 return Err(Failure::Away(
                     self.ear.reason().unwrap_or_else(|| "no broker sends records in time".to_owned()),
                 ));

@@ -8,8 +8,7 @@ mod surveyed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
@@ -23,8 +22,8 @@ use super::client::{Consumer, Ear, Limit};
 use super::lane::Lane;
 use super::outlet::Outlet;
 use super::settings::Plan;
-use super::survey::{Survey, Surveyor};
-use super::warden::{self, Wake};
+use super::survey::Survey;
+use super::warden::Wake;
 use crate::event::{Origin, Time};
 
 /// What the pipeline asks of the reader.
@@ -59,38 +58,21 @@ pub(super) struct Reader {
     told: Limit,
     wake: Sender<Wake>,
     surveys: Receiver<Survey>,
-    warden: JoinHandle<()>,
 }
 
 impl Reader {
-    /// Starts the warden; `None` where no thread can be had, which the caller is told by a last arrival.
+    /// `warden` is how the warden is woken and how it answers.
     pub(super) fn new(
         plan: &Plan,
         begin: Begin,
-        client: Consumer,
-        ear: Arc<Ear>,
+        (client, ear): (Consumer, Arc<Ear>),
         out: SyncSender<Arrival>,
-    ) -> Option<Reader> {
-        let client = Arc::new(client);
-        let (wake, woken) = channel();
-        let (answers, surveys) = channel();
-        let surveyor = Surveyor::new(plan, client.clone(), ear.clone());
-        let wardens_plan = plan.clone();
-        let spawned = std::thread::Builder::new()
-            .name("kafka-warden".to_owned())
-            .spawn(move || warden::run(&wardens_plan, surveyor, &woken, &answers));
-        let warden = match spawned {
-            Ok(warden) => warden,
-            Err(error) => {
-                // The channel is new and has room for one.
-                let _ = out.try_send(Arrival::Fatal { what: format!("no thread can be started: {error}") });
-                return None;
-            }
-        };
-        Some(Reader {
+        (wake, surveys): (Sender<Wake>, Receiver<Survey>),
+    ) -> Reader {
+        Reader {
             plan: plan.clone(),
             begin,
-            client,
+            client: Arc::new(client),
             ear,
             out: Outlet::new(out),
             lanes: Vec::new(),
@@ -101,8 +83,7 @@ impl Reader {
             told: Limit::new(Duration::from_secs(60)),
             wake,
             surveys,
-            warden,
-        })
+        }
     }
 
     /// Reads until it is stopped, nobody listens any more, or the client cannot go on; then closes the client, which may take long.
@@ -129,12 +110,8 @@ impl Reader {
                 break;
             }
         }
-        let Reader { wake, warden, client: ours, .. } = self;
-        // Without a reader the warden ends after the question that it is at.
-        drop(wake);
-        let _ = warden.join();
-        drop(ours);
-        drop(client);
+        // Both ends of the client go here, on this thread: closing may block where brokers are gone. The warden ends by itself after
+        // the question that it is at, since nobody takes its answers any more.
     }
 
     /// One wait and then all that is there, up to a batch; false where the client cannot go on.

@@ -50,11 +50,7 @@ pub struct Log {
 /// # Errors
 /// Where the client cannot be made, or no topic could be described; the failure of a single topic is in its place in the survey.
 pub fn survey(plan: &Plan) -> Result<Survey, Failure> {
-    let ear = Ear::new(&plan.group);
-    let mut alone = plan.client.clone();
-    alone.remove("group.id");
-    let client = consumer(&alone, &ear).map_err(|error| Failure::Settings(error.to_string()))?;
-    let survey = Surveyor::new(plan, Arc::new(client), ear).all();
+    let survey = Surveyor::new(plan, Ear::new(&plan.group))?.all();
     let failures: Vec<_> = survey.topics.values().filter_map(|topic| topic.as_ref().err()).collect();
     match failures.first() {
         Some(first) if failures.len() == survey.topics.len() => Err((*first).clone()),
@@ -67,16 +63,23 @@ pub(super) struct Surveyor {
     topics: Vec<Arc<str>>,
     start: Start,
     answer: Duration,
-    client: Arc<Consumer>,
+    client: Consumer,
     ear: Arc<Ear>,
     cluster_id: Option<String>,
     known: BTreeMap<Arc<str>, Topic>,
 }
 
 impl Surveyor {
-    pub(super) fn new(plan: &Plan, client: Arc<Consumer>, ear: Arc<Ear>) -> Surveyor {
+    /// Makes a client of its own: on a connection that is also read from, every question would wait for the next records.
+    ///
+    /// # Errors
+    /// Where the client cannot be made.
+    pub(super) fn new(plan: &Plan, ear: Arc<Ear>) -> Result<Surveyor, Failure> {
+        let mut alone = plan.client.clone();
+        alone.remove("group.id");
+        let client = consumer(&alone, &ear).map_err(|error| Failure::Settings(error.to_string()))?;
         let (topics, start, answer) = (plan.topics.clone(), plan.start, plan.answer);
-        Surveyor { topics, start, answer, client, ear, cluster_id: None, known: BTreeMap::new() }
+        Ok(Surveyor { topics, start, answer, client, ear, cluster_id: None, known: BTreeMap::new() })
     }
 
     /// Asks for everything: ids, partitions and ends.
@@ -90,45 +93,56 @@ impl Surveyor {
     pub(super) fn ends(&mut self) -> Survey {
         let asked = Instant::now();
         let mut topics = BTreeMap::new();
-        let mut away = None;
-        for topic in self.topics.clone() {
+        let mut away: Option<Failure> = None;
+        for name in self.topics.clone() {
             let seen = match &away {
                 // A broker that is away is not asked for every topic: each question would wait in vain.
-                Some(failure) => Err(Failure::clone(failure)),
-                None => self.topic(&topic),
+                Some(failure) => Err(failure.clone()),
+                None => self.topic(&name),
             };
-            match &seen {
-                Ok(described) => {
-                    self.known.insert(topic.clone(), described.clone());
-                }
-                Err(failure) => {
-                    self.known.remove(&topic);
-                    if matches!(failure, Failure::Away(_) | Failure::Refused(_)) && away.is_none() {
-                        away = self.client.fetch_metadata(None, self.answer).err().map(|_| failure.clone());
-                    }
-                }
+            if let Err(failure @ (Failure::Away(_) | Failure::Refused(_))) = &seen
+                && away.is_none()
+            {
+                away = self.client.fetch_metadata(None, self.answer).err().map(|_| failure.clone());
             }
-            topics.insert(topic, seen);
+            topics.insert(name, seen);
         }
+        self.add_ids(&mut topics);
         if away.is_none() && self.cluster_id.is_none() {
             self.cluster_id = self.client.client().fetch_cluster_id(self.answer);
         }
+        let described = |(name, seen): (&Arc<str>, &Result<Topic, Failure>)| Some((name.clone(), seen.clone().ok()?));
+        self.known = topics.iter().filter_map(described).collect();
+        // No records come to this client: polling only lets it say what went wrong.
+        while self.client.poll(Duration::ZERO).is_some() {}
         Survey { cluster_id: self.cluster_id.clone(), topics, asked }
+    }
+
+    /// Ids are asked for after the ends: a topic that is made again in between then shows as another, never as ours.
+    fn add_ids(&self, topics: &mut BTreeMap<Arc<str>, Result<Topic, Failure>>) {
+        let fresh = |(name, seen): (&Arc<str>, &Result<Topic, Failure>)| {
+            (seen.is_ok() && !self.known.contains_key(name)).then(|| name.clone())
+        };
+        let fresh: Vec<Arc<str>> = topics.iter().filter_map(fresh).collect();
+        let names: Vec<&str> = fresh.iter().map(|name| &**name).collect();
+        let mut ids = topic_ids(self.client.client(), &names, self.answer);
+        for name in &fresh {
+            if let Some(Ok(topic)) = topics.get_mut(name) {
+                topic.id = ids.remove(&**name);
+            }
+        }
     }
 
     fn topic(&self, name: &Arc<str>) -> Result<Topic, Failure> {
         let failure = |error: KafkaError| self.ear.failure(name, &error);
-        let (id, partitions, start) = match self.known.get(name) {
+        let (id, partitions, fresh) = match self.known.get(name) {
             Some(known) => (known.id.clone(), known.partitions.keys().copied().collect(), false),
-            None => {
-                let partitions = self.partitions(name).map_err(failure)?;
-                (topic_ids(self.client.client(), &[name], self.answer).remove(&**name), partitions, true)
-            }
+            None => (None, self.partitions(name).map_err(failure)?, true),
         };
         let high = self.offsets(name, &partitions, Offset::End).map_err(failure)?;
         let low = self.offsets(name, &partitions, Offset::Beginning).map_err(failure)?;
         let begin = match self.start {
-            Start::At(time) if start => {
+            Start::At(time) if fresh => {
                 let millis = Offset::Offset(time.0.max(0).div_euclid(1_000));
                 self.offsets(name, &partitions, millis).map_err(failure)?
             }
