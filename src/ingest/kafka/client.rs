@@ -162,8 +162,8 @@ pub(super) struct Context(Arc<Ear>);
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, kind: &str, text: &str) {
         let ear = &self.0;
-        // A connection that fails comes by `error` too, and the reader tells it.
-        if matches!(kind, "FAIL" | "ERROR") || (level as i32) > (RDKafkaLogLevel::Notice as i32) {
+        // A connection that fails comes by `error` too, and a question without an answer to who asked it: the reader tells both.
+        if matches!(kind, "FAIL" | "ERROR" | "REQTMOUT") || (level as i32) > (RDKafkaLogLevel::Notice as i32) {
             return tracing::debug!(group = ear.about, "kafka: {kind}: {text}");
         }
         if let Some(more) = ear.may_say(kind) {

@@ -21,6 +21,8 @@ pub(super) struct Lane {
     pub(super) origin: Origin,
     /// First offset not read.
     pub(super) wanted: i64,
+    /// The client was told to read it.
+    pub(super) assigned: bool,
     /// The log is another one: nothing is read until a person decides.
     pub(super) stopped: bool,
     /// The pipeline wants no more for now.
@@ -63,19 +65,8 @@ impl Lane {
     pub(super) fn new(topic: &Arc<str>, partition: i32, wanted: i64, now: Instant) -> Lane {
         let origin = Origin::Topic { topic: topic.clone(), partition };
         let (topic, batch, standing) = (topic.clone(), None, None);
-        let unmoved = (wanted, now);
-        Lane {
-            topic,
-            partition,
-            origin,
-            wanted,
-            stopped: false,
-            paused: false,
-            batch,
-            standing,
-            doubted: false,
-            unmoved,
-        }
+        let (assigned, stopped, paused, doubted, unmoved) = (false, false, false, false, (wanted, now));
+        Lane { topic, partition, origin, wanted, assigned, stopped, paused, batch, standing, doubted, unmoved }
     }
 
     /// Takes a record if it is one that is wanted; returns a batch that is full.

@@ -114,15 +114,12 @@ impl Look {
     /// The topics, or the failure where no topic could be described because no broker answers.
     #[allow(clippy::type_complexity)] // The shape is that of `Survey::topics`.
     fn survey(&mut self) -> Result<BTreeMap<Arc<str>, Result<Topic, Failure>>, Failure> {
-        let mut topics = self.surveyor.all().topics;
-        // The reason of a refusal comes as an event of its own, perhaps after the answer that failed for it.
-        let _ = self.client.poll(Duration::from_millis(100));
-        let timed_out = KafkaError::MetadataFetch(rdkafka::types::RDKafkaErrorCode::OperationTimedOut);
-        if topics.values().all(|topic| matches!(topic, Err(Failure::Away(_) | Failure::Refused(_)))) {
-            return match topics.pop_first() {
-                Some((_, Err(refused @ Failure::Refused(_)))) => Err(refused),
-                _ => Err(self.ear.failure("", &timed_out)),
-            };
+        let topics = self.surveyor.all().topics;
+        let hopeless = |seen: &Result<Topic, Failure>| matches!(seen, Err(Failure::Away(_) | Failure::Refused(_)));
+        if topics.values().all(hopeless)
+            && let Some(Err(failure)) = topics.values().max_by_key(|seen| matches!(seen, Err(Failure::Refused(_))))
+        {
+            return Err(failure.clone());
         }
         Ok(topics)
     }

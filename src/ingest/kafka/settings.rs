@@ -414,3 +414,6 @@ mod defaults {
         5_000
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,28 +93,25 @@ impl Surveyor {
     pub(super) fn ends(&mut self) -> Survey {
         let asked = Instant::now();
         let mut topics = BTreeMap::new();
-        let mut away: Option<Failure> = None;
+        let mut failed: Option<Failure> = None;
+        let mut away = false;
         for name in self.topics.clone() {
-            let seen = match &away {
-                // A broker that is away is not asked for every topic: each question would wait in vain.
-                Some(failure) => Err(failure.clone()),
-                None => self.topic(&name),
+            // A broker that is away is not asked for every topic: each question would wait in vain.
+            away = away || (failed.is_some() && self.client.fetch_metadata(None, self.answer).is_err());
+            let seen = match &failed {
+                Some(failure) if away => Err(failure.clone()),
+                _ => self.topic(&name),
             };
-            if let Err(failure @ (Failure::Away(_) | Failure::Refused(_))) = &seen
-                && away.is_none()
-            {
-                away = self.client.fetch_metadata(None, self.answer).err().map(|_| failure.clone());
-            }
+            failed = seen.as_ref().err().filter(|failure| !matches!(failure, Failure::Missing(_))).cloned();
             topics.insert(name, seen);
         }
         self.add_ids(&mut topics);
-        if away.is_none() && self.cluster_id.is_none() {
+        if failed.is_none() && self.cluster_id.is_none() {
             self.cluster_id = self.client.client().fetch_cluster_id(self.answer);
         }
         let described = |(name, seen): (&Arc<str>, &Result<Topic, Failure>)| Some((name.clone(), seen.clone().ok()?));
         self.known = topics.iter().filter_map(described).collect();
-        // No records come to this client: polling only lets it say what went wrong.
-        while self.client.poll(Duration::ZERO).is_some() {}
+        self.listen(Duration::ZERO);
         Survey { cluster_id: self.cluster_id.clone(), topics, asked }
     }
 
@@ -134,7 +131,7 @@ impl Surveyor {
     }
 
     fn topic(&self, name: &Arc<str>) -> Result<Topic, Failure> {
-        let failure = |error: KafkaError| self.ear.failure(name, &error);
+        let failure = |error: KafkaError| self.failure(name, &error);
         let (id, partitions, fresh) = match self.known.get(name) {
             Some(known) => (known.id.clone(), known.partitions.keys().copied().collect(), false),
             None => (None, self.partitions(name).map_err(failure)?, true),
@@ -156,6 +153,20 @@ impl Surveyor {
             Some((partition, Log { low, high, start }))
         };
         Ok(Topic { id, partitions: partitions.iter().filter_map(|partition| log(*partition)).collect() })
+    }
+
+    /// The reason of a refusal comes as an event of its own, perhaps a little after the answer that failed for it.
+    fn failure(&self, name: &str, error: &KafkaError) -> Failure {
+        self.listen(Duration::from_millis(100));
+        self.ear.failure(name, error)
+    }
+
+    /// No records come to this client: polling only lets it say what went wrong.
+    fn listen(&self, patience: Duration) {
+        let mut patience = patience;
+        while self.client.poll(patience).is_some() {
+            patience = Duration::ZERO;
+        }
     }
 
     fn partitions(&self, name: &str) -> KafkaResult<Vec<i32>> {

@@ -165,10 +165,7 @@ impl Reader {
     }
 
     fn stop_lane(&mut self, index: usize, end: i64, expected: Option<String>, found: Option<String>) {
-        if let Err(error) = self.client.incremental_unassign(&self.list(&[index])) {
-            // It was not assigned yet; in any case nothing of a stopped lane is used.
-            tracing::debug!(group = self.plan.group, "kafka: unassign: {error}");
-        }
+        self.unassign(&[index]);
         let lane = &mut self.lanes[index];
         lane.stop();
         let (origin, position) = (lane.origin.clone(), lane.wanted);
@@ -200,18 +197,28 @@ impl Reader {
         if lanes.is_empty() {
             return;
         }
-        let list = self.list(&lanes);
-        if let Err(error) = self.client.incremental_unassign(&list) {
-            tracing::debug!(group = self.plan.group, "kafka: unassign before assign: {error}");
-        }
-        if let Err(error) = self.client.incremental_assign(&list) {
+        self.unassign(&lanes);
+        if let Err(error) = self.client.incremental_assign(&self.list(&lanes)) {
             // The watch on standing still tries again.
             return self.say_trouble(format!("partitions cannot be assigned: {error}"));
         }
+        lanes.iter().for_each(|index| self.lanes[*index].assigned = true);
         let held: Vec<_> = lanes.into_iter().filter(|index| self.choked || self.lanes[*index].paused).collect();
         if !held.is_empty() {
             self.tell_client(&held, true);
         }
+    }
+
+    fn unassign(&mut self, lanes: &[usize]) {
+        let lanes: Vec<usize> = lanes.iter().copied().filter(|index| self.lanes[*index].assigned).collect();
+        if lanes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.client.incremental_unassign(&self.list(&lanes)) {
+            // Whatever the client still delivers is skipped by offset, and nothing of a stopped lane is used.
+            tracing::debug!(group = self.plan.group, "kafka: unassign: {error}");
+        }
+        lanes.iter().for_each(|index| self.lanes[*index].assigned = false);
     }
 
     fn tell_trouble(&mut self, survey: &Survey) {
