@@ -1,0 +1,123 @@
+//! The Kafka source: all partitions of the topics, from the offsets that the history gives.
+//!
+//! No group is joined and no offset of Kafka's is trusted: `start` assigns every partition with its start offset, and records below it
+//! are skipped whatever the client delivers. One thread reads (`reader`) and never waits for the broker; a second one asks the
+//! broker questions (`warden`). `lane` is one partition's state, `settings` what a person may say, `client` how librdkafka is made and
+//! heard, `survey` what the broker says of the topics, and `look` serves `check --online` and `peek`.
+
+mod arrival;
+mod client;
+mod lane;
+mod look;
+mod outlet;
+mod reader;
+mod settings;
+mod survey;
+mod warden;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::time::Duration;
+
+pub use arrival::{Arrival, RawBatch, RawRecord, Source};
+pub use client::Failure;
+pub use look::{Peeked, peek, probe};
+pub use settings::{Batching, ClientValue, Plan, Settings, Start};
+pub use survey::{Log, Survey, Topic, survey};
+
+use crate::event::Origin;
+use client::{Ear, consumer};
+use reader::{Command, Reader};
+use survey::Surveyor;
+
+/// Where reading goes on, as the history has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Begin {
+    /// First offset to read of each partition that the history knows. A partition of a topic of which another partition is here
+    /// begins at its beginning; a topic of which none is here begins where the settings say.
+    pub positions: BTreeMap<Origin, i64>,
+    /// The ids of the topics that were read, by name, where they are known.
+    pub topic_ids: BTreeMap<String, String>,
+    /// The id of the cluster that was read, where it is known.
+    pub cluster_id: Option<String>,
+}
+
+/// A running Kafka source.
+#[derive(Debug)]
+pub struct Kafka {
+    arrivals: Receiver<Arrival>,
+    commands: Sender<Command>,
+    stop: Arc<AtomicBool>,
+    closed: Receiver<()>,
+}
+
+impl Kafka {
+    /// Starts to read; the broker need not be there yet.
+    ///
+    /// # Errors
+    /// Where the client or its thread cannot be made; a broker that does not answer is told by [`Arrival::Trouble`].
+    pub fn start(plan: &Plan, begin: Begin) -> Result<Kafka, Failure> {
+        let ear = Ear::new(&plan.group);
+        let client = consumer(&plan.client, &ear).map_err(|error| Failure::Settings(error.to_string()))?;
+        let surveyor = Surveyor::new(plan, ear.clone())?;
+        let (out, arrivals) = sync_channel(plan.batch.waiting);
+        let (commands, orders) = channel();
+        let (done, closed) = channel();
+        let (wake, woken) = channel();
+        let (answers, surveys) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = Reader::new(plan, begin, (client, ear), out, (wake, surveys));
+        let stopped = stop.clone();
+        thread("kafka-reader", move || {
+            reader.run(&orders, &stopped);
+            // Nobody may be waiting any more.
+            let _ = done.send(());
+        })?;
+        let plan = plan.clone();
+        thread("kafka-warden", move || warden::run(&plan, surveyor, &woken, &answers))?;
+        Ok(Kafka { arrivals, commands, stop, closed })
+    }
+
+    fn order(&self, command: Command) {
+        // A reader that has ended has said so by its last arrival, and needs no orders.
+        let _ = self.commands.send(command);
+    }
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map(|_| ()).map_err(|error| Failure::Settings(format!("no thread can be started: {error}")))
+}
+
+impl Source for Kafka {
+    fn next(&mut self, timeout: Duration) -> Option<Arrival> {
+        self.arrivals.recv_timeout(timeout).ok()
+    }
+
+    fn pause(&mut self, origins: &[Origin]) {
+        self.order(Command::Pause(origins.to_vec()));
+    }
+
+    fn resume(&mut self, origins: &[Origin]) {
+        self.order(Command::Resume(origins.to_vec()));
+    }
+
+    fn commit_hint(&mut self, positions: &BTreeMap<Origin, i64>) {
+        self.order(Command::Hint(positions.clone()));
+    }
+
+    /// Closing may block inside librdkafka where brokers are gone, so it is done on the reader's own thread; after `within` that
+    /// thread is left behind, which costs nothing but its memory: no position lies in it.
+    fn close(self: Box<Self>, within: Duration) -> bool {
+        self.stop.store(true, Ordering::Release);
+        self.closed.recv_timeout(within).is_ok()
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,248 @@
+//! What the reader does when the warden's answer has come: new partitions, ends, gaps, logs that are others, and trouble.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::topic_partition_list::Offset;
+
+use super::super::arrival::Arrival;
+use super::super::client::Failure;
+use super::super::lane::{Lane, Verdict};
+use super::super::survey::{Log, Survey, Topic};
+use super::super::warden::Wake;
+use super::Reader;
+use crate::event::Origin;
+
+/// Lanes that are to be assigned (anew) once all of a survey has been looked at.
+type Anew = BTreeSet<Origin>;
+
+impl Reader {
+    pub(super) fn apply(&mut self, survey: &Survey) {
+        self.tell_trouble(survey);
+        let positions = self.positions();
+        let mut anew = Anew::new();
+        for (topic, seen) in &survey.topics {
+            match seen {
+                Ok(described) => {
+                    match self.other(topic, survey.cluster_id.as_deref(), described.id.as_deref()) {
+                        Some((expected, found)) => self.stop_topic(topic, described, &expected, &found),
+                        None => self.follow(topic, described, &positions, survey.asked, &mut anew),
+                    }
+                    self.seen.insert(topic.clone());
+                }
+                // What is made under this name from now on is new from its beginning.
+                Err(Failure::Missing(_)) => {
+                    self.seen.insert(topic.clone());
+                }
+                Err(_) => {}
+            }
+        }
+        if self.astray.is_some_and(|astray| survey.asked >= astray) {
+            self.astray = None;
+        }
+        self.assign(&anew);
+    }
+
+    /// The topic is there and is ours: every partition is looked at.
+    fn follow(
+        &mut self,
+        topic: &Arc<str>,
+        described: &Topic,
+        positions: &BTreeMap<Origin, i64>,
+        asked: Instant,
+        anew: &mut Anew,
+    ) {
+        for (partition, log) in &described.partitions {
+            let index = match self.find(topic, *partition) {
+                Ok(index) => index,
+                Err(index) => {
+                    let wanted = self.first_offset(topic, *partition, *log);
+                    let lane = Lane::new(topic, *partition, wanted, asked);
+                    anew.insert(lane.origin.clone());
+                    self.lanes.insert(index, lane);
+                    index
+                }
+            };
+            if !self.lanes[index].stopped {
+                self.judge(index, *log, positions, asked, anew);
+            }
+        }
+    }
+
+    fn first_offset(&mut self, topic: &Arc<str>, partition: i32, log: Log) -> i64 {
+        let origin = Origin::Topic { topic: topic.clone(), partition };
+        if let Some(position) = self.begin.positions.get(&origin) {
+            return (*position).max(0);
+        }
+        let of_topic = |known: &Origin| matches!(known, Origin::Topic { topic: name, .. } if name == topic);
+        if !self.seen.contains(topic) && !self.begin.positions.keys().any(of_topic) {
+            return log.start;
+        }
+        tracing::info!(group = self.plan.group, "kafka: {origin} is new and is read from its beginning");
+        self.out.push(Arrival::NewPartition(origin));
+        0
+    }
+
+    fn judge(&mut self, index: usize, log: Log, positions: &BTreeMap<Origin, i64>, asked: Instant, anew: &mut Anew) {
+        let crowded = self.choked || self.out.waits(asked).is_some();
+        let lane = &mut self.lanes[index];
+        let origin = lane.origin.clone();
+        let position = positions.get(&origin).copied().unwrap_or(-1);
+        match lane.judge(log, position, asked, !crowded && !lane.paused) {
+            Verdict::Behind => {
+                if self.astray.is_some_and(|astray| asked >= astray) {
+                    anew.insert(origin);
+                }
+            }
+            Verdict::AtEnd { offset, stood } => {
+                // It is said again with the next survey, so it can be left out where the pipeline is slow.
+                if !crowded {
+                    self.out.push_batch(lane.cut());
+                    self.out.push(Arrival::End { origin, offset, stood });
+                }
+            }
+            Verdict::Lost { low } => {
+                self.out.push_batch(lane.cut());
+                let from = lane.wanted;
+                lane.skip_to(low);
+                tracing::warn!(
+                    group = self.plan.group,
+                    "kafka: {origin}: records {from}..{low} are gone; recorded as a gap"
+                );
+                self.out.push(Arrival::Gap { origin: origin.clone(), from, to: low });
+                anew.insert(origin);
+            }
+            Verdict::Doubtful => self.wake(Wake::All),
+            Verdict::Shorter => {
+                let id = self.begin.topic_ids.get(&*lane.topic).cloned();
+                self.stop_lane(index, log.high, id.clone(), id);
+            }
+            Verdict::Stalled => {
+                lane.watch_again(asked);
+                anew.insert(origin.clone());
+                self.say_trouble(format!(
+                    "{origin} has more to read, but nothing came for a minute; it is assigned anew"
+                ));
+            }
+        }
+    }
+
+    /// Whether cluster or topic are others than those that were read: what was expected and what was found. What was not known
+    /// before is remembered.
+    fn other(&mut self, topic: &str, cluster: Option<&str>, id: Option<&str>) -> Option<(String, String)> {
+        if let Some(found) = cluster {
+            let expected = self.begin.cluster_id.get_or_insert_with(|| found.to_owned());
+            if expected != found {
+                return Some((format!("cluster {expected}"), format!("cluster {found}")));
+            }
+        }
+        let found = id?;
+        let expected = self.begin.topic_ids.entry(topic.to_owned()).or_insert_with(|| found.to_owned());
+        (expected != found).then(|| (expected.clone(), found.to_owned()))
+    }
+
+    fn stop_topic(&mut self, topic: &Arc<str>, described: &Topic, expected: &str, found: &str) {
+        let known = self.begin.positions.keys().filter_map(|origin| match origin {
+            Origin::Topic { topic: name, partition } if name == topic => Some(*partition),
+            _ => None,
+        });
+        let running = self.lanes.iter().filter(|lane| lane.topic == *topic).map(|lane| lane.partition);
+        let partitions: BTreeSet<i32> = described.partitions.keys().copied().chain(known).chain(running).collect();
+        for partition in partitions {
+            let index = self.find(topic, partition).unwrap_or_else(|index| {
+                let origin = Origin::Topic { topic: topic.clone(), partition };
+                let position = self.begin.positions.get(&origin).copied().unwrap_or(0).max(0);
+                self.lanes.insert(index, Lane::new(topic, partition, position, Instant::now()));
+                index
+            });
+            if !self.lanes[index].stopped {
+                let end = described.partitions.get(&partition).map_or(0, |log| log.high);
+                self.stop_lane(index, end, Some(expected.to_owned()), Some(found.to_owned()));
+            }
+        }
+    }
+
+    fn stop_lane(&mut self, index: usize, end: i64, expected: Option<String>, found: Option<String>) {
+        self.unassign(&[index]);
+        let lane = &mut self.lanes[index];
+        lane.stop();
+        let (origin, position) = (lane.origin.clone(), lane.wanted);
+        tracing::error!(
+            group = self.plan.group,
+            expected,
+            found,
+            "kafka: {origin} is not the log that was read before: read up to {position}, it ends at {end}; it is stopped"
+        );
+        self.out.push(Arrival::TopicMadeAgain { origin, position, end, expected, found });
+    }
+
+    /// How far the client has handed out, transaction markers included.
+    fn positions(&self) -> BTreeMap<Origin, i64> {
+        let Ok(list) = self.client.position() else {
+            return BTreeMap::new();
+        };
+        let position = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+            Offset::Offset(offset) => Some((Origin::topic(element.topic(), element.partition()), offset)),
+            _ => None,
+        };
+        list.elements().into_iter().filter_map(position).collect()
+    }
+
+    /// The start offset goes into the assignment itself: seeking afterwards would race with the first records.
+    fn assign(&mut self, anew: &Anew) {
+        let at = |origin: &Origin| self.lanes.iter().position(|lane| lane.origin == *origin && !lane.stopped);
+        let lanes: Vec<usize> = anew.iter().filter_map(at).collect();
+        if lanes.is_empty() {
+            return;
+        }
+        self.unassign(&lanes);
+        if let Err(error) = self.client.incremental_assign(&self.list(&lanes)) {
+            // The watch on standing still tries again.
+            return self.say_trouble(format!("partitions cannot be assigned: {error}"));
+        }
+        lanes.iter().for_each(|index| self.lanes[*index].assigned = true);
+        let held: Vec<_> = lanes.into_iter().filter(|index| self.choked || self.lanes[*index].paused).collect();
+        if !held.is_empty() {
+            self.tell_client(&held, true);
+        }
+    }
+
+    fn unassign(&mut self, lanes: &[usize]) {
+        let lanes: Vec<usize> = lanes.iter().copied().filter(|index| self.lanes[*index].assigned).collect();
+        if lanes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.client.incremental_unassign(&self.list(&lanes)) {
+            // Whatever the client still delivers is skipped by offset, and nothing of a stopped lane is used.
+            tracing::debug!(group = self.plan.group, "kafka: unassign: {error}");
+        }
+        lanes.iter().for_each(|index| self.lanes[*index].assigned = false);
+    }
+
+    fn tell_trouble(&mut self, survey: &Survey) {
+        let failure = survey.topics.values().find_map(|topic| topic.as_ref().err());
+        match failure {
+            Some(failure) => {
+                self.trouble.get_or_insert(survey.asked);
+                self.say_trouble(failure.to_string());
+            }
+            None => {
+                self.ear.forget();
+                if let Some(since) = self.trouble.take() {
+                    let after = since.elapsed();
+                    tracing::info!(group = self.plan.group, seconds = after.as_secs(), "kafka: the trouble is over");
+                    self.out.push(Arrival::Recovered { after });
+                }
+            }
+        }
+    }
+
+    fn say_trouble(&mut self, what: String) {
+        if let Some(more) = self.told.pass(Instant::now()) {
+            tracing::warn!(group = self.plan.group, more, "kafka: {what}");
+            self.out.push(Arrival::Trouble { what });
+        }
+    }
+}
