@@ -205,7 +205,10 @@ impl History {
             return Ok(());
         }
         let written = match &rows {
-            Some(rows) => Some(segment::write(&self.dir, table, rows, arrival, self.keyring.as_deref())?),
+            Some(rows) => {
+                let when = segment::When { arrival, number: self.logs[index].version() + 1 };
+                Some(segment::write(&self.dir, table, rows, when, self.keyring.as_deref())?)
+            }
             None => None,
         };
         self.logs[index].append(written.as_ref(), &ahead).await?;
