@@ -3,7 +3,7 @@
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 
-use super::read::{Snapshot, context, run};
+use super::read::{Snapshot, run, session};
 use super::tables::Table;
 use super::{History, HistoryError};
 use crate::event::alert::{Evidence, MadeBy, Patients, Window};
@@ -12,9 +12,9 @@ use crate::event::{Alert, Class, Day, Disposition, Raised, Severity, State, Subj
 impl History {
     /// Every revision of every alert on record whose event time is `since` or later, in the order of that time.
     pub async fn alerts(&self, since: Time) -> Result<Vec<Raised>, HistoryError> {
-        let context = context(self.dir(), &self.keyring, &[Snapshot::of(self.log(Table::Alerts))?])?;
+        let session = session(self.dir(), &self.keyring, &[Snapshot::of(self.log(Table::Alerts))?])?;
         let mut all = Vec::new();
-        for rows in run(&context, "SELECT * FROM alerts ORDER BY raised_at, alert_id, revision", &[]).await? {
+        for rows in run(&session, "SELECT * FROM alerts ORDER BY raised_at, alert_id, revision", &[]).await? {
             for row in 0..rows.num_rows() {
                 let read = Row { rows: &rows, row }.raised();
                 let what = || "a row is no alert".to_string();
