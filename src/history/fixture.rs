@@ -163,6 +163,7 @@ fn facts_of(row: &Row) -> Facts<'static> {
 }
 
 /// Nothing more is known than the record says.
+#[allow(clippy::ptr_arg, reason = "what a literal lends for ever is only seen in the Cow")]
 fn recorded(patient: &std::borrow::Cow<'static, str>) -> PatientFacts<'static> {
     let std::borrow::Cow::Borrowed(patient_id) = patient else { panic!("record numbers of tests are literals") };
     PatientFacts { patient_id, relations: vec!["encounter"], explained_by: Some("encounter"), marks: Vec::new() }

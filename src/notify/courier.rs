@@ -365,6 +365,7 @@ mod tests {
         }
 
         /// What was sent since the last look.
+        #[allow(clippy::type_complexity, reason = "the fields of a sent notification, to be compared with a literal")]
         fn sent(&self) -> Vec<(String, Vec<(String, u32)>, usize, bool)> {
             std::mem::take(&mut *self.seen.lock().unwrap())
         }
