@@ -313,7 +313,8 @@ mod tests {
     use crate::store::{Mute, Ruling, Verdict};
 
     /// What a sender was asked to send: the name, the first alert's id and revision, how many listed and counted, whether escalated.
-    type Seen = Arc<Mutex<Vec<(String, Vec<(String, u32)>, usize, bool)>>>;
+    type Asked = (String, Vec<(String, u32)>, usize, bool);
+    type Seen = Arc<Mutex<Vec<Asked>>>;
 
     /// A sender that answers as it was told, and well where it was told nothing.
     struct Scripted {
@@ -365,8 +366,7 @@ mod tests {
         }
 
         /// What was sent since the last look.
-        #[allow(clippy::type_complexity, reason = "the fields of a sent notification, to be compared with a literal")]
-        fn sent(&self) -> Vec<(String, Vec<(String, u32)>, usize, bool)> {
+        fn sent(&self) -> Vec<Asked> {
             std::mem::take(&mut *self.seen.lock().unwrap())
         }
 

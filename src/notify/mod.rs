@@ -200,3 +200,73 @@ async fn rounds(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Alert;
+    use crate::store::fixture::{raised, store};
+
+    #[derive(serde::Deserialize)]
+    struct File {
+        channels: Settings,
+    }
+
+    fn clock() -> Clock {
+        Arc::new(|| Time(1_000_000))
+    }
+
+    /// A good file channel and a webhook at which nobody listens.
+    fn settings(dir: &std::path::Path) -> Settings {
+        use std::os::unix::fs::PermissionsExt;
+        let key = dir.join("key");
+        std::fs::write(&key, "0123456789abcdef").unwrap();
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let text = format!(
+            "[[channels]]\nkind = \"file\"\npath = \"{0}/alerts.jsonl\"\n\
+             [[channels]]\nkind = \"webhook\"\nurl = \"http://{address}/\"\nsecret = {{ file = \"{0}/key\" }}\n\
+             allow_plaintext = \"loopback\"\ngroup_wait = \"0s\"\n",
+            dir.display()
+        );
+        let file: File = toml::from_str(&text).unwrap();
+        assert_eq!(file.channels.problems(&dir.join("phiwatch.toml")), []);
+        file.channels
+    }
+
+    fn lines(dir: &std::path::Path) -> Vec<Alert> {
+        let text = std::fs::read_to_string(dir.join("alerts.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_dead_channel_delays_nobody_and_loses_nothing() {
+        let (store, dir) = store();
+        let settings = settings(dir.path());
+        let vital: Vital = Arc::new(Vec::new);
+        let notifier = Notifier::start(&settings, store.clone(), &Zone::utc(), clock(), vital).unwrap();
+        let mut quiet = raised("u2", 1);
+        quiet.interrupts = false;
+        let batch = [raised("u1", 1), quiet];
+        assert_eq!(notifier.raise(&batch, Time(1)).unwrap(), 3);
+        assert_eq!(notifier.raise(&batch, Time(1)).unwrap(), 0);
+        assert!(notifier.stop(Duration::from_secs(60)).await, "both ended in time");
+        assert_eq!(lines(dir.path()), batch.map(|one| one.alert));
+        let counters = store.counters().unwrap();
+        assert_eq!((counters["file"].pending, counters["webhook"].pending), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn tests_of_channels_say_what_came_of_them() {
+        let (_store, dir) = store();
+        let settings = settings(dir.path());
+        let results = test(&settings, None, Time(1)).await.unwrap();
+        assert_eq!(results[0], ("file".to_owned(), Ok(None)));
+        assert_eq!(results[1], ("webhook".to_owned(), Err("the receiver cannot be reached".to_owned())));
+        let line = &lines(dir.path())[0];
+        assert!(line.title.starts_with("TEST") && line.detection_id == "phiwatch-test.channel");
+        let unknown = test(&settings, Some("pager"), Time(1)).await.unwrap_err();
+        assert_eq!(unknown, "no channel is called pager; there are: file, webhook");
+    }
+}

@@ -103,6 +103,25 @@ fn paused_partitions_wait_and_a_slow_pipeline_loses_nothing() {
 }
 
 #[test]
+fn a_pause_holds_before_anything_is_known() {
+    let cluster = MockCluster::new(1).expect("a cluster");
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 2, 1).expect("a topic");
+    for partition in 0..2 {
+        produce(&to(&brokers), "t", partition, numbered("", 100));
+    }
+    let mut listener = Listener::new(&plan(&brokers, &["t"], ""), Begin::default());
+    listener.source.pause(&[Origin::topic("t", 0)]);
+    listener.until("the free partition", |l| l.at_end("t", 1, 100));
+    listener.during(Duration::from_secs(1));
+    assert!(listener.values("t", 0).is_empty());
+    assert!(listener.ends.keys().all(|origin| *origin == Origin::topic("t", 1)), "it has lag");
+    listener.source.resume(&[Origin::topic("t", 0)]);
+    listener.until("the resumed partition", |l| l.at_end("t", 0, 100));
+    assert_eq!(listener.values("t", 0), numbered("", 100));
+}
+
+#[test]
 fn a_broker_that_is_away_is_told_once_and_makes_nothing_idle() {
     let cluster = MockCluster::new(1).expect("a cluster");
     let brokers = cluster.bootstrap_servers();

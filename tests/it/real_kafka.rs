@@ -248,11 +248,11 @@ fn a_topic_made_again_is_noticed() {
     admin.create(&topic, 1);
     // Longer than the first one: by offsets alone it would not be noticed.
     produce(&to(&brokers()), &topic, 0, numbered("new", 300));
-    let again = |a: &&Arrival| matches!(a, Arrival::TopicMadeAgain { .. });
-    listener.until("the alarm", |l| l.words().iter().any(|a| again(a)));
+    let again = |a: &Arrival| matches!(a, Arrival::TopicMadeAgain { .. });
+    listener.until("the alarm", |l| l.words().into_iter().any(again));
     let second_id = id(&survey(&plan).expect("a survey"));
     assert_ne!(first_id, second_id);
-    match listener.words().into_iter().find(again) {
+    match listener.words().into_iter().find(|a| again(a)) {
         Some(Arrival::TopicMadeAgain { position, expected, found, .. }) => {
             assert_eq!((*position, expected, found), (100, &Some(first_id.clone()), &Some(second_id)));
         }
@@ -268,13 +268,13 @@ fn a_topic_made_again_is_noticed() {
         cluster_id: cluster,
     };
     let mut listener = Listener::new(&plan, begin.clone());
-    listener.until("the alarm", |l| l.words().iter().any(|a| again(a)));
+    listener.until("the alarm", |l| l.words().into_iter().any(again));
     listener.during(Duration::from_secs(1));
     assert!(listener.values(&topic, 0).is_empty() && listener.ends.is_empty());
     // Another cluster is another log too.
     let begin = Begin { cluster_id: Some("elsewhere".to_owned()), topic_ids: BTreeMap::new(), ..begin };
     let mut listener = Listener::new(&plan, begin);
-    listener.until("the alarm", |l| l.words().iter().any(|a| again(a)));
+    listener.until("the alarm", |l| l.words().into_iter().any(again));
     assert!(listener.values(&topic, 0).is_empty());
 }
 

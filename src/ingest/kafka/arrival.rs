@@ -16,10 +16,10 @@ use crate::event::{Origin, Time};
 pub trait Source: Send {
     /// The next arrival, as soon as there is one, or `None` when `timeout` has passed without any.
     ///
-    /// After [`Arrival::Fatal`] there is none.
+    /// After [`Arrival::Fatal`] it returns `None` at once.
     fn next(&mut self, timeout: Duration) -> Option<Arrival>;
 
-    /// Stops reading these origins. Arrivals that were already on their way still come.
+    /// Stops reading these origins, also where a partition is not known yet. Arrivals that were already on their way still come.
     fn pause(&mut self, origins: &[Origin]);
 
     /// Reads these origins again, from where they stood.
@@ -77,7 +77,7 @@ pub enum Arrival {
         /// What is wrong, for an operator.
         what: String,
     },
-    /// The trouble is over.
+    /// The trouble that was told is over.
     Recovered {
         /// How long it lasted.
         after: Duration,

@@ -54,7 +54,10 @@ pub(super) struct Reader {
     choked: bool,
     /// The client gave up on some partition; the next survey tells which, and the others are assigned anew.
     astray: Option<Instant>,
-    trouble: Option<Instant>,
+    /// What the pipeline wants no more of for now, known partitions or not.
+    held: BTreeSet<Origin>,
+    /// Since when there is trouble, and whether it was told.
+    trouble: Option<(Instant, bool)>,
     told: Limit,
     wake: Sender<Wake>,
     surveys: Receiver<Survey>,
@@ -79,6 +82,7 @@ impl Reader {
             seen: BTreeSet::new(),
             choked: false,
             astray: None,
+            held: BTreeSet::new(),
             trouble: None,
             told: Limit::new(Duration::from_secs(60)),
             wake,
@@ -215,6 +219,13 @@ impl Reader {
     }
 
     fn set_paused(&mut self, origins: &[Origin], paused: bool) {
+        for origin in origins {
+            if paused {
+                self.held.insert(origin.clone());
+            } else {
+                self.held.remove(origin);
+            }
+        }
         let mut changed = Vec::new();
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             if origins.contains(&lane.origin) && lane.paused != paused {

@@ -3,6 +3,8 @@
 //! librdkafka's own options are passed through, except those on which the promise of DESIGN section 4.1 rests: they are ours. All
 //! problems are found at once and without the network. Secrets come from files only and are never shown, not even by `Debug`.
 
+mod options;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Ear, consumer};
 use crate::event::{Day, Problem, Time, Zone};
+use options::{OURS, PREFERRED, is_secret, refused};
 
 /// Section `[kafka]` as written; [`Settings::check`] makes a [`Plan`] of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -235,7 +238,7 @@ impl Settings {
     fn options(&self, folder: &Path, wrong: &mut Vec<String>) -> BTreeMap<String, String> {
         let mut options = BTreeMap::new();
         for (name, value) in &self.client {
-            if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name || starts(refused, name)) {
+            if let Some(why) = refused(name) {
                 wrong.push(format!("client.{name:?} cannot be set here: {why}"));
                 continue;
             }
@@ -297,69 +300,6 @@ impl Settings {
         client.set("bootstrap.servers", self.brokers.join(",")).set("group.id", &self.group);
         client
     }
-}
-
-/// Set unless the person says otherwise.
-const PREFERRED: &[(&str, &str)] = &[
-    ("client.id", "phiwatch"),
-    ("socket.keepalive.enable", "true"),
-    ("log.connection.close", "false"),
-    ("reconnect.backoff.max.ms", "5000"),
-    // The default of a second would make a full queue stutter, since ours is small.
-    ("fetch.queue.backoff.ms", "10"),
-];
-
-/// What the promise of one road rests on: no offset is stored but by us, and no record is skipped without a word.
-const OURS: &[(&str, &str)] = &[
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("auto.offset.reset", "error"),
-    ("check.crcs", "true"),
-    ("isolation.level", "read_committed"),
-    ("enable.partition.eof", "true"),
-    ("queued.max.messages.kbytes", "16384"),
-    ("allow.auto.create.topics", "false"),
-];
-
-const OWNED: &str = "phiwatch sets it itself";
-
-/// Options that are ours, or that run foreign code or switch protection off; a name that ends with `*` is a beginning.
-const REFUSED: &[(&str, &str)] = &[
-    ("bootstrap.servers", "it is brokers"),
-    ("metadata.broker.list", "it is brokers"),
-    ("group.id", "it is group"),
-    ("group.*", "phiwatch reads all partitions itself and joins no group"),
-    ("partition.assignment.strategy", "phiwatch reads all partitions itself and joins no group"),
-    ("enable.auto.commit", OWNED),
-    ("auto.commit.*", OWNED),
-    ("enable.auto.offset.store", OWNED),
-    ("offset.store.*", OWNED),
-    ("auto.offset.reset", "it is start"),
-    ("check.crcs", OWNED),
-    ("isolation.level", OWNED),
-    ("enable.partition.eof", OWNED),
-    ("queued.max.messages.kbytes", OWNED),
-    ("allow.auto.create.topics", OWNED),
-    ("log.queue", OWNED),
-    ("transactional.id", "phiwatch reads only"),
-    ("test.mock.*", "it replaces the brokers by a mock"),
-    ("plugin.library.paths", "it loads foreign code"),
-    ("ssl.engine.*", "it loads foreign code"),
-    ("ssl.providers", "it loads foreign code"),
-    ("sasl.kerberos.kinit.cmd", "it runs a command"),
-    (
-        "enable.ssl.certificate.verification",
-        "the broker's certificate is always verified; name your CA in ssl.ca.location",
-    ),
-];
-
-fn starts(refused: &str, name: &str) -> bool {
-    refused.strip_suffix('*').is_some_and(|beginning| name.starts_with(beginning))
-}
-
-fn is_secret(name: &str) -> bool {
-    const ENDS: [&str; 5] = ["password", "secret", "ssl.key.pem", "private.key.pem", "passphrase"];
-    ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// Makes a client without any broker: finds certificates that cannot be read, mechanisms that are not built in, and the like.

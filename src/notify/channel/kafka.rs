@@ -211,3 +211,48 @@ fn judge(error: &KafkaError) -> Failure {
         _ => Failure::later(what),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Time;
+    use crate::notify::render::{Body, Told};
+    use crate::store::fixture::raised;
+
+    /// A producer at librdkafka's own mock of a cluster.
+    fn producer(client: &str) -> Producer {
+        let text = format!(
+            "brokers = [\"127.0.0.1:1\"]\ntopic = \"alerts\"\nallow_plaintext = \"loopback\"\n\
+             client = {{ \"test.mock.num.brokers\" = 1{client} }}\n"
+        );
+        let settings: KafkaSettings = toml::from_str(&text).unwrap();
+        assert_eq!(wrongs(&settings), Vec::<String>::new());
+        Producer::new(&settings, Detail::Full).unwrap()
+    }
+
+    fn notification(reasons: &[usize]) -> Notification {
+        let told = |(place, length): (usize, &usize)| {
+            let mut alert = raised(&format!("u{place}"), 1).alert;
+            alert.reason = "x".repeat(*length);
+            Told { alert, pseudonym: String::new() }
+        };
+        let listed = reasons.iter().enumerate().map(told).collect();
+        Notification { id: "n-1".into(), at: Time(0), body: Body::Alerts { listed, more: 0, escalated: false } }
+    }
+
+    #[tokio::test]
+    async fn a_row_is_done_only_by_a_delivery_report() {
+        let sent = producer("").send(&notification(&[10, 10, 10])).await;
+        assert_eq!((sent.done, &sent.failure), (3, &None));
+        assert!(sent.note.unwrap().starts_with("partition "));
+        let mut test = notification(&[]);
+        test.body = Body::Test;
+        assert_eq!(producer("").send(&test).await.failure, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_given_up_alone() {
+        let sent = producer(", \"message.max.bytes\" = 5000").send(&notification(&[10, 9_000, 10])).await;
+        assert!(sent.done == 1 && matches!(sent.failure, Some(Failure::Dead(_))), "{sent:?}");
+    }
+}

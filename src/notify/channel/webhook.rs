@@ -233,16 +233,24 @@ fn unreached(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
         return Failure::later("the receiver does not answer in time");
     }
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::InvalidData
-        {
-            return Failure::Held(format!("no trust in the receiver: {io}"));
-        }
-        source = cause.source();
+    if let Some(why) = distrust(error) {
+        return Failure::Held(format!("no trust in the receiver: {why}"));
     }
     Failure::later(if error.is_connect() { "the receiver cannot be reached" } else { "the call broke off" })
+}
+
+/// Why a TLS handshake failed, where it did for another reason than the network: it comes as invalid data, wrapped more than once.
+fn distrust(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+        if io.kind() == std::io::ErrorKind::InvalidData {
+            return Some(io.to_string());
+        }
+        // What an I/O error wraps is not its source: its source is the source of that.
+        if let Some(inner) = io.get_ref() {
+            return distrust(inner);
+        }
+    }
+    cause.source().and_then(distrust)
 }
 
 /// The address to call.

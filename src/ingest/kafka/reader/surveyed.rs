@@ -59,7 +59,8 @@ impl Reader {
                 Ok(index) => index,
                 Err(index) => {
                     let wanted = self.first_offset(topic, *partition, *log);
-                    let lane = Lane::new(topic, *partition, wanted, asked);
+                    let mut lane = Lane::new(topic, *partition, wanted, asked);
+                    lane.paused = self.held.contains(&lane.origin);
                     anew.insert(lane.origin.clone());
                     self.lanes.insert(index, lane);
                     index
@@ -200,7 +201,8 @@ impl Reader {
         self.unassign(&lanes);
         if let Err(error) = self.client.incremental_assign(&self.list(&lanes)) {
             // The watch on standing still tries again.
-            return self.say_trouble(format!("partitions cannot be assigned: {error}"));
+            self.say_trouble(format!("partitions cannot be assigned: {error}"));
+            return;
         }
         lanes.iter().for_each(|index| self.lanes[*index].assigned = true);
         let held: Vec<_> = lanes.into_iter().filter(|index| self.choked || self.lanes[*index].paused).collect();
@@ -225,12 +227,14 @@ impl Reader {
         let failure = survey.topics.values().find_map(|topic| topic.as_ref().err());
         match failure {
             Some(failure) => {
-                self.trouble.get_or_insert(survey.asked);
-                self.say_trouble(failure.to_string());
+                let (since, told) = self.trouble.unwrap_or((survey.asked, false));
+                let now_told = self.say_trouble(failure.to_string());
+                self.trouble = Some((since, told || now_told));
             }
             None => {
                 self.ear.forget();
-                if let Some(since) = self.trouble.take() {
+                // A trouble that was over before it could be told is not told afterwards.
+                if let Some((since, true)) = self.trouble.take() {
                     let after = since.elapsed();
                     tracing::info!(group = self.plan.group, seconds = after.as_secs(), "kafka: the trouble is over");
                     self.out.push(Arrival::Recovered { after });
@@ -239,10 +243,13 @@ impl Reader {
         }
     }
 
-    fn say_trouble(&mut self, what: String) {
-        if let Some(more) = self.told.pass(Instant::now()) {
-            tracing::warn!(group = self.plan.group, more, "kafka: {what}");
-            self.out.push(Arrival::Trouble { what });
-        }
+    /// Says it unless something was said within the last minute; whether it was said.
+    fn say_trouble(&mut self, what: String) -> bool {
+        let Some(more) = self.told.pass(Instant::now()) else {
+            return false;
+        };
+        tracing::warn!(group = self.plan.group, more, "kafka: {what}");
+        self.out.push(Arrival::Trouble { what });
+        true
     }
 }

@@ -1,5 +1,6 @@
 //! What `[kafka]` accepts and refuses, as cases.
 
+use super::options::REFUSED;
 use super::*;
 
 const GOOD: &str = "brokers = [\"127.0.0.1:9092\"]\ntopics = [\"ehr.access\"]\n";
