@@ -115,7 +115,7 @@ impl Lane {
     }
 
     fn holds_back(&self) -> bool {
-        !self.idle && !(self.ended && self.queue.is_empty())
+        !(self.idle || self.ended && self.queue.is_empty())
     }
 }
 

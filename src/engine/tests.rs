@@ -54,7 +54,7 @@ fn ward(seed: u64) -> Vec<Record> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut records = Vec::new();
     let zone = zone();
-    let mut open = |actor: &str, day: i32, hour: i64, minute: i64, patient: String, records: &mut Vec<Record>| {
+    let open = |actor: &str, day: i32, hour: i64, minute: i64, patient: String, records: &mut Vec<Record>| {
         let time = zone.midnight(first_day().plus(day)).plus(hour * HOUR + minute * MINUTE);
         let id = format!("e{:06}", records.len());
         records.push(Record { id, time, actor: actor.to_owned(), activity: Activity::Read, patient });

@@ -168,7 +168,7 @@ pub struct Event<'a> {
     index: usize,
 }
 
-fn text<'a>(column: &'a StringArray, index: usize) -> Option<&'a str> {
+fn text(column: &StringArray, index: usize) -> Option<&str> {
     (!column.is_null(index)).then(|| column.value(index))
 }
 

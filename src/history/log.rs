@@ -93,8 +93,7 @@ impl TableLog {
             .log_data()
             .iter()
             .map(|file| {
-                // The public accessors leave the tags out; this conversion keeps them.
-                #[allow(deprecated)]
+                #[allow(deprecated, reason = "the public accessors leave the tags out; this conversion keeps them")]
                 let add = file.add_action();
                 let tags = add.tags.unwrap_or_default();
                 let sha256 = tags.get(SHA256_TAG).cloned().flatten().unwrap_or_default();

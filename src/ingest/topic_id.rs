@@ -2,7 +2,7 @@
 //!
 //! librdkafka knows it, the Rust crate over it does not hand it out. This is the one file of the house with `unsafe` code: it calls
 //! librdkafka's C functions on a client that the crate keeps alive, and frees what it made. It must do nothing else.
-#![allow(unsafe_code)] // The C interface of librdkafka is the only way to a topic's id.
+#![allow(unsafe_code, reason = "the C interface of librdkafka is the only way to a topic's id")]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};

@@ -161,7 +161,7 @@ fn week_of_shifts(block: u64, swap: u64) -> u64 {
     let first = block % 7;
     let third = if block >> 8 & 3 == 0 { first + 4 } else { first + 2 };
     let mut days = [first, (first + 1) % 7, third % 7];
-    if swap % 10 == 0 {
+    if swap.is_multiple_of(10) {
         days[2] = swap >> 8 & 3;
     }
     let extra = if swap % 100 < 8 { 1 << (swap >> 16 & 3) } else { 0 };

@@ -160,7 +160,7 @@ impl Chooser<'_> {
         let (person, duty) = self.at_work(dice, day)?;
         let usual = self.usual.get(&person).copied()?;
         let length = duty.end.0 - duty.start.0;
-        let opens = if turn % 2 == 0 {
+        let opens = if turn.is_multiple_of(2) {
             let factor = 4.0 + 5.0 * dice.unit();
             let count = ((usual * factor).round() as usize).max(25);
             self.strangers(dice, duty.start.plus(HOUR / 2), length - HOUR, count)
@@ -180,7 +180,7 @@ impl Chooser<'_> {
         let begin = duty.start.plus(dice.between(HOUR / 2, length - 3 * HOUR));
         let count = 50 + dice.below(151);
         let mut plot = self.plot(person, day, Vec::new());
-        let step = if turn % 2 == 0 { 10 + dice.below(50) } else { 1 };
+        let step = if turn.is_multiple_of(2) { 10 + dice.below(50) } else { 1 };
         let copies = self.strangers(dice, begin, 2 * HOUR, count);
         plot.opens = vec![Open { time: begin.plus(-MINUTE), ..copies[0] }];
         plot.copies = copies.chunks(step).map(<[Open]>::to_vec).collect();
@@ -194,7 +194,7 @@ impl Chooser<'_> {
         let who = &self.hospital.staff.people[person as usize];
         let at_work = self.hospital.staff.duty(person, day).is_some();
         let fits = who.pattern.is_office() && who.fate == Fate::Steady && who.leave.is_none();
-        if !fits || at_work != (turn % 2 == 0) || !self.usual.contains_key(&person) {
+        if !fits || at_work != turn.is_multiple_of(2) || !self.usual.contains_key(&person) {
             return None;
         }
         // 02:00 of the next date belongs to the local day of `day`.
@@ -257,7 +257,7 @@ impl Chooser<'_> {
     fn after_the_end(&self, dice: &mut Dice, person: u32, day: i32, turn: usize) -> Option<Plot> {
         let who = &self.hospital.staff.people[person as usize];
         let end = self.hospital.staff.versions(who).last().and_then(|row| row.from)?;
-        let wait = if turn % 2 == 0 { HOUR + dice.between(0, 6 * HOUR) } else { dice.between(DAY, 7 * DAY - 4 * HOUR) };
+        let wait = if turn.is_multiple_of(2) { HOUR + dice.between(0, 6 * HOUR) } else { dice.between(DAY, 7 * DAY - 4 * HOUR) };
         let begin = end.plus(wait + MINUTE * 5);
         let warm = if self.hospital.plan.days as i32 > WARM_UP + 2 { WARM_UP } else { 0 };
         if day < warm || begin.plus(4 * HOUR) >= self.hospital.span().1 {

@@ -167,7 +167,7 @@ impl<'a> Scribe<'a> {
     }
 
     fn another(&mut self) -> &'static str {
-        *self.dice.pick(&["Observation", "Condition", "MedicationRequest", "DocumentReference", "AllergyIntolerance"])
+        self.dice.pick(&["Observation", "Condition", "MedicationRequest", "DocumentReference", "AllergyIntolerance"])
     }
 
     fn next_hash(&mut self) -> u64 {

@@ -112,7 +112,7 @@ impl Look {
     }
 
     /// The topics, or the failure where no topic could be described because no broker answers.
-    #[allow(clippy::type_complexity)] // The shape is that of `Survey::topics`.
+    #[allow(clippy::type_complexity, reason = "the shape is that of `Survey::topics`")]
     fn survey(&mut self) -> Result<BTreeMap<Arc<str>, Result<Topic, Failure>>, Failure> {
         let topics = self.surveyor.all().topics;
         let hopeless = |seen: &Result<Topic, Failure>| matches!(seen, Err(Failure::Away(_) | Failure::Refused(_)));
