@@ -215,7 +215,8 @@ impl Reading<'_> {
             }
         });
         self.problems.extend(written.channels.problems(self.file));
-        let (state, key) = (written.state.dir.map(|dir| folder.join(dir)), written.keys.file.map(|file| folder.join(file)));
+        let (state, key) =
+            (written.state.dir.map(|dir| folder.join(dir)), written.keys.file.map(|file| folder.join(file)));
         Settings { engine, default_zone, rosters, history, state, key, kafka, channels: written.channels, topics }
     }
 

@@ -167,7 +167,9 @@ impl<'a> Scribe<'a> {
     }
 
     fn another(&mut self) -> &'static str {
-        self.dice.pick(&["Observation", "Condition", "MedicationRequest", "DocumentReference", "AllergyIntolerance"])
+        const KINDS: [&str; 5] =
+            ["Observation", "Condition", "MedicationRequest", "DocumentReference", "AllergyIntolerance"];
+        KINDS[self.dice.below(KINDS.len())]
     }
 
     fn next_hash(&mut self) -> u64 {
