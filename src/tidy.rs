@@ -208,7 +208,9 @@ fn imports(text: &str, depth: usize) -> Vec<(usize, String)> {
             let names = rest.strip_prefix('{').map_or_else(|| word(rest).into_iter().collect(), first_words);
             let line = 1 + text[..at].matches('\n').count();
             // A macro at the root is named like a module and imports nothing.
-            found.extend(names.into_iter().filter(|name| !rest.starts_with(&format!("{name}!"))).map(|name| (line, name)));
+            found.extend(
+                names.into_iter().filter(|name| !rest.starts_with(&format!("{name}!"))).map(|name| (line, name)),
+            );
         }
     }
     found

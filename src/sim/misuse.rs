@@ -257,7 +257,11 @@ impl Chooser<'_> {
     fn after_the_end(&self, dice: &mut Dice, person: u32, day: i32, turn: usize) -> Option<Plot> {
         let who = &self.hospital.staff.people[person as usize];
         let end = self.hospital.staff.versions(who).last().and_then(|row| row.from)?;
-        let wait = if turn.is_multiple_of(2) { HOUR + dice.between(0, 6 * HOUR) } else { dice.between(DAY, 7 * DAY - 4 * HOUR) };
+        let wait = if turn.is_multiple_of(2) {
+            HOUR + dice.between(0, 6 * HOUR)
+        } else {
+            dice.between(DAY, 7 * DAY - 4 * HOUR)
+        };
         let begin = end.plus(wait + MINUTE * 5);
         let warm = if self.hospital.plan.days as i32 > WARM_UP + 2 { WARM_UP } else { 0 };
         if day < warm || begin.plus(4 * HOUR) >= self.hospital.span().1 {

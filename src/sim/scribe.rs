@@ -167,7 +167,8 @@ impl<'a> Scribe<'a> {
     }
 
     fn another(&mut self) -> &'static str {
-        self.dice.pick(&["Observation", "Condition", "MedicationRequest", "DocumentReference", "AllergyIntolerance"])
+        let types = ["Observation", "Condition", "MedicationRequest", "DocumentReference", "AllergyIntolerance"];
+        self.dice.pick::<&str>(&types)
     }
 
     fn next_hash(&mut self) -> u64 {
