@@ -22,6 +22,7 @@ pub mod ingest;
 pub mod inquiry;
 pub mod keys;
 pub mod notify;
+pub mod pipeline;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod roster;
 pub mod settings;

@@ -11,6 +11,7 @@ use crate::engine::settings::{SETTLE, Settings as EngineSettings};
 use crate::event::kind::Kind;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Zone};
+use crate::keys::KeySource;
 
 /// The file as it was written: strict, and without meaning.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,6 +23,18 @@ struct Written {
     topics: BTreeMap<String, Topic>,
     sources: BTreeMap<String, Source>,
     rosters: Folder,
+    rules: Folder,
+    history: Option<crate::history::Settings>,
+    state: Folder,
+    keys: KeyFile,
+    kafka: Option<crate::ingest::kafka::Settings>,
+    channels: crate::notify::Settings,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct KeyFile {
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -72,6 +85,16 @@ pub struct Settings {
     pub default_zone: Zone,
     /// Folder of the rosters.
     pub rosters: Option<PathBuf>,
+    /// The history, where one is kept.
+    pub history: Option<crate::history::Settings>,
+    /// The state folder, where it does not lie beside the history.
+    pub state: Option<PathBuf>,
+    /// The key-encryption key, where it does not lie beside the history.
+    pub key: Option<PathBuf>,
+    /// Kafka as it was written, for the tools that change a part of it.
+    pub kafka: Option<crate::ingest::kafka::Plan>,
+    /// Where alerts go.
+    pub channels: crate::notify::Settings,
     /// What is known of topics and files, by name.
     topics: BTreeMap<String, Hints>,
 }
@@ -83,6 +106,11 @@ impl Default for Settings {
             engine: EngineSettings::default(),
             default_zone: Zone::utc(),
             rosters: None,
+            history: None,
+            state: None,
+            key: None,
+            kafka: None,
+            channels: crate::notify::Settings::default(),
             topics: BTreeMap::new(),
         }
     }
@@ -104,6 +132,20 @@ impl Settings {
         let mut reading = Reading { text: &text, file: path, problems: Vec::new() };
         let settings = reading.settings(written);
         if reading.problems.is_empty() { Ok(settings) } else { Err(reading.problems) }
+    }
+
+    /// Where the key-encryption key of the history lies.
+    pub fn key_source(&self, history: &Path) -> KeySource {
+        self.key.clone().map_or_else(|| KeySource::beside(history), KeySource::File)
+    }
+
+    /// The state folder of the history: beside it, unless the settings name another.
+    pub fn state_dir(&self, history: &Path) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| {
+            let mut name = history.file_name().unwrap_or_default().to_os_string();
+            name.push(".state");
+            history.with_file_name(name)
+        })
     }
 
     /// What is known of a topic or file.
@@ -158,7 +200,23 @@ impl Reading<'_> {
         let folder = self.file.parent().unwrap_or(Path::new(""));
         let rosters = written.rosters.dir.map(|dir| folder.join(dir));
         let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
-        Settings { engine, default_zone, rosters, topics }
+        if written.rules.dir.is_some() {
+            self.problem("[rules]", "rules are not part of this version; leave the section out".to_owned());
+        }
+        let history = written.history.map(|mut history| {
+            history.dir = folder.join(history.dir);
+            history
+        });
+        let kafka = written.kafka.and_then(|kafka| match kafka.check(self.file) {
+            Ok(plan) => Some(plan),
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        });
+        self.problems.extend(written.channels.problems(self.file));
+        let (state, key) = (written.state.dir.map(|dir| folder.join(dir)), written.keys.file.map(|file| folder.join(file)));
+        Settings { engine, default_zone, rosters, history, state, key, kafka, channels: written.channels, topics }
     }
 
     fn days(&mut self, key: &str, written: Option<i32>, shipped: i32) -> i32 {

@@ -228,6 +228,8 @@ impl Engine {
             notice(effects, "id-conflict", event.source(), event.time());
         }
         let facts = enrich::enrich(&roster, &event);
+        // On replay a row says itself that it entered no day.
+        let outside = flags & (FUTURE | UNDECLARED | BACKFILL) != 0;
         if self.settled.is_some_and(|settled| facts.day <= settled) && flags & (FUTURE | UNDECLARED) == 0 {
             flags |= BACKFILL;
             notice(effects, "backfill", event.source(), event.time());
@@ -237,7 +239,7 @@ impl Engine {
         }
         run.flags.push(flags);
         run.facts.push(&facts, roster.hash());
-        if flags & (FUTURE | UNDECLARED) != 0 {
+        if outside {
             return;
         }
         let Some((subject, presence)) = self.subjects.meet(&roster, &event, &facts) else { return };

@@ -8,10 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::errors::ParquetError;
 
 use super::segment::{self, Segment};
 use super::tables::Table;
@@ -87,28 +84,8 @@ impl History {
         }
         // Any instant of the day names the same day and month.
         let arrival = Time(i64::from(day.0) * DAY + 12 * HOUR);
-        segment::write(&self.dir, table, &rows, arrival, self.keyring.as_deref())
-    }
-
-    /// All rows of one file; the bytes are those that were committed.
-    fn read_segment(&self, table: Table, file: &Segment) -> Result<Vec<RecordBatch>, HistoryError> {
-        let place = segment::place(table, &file.name);
-        let path = self.dir.join(&place);
-        let bytes = std::fs::read(&path).map_err(HistoryError::io(&path))?;
-        if segment::sha256(&bytes) != file.sha256 {
-            return Err(HistoryError::Damaged {
-                file: place,
-                what: "its bytes are not those that were written".into(),
-            });
-        }
-        let wrong = |source: ParquetError| HistoryError::Parquet { file: place.clone(), source: Box::new(source) };
-        let mut options = ArrowReaderOptions::new();
-        if let Some(keyring) = &self.keyring {
-            options = options.with_file_decryption_properties(segment::decryption(&place, keyring).map_err(wrong)?);
-        }
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(bytes), options);
-        let reader = builder.and_then(|builder| builder.build()).map_err(wrong)?;
-        reader.map(|rows| rows.map_err(|error| wrong(error.into()))).collect()
+        let number = old.iter().map(|file| segment::number_of(&file.name)).min().unwrap_or(0);
+        segment::write(&self.dir, table, &rows, segment::When { arrival, number }, self.keyring.as_deref())
     }
 }
 

@@ -133,7 +133,8 @@ pub fn raised(user: &str, revision: u32) -> Raised {
 fn facts_of(row: &Row) -> Facts<'static> {
     let patients = match row.patients.is_empty() {
         false => row.patients.clone(),
-        true => row.draft.patients.iter().map(recorded).collect(),
+        // Nothing more is known than the record says.
+        true => row.draft.patients.iter().map(|patient| recorded(patient.clone())).collect(),
     };
     let micros = row.draft.time.0;
     let day = Day(micros.div_euclid(time::DAY) as i32);
@@ -162,9 +163,7 @@ fn facts_of(row: &Row) -> Facts<'static> {
     }
 }
 
-/// Nothing more is known than the record says.
-#[allow(clippy::ptr_arg, reason = "what a literal lends for ever is only seen in the Cow")]
-fn recorded(patient: &std::borrow::Cow<'static, str>) -> PatientFacts<'static> {
+fn recorded(patient: std::borrow::Cow<'static, str>) -> PatientFacts<'static> {
     let std::borrow::Cow::Borrowed(patient_id) = patient else { panic!("record numbers of tests are literals") };
     PatientFacts { patient_id, relations: vec!["encounter"], explained_by: Some("encounter"), marks: Vec::new() }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::{Array, AsArray, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
 
-use super::read::{Snapshot, context, run};
+use super::read::{Snapshot, run, session};
 use super::tables::Table;
 use super::{History, HistoryError};
 use crate::event::{Activity, Time};
@@ -41,7 +41,7 @@ impl History {
         for events in self.staged_events() {
             take(events, wanted, &mut found);
         }
-        let context = context(self.dir(), &self.keyring, &[Snapshot::of(self.log(Table::Events))?])?;
+        let session = session(self.dir(), &self.keyring, &[Snapshot::of(self.log(Table::Events))?])?;
         let ids: Vec<&str> = wanted.iter().map(|(_, id)| id.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
         for some in ids.chunks(AT_ONCE) {
             let quoted: Vec<String> = some.iter().map(|id| format!("'{}'", id.replace('\'', "''"))).collect();
@@ -50,7 +50,7 @@ impl History {
                  FROM events WHERE event_id IN ({})",
                 quoted.join(", ")
             );
-            for rows in run(&context, &sql, &[]).await? {
+            for rows in run(&session, &sql, &[]).await? {
                 take(&rows, wanted, &mut found);
             }
         }

@@ -20,7 +20,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 
 use super::layout::{sync_file, sync_folder};
-use super::segment::Segment;
+use super::segment::{Segment, number_of};
 use super::tables::Table;
 use super::{HistoryError, layout};
 
@@ -86,7 +86,7 @@ impl TableLog {
         &self.positions
     }
 
-    /// The files at this version, by name.
+    /// The files at this version, in the order of the commits that first added their rows.
     pub fn files(&self) -> Result<Vec<Segment>, HistoryError> {
         let state = self.delta.snapshot().map_err(|source| delta(self.table, source))?;
         let mut files: Vec<Segment> = state
@@ -100,7 +100,7 @@ impl TableLog {
                 Segment { rows: file.num_records().unwrap_or(0), name: add.path, size: add.size, sha256 }
             })
             .collect();
-        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files.sort_by(|a, b| (number_of(&a.name), &a.name).cmp(&(number_of(&b.name), &b.name)));
         Ok(files)
     }
 

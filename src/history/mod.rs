@@ -6,13 +6,14 @@
 //! DIR/history.json        form and version; the writer holds a lock on it
 //! DIR/keyring.json        month keys, wrapped (absent where encryption is off)
 //! DIR/{table}/            one Delta table each: events, touches, alerts, rejects, spans
-//! DIR/{table}/YYYYMMDD-<16 hexadecimal digits>.parquet
+//! DIR/{table}/YYYYMMDD-<number>-<16 hexadecimal digits>.parquet
 //! DIR/control/            the control log, in framed files
 //! DIR/blobs/{kind}/       roster versions and sealed snapshots, named by hash
 //! ```
 //!
 //! **One file per table and segment.** The day in a file's name is the UTC day of *arrival* (handed in by the caller), not of the
-//! events: a segment is never split, the key of a file is that of its month, and compaction joins the files of one day. Tables are
+//! events: a segment is never split, the key of a file is that of its month, and compaction joins the files of one day. The
+//! number is the place in the order of commits, which is the order in which a replay reads. Tables are
 //! not partitioned; within a file the rows are sorted for the two questions people ask (DESIGN, decision 10) and row-group
 //! statistics and bloom filters inside the (encrypted) file do the pruning. The Delta log carries row counts and nothing else.
 //!
@@ -28,13 +29,17 @@ mod known;
 mod layout;
 mod log;
 mod read;
+mod replay;
 mod rows;
 mod segment;
 mod stage;
 mod tables;
+mod told;
 mod touches;
 mod writer;
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]

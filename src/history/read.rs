@@ -1,4 +1,4 @@
-//! Reading: the tables of one moment as a DataFusion context.
+//! Reading: the tables of one moment as a DataFusion session.
 //!
 //! A reader takes no lock. The tables are committed one after the other, so it goes back in the logs that are ahead until all five
 //! stand at the same positions: an answer sees a segment in every table or in none.
@@ -51,7 +51,7 @@ impl Snapshot {
 
 /// A history that is open for reading, as of one moment.
 pub struct Reader {
-    context: SessionContext,
+    session: SessionContext,
     positions: Positions,
 }
 
@@ -77,7 +77,7 @@ impl Reader {
             go_back(log, &positions).await?;
         }
         let snapshots = logs.iter().map(Snapshot::of).collect::<Result<Vec<_>, _>>()?;
-        Ok(Reader { context: context(dir, &keyring, &snapshots)?, positions })
+        Ok(Reader { session: session(dir, &keyring, &snapshots)?, positions })
     }
 
     /// The next offset of each origin at this moment, by position key.
@@ -87,7 +87,7 @@ impl Reader {
 
     /// Runs a query of ours; `$1`, `$2`, ... in it stand for `values`.
     pub async fn query(&self, sql: &str, values: &[ScalarValue]) -> Result<Vec<RecordBatch>, HistoryError> {
-        run(&self.context, sql, values).await
+        run(&self.session, sql, values).await
     }
 
     /// Runs a query of a user, for at most `limit` and up to `rows` rows; tells whether there were more.
@@ -101,7 +101,7 @@ impl Reader {
         rows: usize,
         limit: Duration,
     ) -> Result<(Vec<RecordBatch>, bool), HistoryError> {
-        let frame = self.context.sql_with_options(sql, read_only()).await.map_err(failed)?;
+        let frame = self.session.sql_with_options(sql, read_only()).await.map_err(failed)?;
         let frame = frame.limit(0, Some(rows + 1)).map_err(failed)?;
         let collected = tokio::time::timeout(limit, collect(frame)).await;
         let mut batches = collected.map_err(|_| HistoryError::Limit("it took longer than a question may take"))??;
@@ -123,11 +123,11 @@ fn read_only() -> SQLOptions {
 
 /// Runs a query of ours.
 pub(super) async fn run(
-    context: &SessionContext,
+    session: &SessionContext,
     sql: &str,
     values: &[ScalarValue],
 ) -> Result<Vec<RecordBatch>, HistoryError> {
-    let mut frame = context.sql_with_options(sql, read_only()).await.map_err(failed)?;
+    let mut frame = session.sql_with_options(sql, read_only()).await.map_err(failed)?;
     if !values.is_empty() {
         let values = values.iter().map(|value| value.clone().into()).collect();
         frame = frame.with_param_values(ParamValues::List(values)).map_err(failed)?;
@@ -170,8 +170,8 @@ async fn go_back(log: &mut TableLog, positions: &Positions) -> Result<(), Histor
     Err(HistoryError::Damaged { file: format!("{}/_delta_log", log.table.name()), what })
 }
 
-/// A context with these tables and nothing else to read from: no spill files, which would lie in clear.
-pub(super) fn context(
+/// A session with these tables and nothing else to read from: no spill files, which would lie in clear.
+pub(super) fn session(
     dir: &Path,
     keyring: &Option<Arc<Keyring>>,
     snapshots: &[Snapshot],
@@ -185,21 +185,21 @@ pub(super) fn context(
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()
         .map_err(failed)?;
-    let context = SessionContext::new_with_config_rt(config, runtime);
+    let session = SessionContext::new_with_config_rt(config, runtime);
     let mut options = TableParquetOptions::new();
     if let Some(keyring) = keyring {
         let factory = Decryption { keyring: keyring.clone() };
-        context.runtime_env().register_parquet_encryption_factory("phiwatch", Arc::new(factory));
+        session.runtime_env().register_parquet_encryption_factory("phiwatch", Arc::new(factory));
         options.crypto.factory_id = Some("phiwatch".into());
     }
     for snapshot in snapshots {
-        register(&context, dir, snapshot, options.clone())?;
+        register(&session, dir, snapshot, options.clone())?;
     }
-    Ok(context)
+    Ok(session)
 }
 
 fn register(
-    context: &SessionContext,
+    session: &SessionContext,
     dir: &Path,
     snapshot: &Snapshot,
     options: TableParquetOptions,
@@ -207,7 +207,7 @@ fn register(
     let Snapshot { table, files } = snapshot;
     if files.is_empty() {
         let empty = MemTable::try_new(table.schema(), vec![vec![]]).map_err(failed)?;
-        context.register_table(table.name(), Arc::new(empty)).map_err(failed)?;
+        session.register_table(table.name(), Arc::new(empty)).map_err(failed)?;
         return Ok(());
     }
     let folder = url(&dir.join(table.name()))?;
@@ -222,7 +222,7 @@ fn register(
         .with_listing_options(ListingOptions::new(format).with_file_extension(".parquet"))
         .with_schema(table.schema());
     let listing = ListingTable::try_new(config).map_err(failed)?;
-    context.register_table(table.name(), Arc::new(listing)).map_err(failed)?;
+    session.register_table(table.name(), Arc::new(listing)).map_err(failed)?;
     Ok(())
 }
 

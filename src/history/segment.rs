@@ -48,16 +48,30 @@ pub(super) fn day_of(name: &str) -> Option<Day> {
     Day::parse(&format!("{}-{}-{}", &digits[..4], digits.get(4..6)?, digits.get(6..8)?))
 }
 
+/// The place of a file's rows in the order of commits, from its name; 0 for a name that is not ours.
+pub(super) fn number_of(name: &str) -> u64 {
+    name.split('-').nth(1).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// Where a segment belongs in time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    /// The newest arrival in it: decides the day in the name and the month key.
+    pub arrival: Time,
+    /// Its place in the order of commits: the version of the log that adds it; of joined files, the first of theirs.
+    pub number: u64,
+}
+
 /// Writes `rows` of `table`, sorted, into a new file below `dir`; returns when the disk has it.
 pub(super) fn write(
     dir: &Path,
     table: Table,
     rows: &RecordBatch,
-    arrival: Time,
+    When { arrival, number }: When,
     keyring: Option<&Keyring>,
 ) -> Result<Segment, HistoryError> {
     let (year, month, day) = Day(arrival.0.div_euclid(DAY) as i32).civil();
-    let name = format!("{year:04}{month:02}{day:02}-{}.parquet", random_hex()?);
+    let name = format!("{year:04}{month:02}{day:02}-{number:012}-{}.parquet", random_hex()?);
     let folder = dir.join(table.name());
     let path = folder.join(&name);
     let place = place(table, &name);

@@ -205,7 +205,10 @@ impl History {
             return Ok(());
         }
         let written = match &rows {
-            Some(rows) => Some(segment::write(&self.dir, table, rows, arrival, self.keyring.as_deref())?),
+            Some(rows) => {
+                let when = segment::When { arrival, number: self.logs[index].version() + 1 };
+                Some(segment::write(&self.dir, table, rows, when, self.keyring.as_deref())?)
+            }
             None => None,
         };
         self.logs[index].append(written.as_ref(), &ahead).await?;
@@ -222,9 +225,9 @@ impl History {
     /// The alerts on record.
     async fn read_told(&self) -> Result<HashSet<u128>, HistoryError> {
         let log = self.log(Table::Alerts);
-        let context = read::context(&self.dir, &self.keyring, &[read::Snapshot::of(log)?])?;
+        let session = read::session(&self.dir, &self.keyring, &[read::Snapshot::of(log)?])?;
         let mut told = HashSet::new();
-        for rows in read::run(&context, "SELECT alert_id, revision FROM alerts", &[]).await? {
+        for rows in read::run(&session, "SELECT alert_id, revision FROM alerts", &[]).await? {
             let ids = rows.column(0).as_string::<i32>();
             let revisions = rows.column(1).as_primitive::<Int64Type>();
             let both = ids.iter().zip(revisions.iter());

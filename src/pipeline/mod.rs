@@ -1,0 +1,188 @@
+//! The road where edges meet the engine: an input goes in, and everything that follows from it reaches the outbox and the history.
+//!
+//! The order is the promise: alerts enter the outbox, then rows and positions become durable together, then the snapshot of the
+//! engine is renewed. A crash between two of these only repeats work that is recognised by id, by offset or by revision.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::engine::{Engine, Input};
+use crate::event::{Effects, Origin, Raised, Time};
+use crate::history::HistoryError;
+use crate::store::StoreError;
+
+mod keep;
+pub mod live;
+
+pub use keep::{Keep, KeepError};
+
+/// What went down the road.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// Events.
+    pub events: u64,
+    /// Repeated records.
+    pub duplicates: u64,
+    /// Records that could not be used.
+    pub rejects: u64,
+    /// Offsets that were lost before they could be read.
+    pub gap: u64,
+    /// Settled alerts, by what was done with them.
+    pub alerts: BTreeMap<&'static str, u64>,
+    /// What an operator should know, by kind and what it is about.
+    pub notices: BTreeMap<(&'static str, String), u64>,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events, {} duplicates, {} rejects", self.events, self.duplicates, self.rejects)?;
+        if self.gap > 0 {
+            write!(f, ", {} offsets lost", self.gap)?;
+        }
+        for (disposition, count) in &self.alerts {
+            write!(f, ", {count} alerts {disposition}")?;
+        }
+        for ((kind, about), count) in &self.notices {
+            write!(f, "\n{kind}: {count} records of {about}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn add(&mut self, effects: &Effects) {
+        for applied in &effects.applied {
+            self.events += applied.span.events;
+            self.duplicates += applied.span.duplicates;
+            self.rejects += applied.span.rejects;
+            self.gap += applied.span.gap;
+        }
+        for raised in effects.raised.iter().filter(|raised| raised.alert.settled) {
+            *self.alerts.entry(raised.alert.disposition.as_str()).or_default() += 1;
+        }
+        for notice in &effects.notices {
+            *self.notices.entry((notice.kind, notice.about.clone())).or_default() += notice.count;
+        }
+    }
+}
+
+/// Why the road is closed.
+#[derive(Debug, thiserror::Error)]
+pub enum RoadError {
+    /// The history cannot be written or read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The state folder cannot be written or read.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// The outbox cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Alerts cannot be written where they should go.
+    #[error("alerts cannot be written: {0}")]
+    Outlet(#[from] std::io::Error),
+    /// The source cannot go on.
+    #[error("{0}")]
+    Source(String),
+}
+
+/// Where alerts go at once, before anything is durable.
+pub trait Outlet {
+    /// Takes revisions; the same one may come again and is recognised by id and revision.
+    ///
+    /// # Errors
+    /// Where it cannot keep them; the step is then not made durable.
+    fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError>;
+}
+
+/// The engine with what it stands between.
+pub struct Road<'a> {
+    /// The engine.
+    pub engine: Engine,
+    /// The history and the state folder, where they are kept.
+    pub keep: Option<Keep>,
+    /// Position keys of the origins that are read.
+    pub keys: BTreeMap<Origin, String>,
+    /// What went down the road.
+    pub tally: Tally,
+    outlet: &'a mut dyn Outlet,
+    runtime: Handle,
+    oldest_staged: Option<Instant>,
+}
+
+impl<'a> Road<'a> {
+    /// A road from nowhere yet: origins are added with their keys.
+    pub fn new(engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+        Road { engine, keep, keys: BTreeMap::new(), tally: Tally::default(), outlet, runtime, oldest_staged: None }
+    }
+
+    /// One turn of the wheel.
+    ///
+    /// # Errors
+    /// Where an edge fails; what was durable before stays so.
+    pub fn turn(&mut self, now: Time, input: Input) -> Result<Effects, RoadError> {
+        let effects = self.engine.step(now, input);
+        self.tally.add(&effects);
+        if !effects.raised.is_empty() {
+            self.outlet.raise(&effects.raised, now)?;
+        }
+        if let Some(keep) = &mut self.keep
+            && (!effects.applied.is_empty() || !effects.raised.is_empty())
+        {
+            let keys = &self.keys;
+            let key_of = |origin: &Origin| keys.get(origin).cloned().unwrap_or_else(|| origin.to_string());
+            let staged = keep.history.stage(&effects, key_of)?;
+            self.oldest_staged.get_or_insert_with(Instant::now);
+            if staged.full {
+                self.commit(now)?;
+            }
+        }
+        Ok(effects)
+    }
+
+    /// Makes durable what is staged, where its oldest row has waited long enough.
+    ///
+    /// # Errors
+    /// Where the history cannot be written.
+    pub fn commit_when_due(&mut self, now: Time, age: Duration) -> Result<(), RoadError> {
+        if self.oldest_staged.is_some_and(|since| since.elapsed() >= age) {
+            self.commit(now)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what is staged, and renews the snapshot.
+    ///
+    /// # Errors
+    /// Where the history or the state folder cannot be written.
+    pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
+        if let Some(keep) = &mut self.keep {
+            self.runtime.block_on(keep.history.commit(now))?;
+            keep.save(&self.engine, now)?;
+        }
+        self.oldest_staged = None;
+        Ok(())
+    }
+
+    /// The end of the input: everything settles. The kept state has the open days open, so that the next input goes on.
+    ///
+    /// # Errors
+    /// Where an edge fails.
+    pub fn close(&mut self, now: Time) -> Result<(), RoadError> {
+        if self.keep.is_some() {
+            self.commit(now)?;
+        }
+        let mut last = self.engine.copy();
+        let effects = last.step(now, Input::Close);
+        self.tally.add(&effects);
+        self.outlet.raise(&effects.raised, now)?;
+        if let Some(keep) = &mut self.keep {
+            keep.history.stage(&effects, |origin| origin.to_string())?;
+            self.runtime.block_on(keep.history.commit(now))?;
+        }
+        Ok(())
+    }
+}
