@@ -88,7 +88,8 @@ impl Keep {
     /// # Errors
     /// Where it cannot be sealed or written.
     pub fn save(&self, engine: &Engine, now: Time) -> Result<(), KeepError> {
-        let plain = postcard::to_stdvec(&(self.history.positions(), engine.save())).expect("a snapshot is plain values");
+        let plain =
+            postcard::to_stdvec(&(self.history.positions(), engine.save())).expect("a snapshot is plain values");
         let bytes = match self.history.keyring() {
             Some(keyring) => keyring.seal(SNAPSHOT, now, &plain)?,
             None => plain,

@@ -95,7 +95,8 @@ fn pass_time(
     quiet: &mut Option<(Instant, Time)>,
     now: Time,
 ) -> Result<(), RoadError> {
-    let Some(watermark) = road.engine.watermark().filter(|_| road.keys.keys().all(|origin| idle.contains(origin))) else {
+    let Some(watermark) = road.engine.watermark().filter(|_| road.keys.keys().all(|origin| idle.contains(origin)))
+    else {
         *quiet = None;
         return Ok(());
     };
