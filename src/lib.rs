@@ -25,6 +25,7 @@ pub mod notify;
 pub mod pipeline;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod roster;
+pub mod schemas;
 pub mod settings;
 pub mod sim;
 pub mod store;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::decode::{Format, Hints};
@@ -14,65 +15,87 @@ use crate::event::{Problem, Zone};
 use crate::keys::KeySource;
 
 /// The file as it was written: strict, and without meaning.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Written {
+    /// How many alerts people are asked to read.
     budget: Budget,
+    /// Where `rosters/sites.csv` is absent.
     sites: Sites,
+    /// Policies that detectors follow.
     detectors: Detectors,
+    /// What is known of a topic or file, by name.
     topics: BTreeMap<String, Topic>,
+    /// Declares sources; without any, every source is declared.
     sources: BTreeMap<String, Source>,
+    /// The folder of the rosters.
     rosters: Folder,
+    /// The folder of the rules.
     rules: Folder,
+    /// The history.
     history: Option<crate::history::Settings>,
+    /// The state folder: beside the history, unless named.
     state: Folder,
+    /// The key-encryption key: beside the history, unless named.
     keys: KeyFile,
+    /// Where records come from.
     kafka: Option<crate::ingest::kafka::Settings>,
+    /// Where alerts go.
     channels: crate::notify::Settings,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct KeyFile {
+    /// The file; a relative path begins at the folder of the settings file.
     file: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Budget {
+    /// Budgeted alerts per 1,000 human accounts and day; 2 where absent.
     per_1000_users_per_day: Option<f64>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Sites {
+    /// The IANA time zone of everything that names none; UTC where absent.
     default_timezone: Option<String>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Detectors {
+    /// An account counts as dormant after this many days without use, 7 to 3650; 45 where absent.
     dormant_after_days: Option<i32>,
+    /// An account that was never used counts as forgotten this many days after it was made, 7 to 3650; 30 where absent.
     never_used_after_days: Option<i32>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Topic {
+    /// `access` or `vendor_session`, where a record does not say.
     carries: Option<String>,
+    /// The format of the records; `auto` tells each by its structure.
     format: Option<String>,
+    /// The source of records that name none; else the name of the topic or file.
     source: Option<String>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Source {
+    /// How late its records may come and still count, at most `47h`; `36h` where absent.
     settle: Option<String>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Folder {
+    /// The folder; a relative path begins at the folder of the settings file.
     dir: Option<PathBuf>,
 }
 
@@ -146,6 +169,14 @@ impl Settings {
             name.push(".state");
             history.with_file_name(name)
         })
+    }
+
+    /// The JSON Schema of the file as it is written.
+    pub fn schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Written).to_value();
+        schema["title"] = "phiwatch settings".into();
+        schema["description"] = "phiwatch.toml as JSON".into();
+        schema
     }
 
     /// What is known of a topic or file.

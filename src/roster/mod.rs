@@ -20,6 +20,7 @@ mod text;
 mod ties;
 
 pub use cell::AccessWindow;
+pub use columns::{ALL as FILES, FileSpec};
 pub use load::{Accepted, FileCount, Intake, Loaded, load};
 pub use lookup::{Patient, Roster, User, Vendor, VendorAccount};
 pub use people::is_billing;

@@ -44,11 +44,11 @@ impl Failure {
 }
 
 /// A consumer whose words are heard by an [`Ear`].
-pub(super) type Consumer = BaseConsumer<Context>;
+pub(super) type Consumer = BaseConsumer<Callbacks>;
 
 /// Makes a client; it connects by itself in the background.
 pub(super) fn consumer(config: &ClientConfig, ear: &Arc<Ear>) -> KafkaResult<Consumer> {
-    Consumer::from_config_and_context(config, Context(ear.clone()))
+    Consumer::from_config_and_context(config, Callbacks(ear.clone()))
 }
 
 /// Lets something through once in a while, and counts what it held back.
@@ -157,9 +157,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The end of librdkafka's callbacks.
-pub(super) struct Context(Arc<Ear>);
+pub(super) struct Callbacks(Arc<Ear>);
 
-impl ClientContext for Context {
+impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, kind: &str, text: &str) {
         let ear = &self.0;
         // A connection that fails comes by `error` too, and a question without an answer to who asked it: the reader tells both.
@@ -176,7 +176,7 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {
+impl ConsumerContext for Callbacks {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
             self.0.hint_failed(&error);
