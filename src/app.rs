@@ -17,6 +17,7 @@ use crate::settings::Settings;
 use crate::store::{AesSeal, Store};
 
 mod audit;
+pub mod demo;
 pub mod live;
 mod scan;
 

@@ -17,6 +17,7 @@ mod ask;
 mod channels;
 mod check;
 mod decode;
+mod demo;
 mod peek;
 mod run;
 mod scan;
@@ -32,6 +33,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Run(run::Run),
     Scan(scan::Scan),
     Ask(ask::Ask),
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_standard_error();
     let done = match cli.command {
+        Command::Demo(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Scan(command) => command.run(),
         Command::Ask(command) => command.run(),

@@ -162,8 +162,8 @@ fn alert(finding: &Finding, thread: &Thread, made_by: &MadeBy) -> Alert {
         subject: finding.subject.clone(),
         window: Window { start: finding.window.0.to_string(), end: finding.window.1.to_string() },
         raised_at: finding.raised_at.to_string(),
-        score: score(finding.detection.class, severity, finding.p),
-        p_value: finding.p,
+        score: score(finding.detection.class, severity, finding.p.map(significant)),
+        p_value: finding.p.map(significant),
         reason: finding.reason.clone(),
         facts: finding.facts.clone(),
         evidence: finding.evidence.clone(),
@@ -204,6 +204,11 @@ fn score(class: Class, severity: Severity, p: Option<f64>) -> f64 {
         _ => by_severity,
     };
     round(100.0 * (1.0 - 10_f64.powf(-evidence / 3.0)))
+}
+
+/// Six significant digits, and nothing below 1e-12: no model knows more, and every JSON reader gives such a number back unchanged.
+fn significant(p: f64) -> f64 {
+    format!("{:.5e}", p.max(1e-12)).parse().unwrap_or(p)
 }
 
 fn round(score: f64) -> f64 {
