@@ -1,25 +1,43 @@
-//! Composition root: builds the parts from the settings, joins them, and runs them to the end.
+//! Composition root: builds the parts from the settings, joins them, and hands them to the loops in `app::scan` and `app::live`.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use rand::TryRng;
+use tokio::runtime::Runtime;
 
 use crate::cli::Stop;
-use crate::decode::Limits;
-use crate::engine::{Engine, Input};
-use crate::event::{Disposition, Effects, Origin, Time};
-use crate::ingest::files::FileReader;
+use crate::event::Time;
+use crate::history::{History, Settings as HistorySettings};
 use crate::ingest::rosters::read_folder;
+use crate::keys::{Keyring, write_durably};
+use crate::pipeline::Keep;
 use crate::roster::{Intake, Loaded, load};
 use crate::settings::Settings;
+use crate::store::{AesSeal, Store};
 
-/// Rows and bytes of a stretch that is decoded at once.
-const CHUNK_ROWS: usize = 8_192;
-const CHUNK_BYTES: u64 = 8 << 20;
+mod audit;
+pub mod live;
+mod scan;
+
+pub use audit::audit;
+pub use scan::scan;
+
+/// The key of the store, sealed by the keyring of the history.
+const STORE_KEY: &str = "store.key";
+
+/// The clock: the only place where the program asks what time it is for what it stores.
+pub fn now() -> Time {
+    Time(jiff::Timestamp::now().as_microsecond())
+}
+
+/// The threads of whatever has to wait.
+///
+/// # Errors
+/// Where the machine gives no threads.
+pub fn runtime() -> Result<Runtime, Stop> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Stop::failed)
+}
 
 /// Loads the rosters that the settings name; none is an empty roster.
 ///
@@ -27,7 +45,7 @@ const CHUNK_BYTES: u64 = 8 << 20;
 /// Where the folder cannot be read. Problems in the files are in the answer.
 pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
     let files = settings.rosters.as_deref().map(read_folder).transpose().map_err(Stop::failed)?.unwrap_or_default();
-    let intake = Intake { previous: None, at: Time::MIN, allow_shrink: false };
+    let intake = Intake { previous: None, at: now(), allow_shrink: false };
     let mut loaded = load(&files, settings.default_zone.clone(), &intake);
     if settings.rosters.is_none() {
         loaded.problems.clear();
@@ -35,139 +53,89 @@ pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
     Ok(loaded)
 }
 
-/// What a scan did.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// Events.
-    pub events: u64,
-    /// Repeated records.
-    pub duplicates: u64,
-    /// Records that could not be used.
-    pub rejects: u64,
-    /// Settled alerts, by what was done with them.
-    pub alerts: BTreeMap<&'static str, u64>,
-    /// What an operator should know, by kind and what it is about.
-    pub notices: BTreeMap<(&'static str, String), u64>,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} events, {} duplicates, {} rejects", self.events, self.duplicates, self.rejects)?;
-        for (disposition, count) in &self.alerts {
-            write!(f, ", {count} alerts {disposition}")?;
-        }
-        for ((kind, about), count) in &self.notices {
-            write!(f, "\n{kind}: {count} records of {about}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Summary {
-    fn add(&mut self, effects: &Effects) {
-        for applied in &effects.applied {
-            self.events += applied.span.events;
-            self.duplicates += applied.span.duplicates;
-            self.rejects += applied.span.rejects;
-        }
-        for raised in effects.raised.iter().filter(|raised| raised.alert.settled) {
-            *self.alerts.entry(raised.alert.disposition.as_str()).or_default() += 1;
-        }
-        for notice in &effects.notices {
-            *self.notices.entry((notice.kind, notice.about.clone())).or_default() += notice.count;
-        }
-    }
-}
-
-/// Runs the engine over files, side by side by event time; every revision of a notified alert goes to `out`, one JSON object a line.
-///
-/// # Errors
-/// Where the rosters or an input cannot be read, or `out` cannot be written.
-pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Summary, Stop> {
-    let loaded = rosters(settings)?;
+/// Says what is wrong with the rosters; they are used as far as they can be.
+fn complain(loaded: &Loaded) {
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }
-    let mut engine = Engine::new(settings.engine.clone(), Arc::new(loaded.roster));
-    let mut readers = Readers::open(settings, inputs)?;
-    let mut summary = Summary::default();
-    let mut step = |engine: &mut Engine, input: Input| -> Result<(), Stop> {
-        let effects = engine.step(Time::MIN, input);
-        summary.add(&effects);
-        write_alerts(&effects, out)
+}
+
+/// The folder of the history: as given, else as the settings say.
+///
+/// # Errors
+/// Where neither names one.
+pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathBuf, Stop> {
+    given
+        .cloned()
+        .or_else(|| settings.history.as_ref().map(|history| history.dir.clone()))
+        .ok_or_else(|| Stop::Usage("name the history: --history DIR, or [history] in the settings".to_owned()))
+}
+
+/// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
+fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
+    let key = settings.key_source(&history.dir);
+    let opened = runtime.block_on(History::open_or_create(history, &key)).map_err(Stop::failed)?;
+    if let Some(path) = opened.made_key() {
+        eprintln!(
+            "A fresh key for this history is in {}. Without it nobody can read the history: keep a copy elsewhere.",
+            path.display()
+        );
+    }
+    Keep::new(opened, settings.state_dir(&history.dir)).map_err(Stop::failed)
+}
+
+/// Opens the store of alerts beside a history, for writing or for looking.
+///
+/// # Errors
+/// Where the history, its key or the store cannot be opened.
+pub fn store(settings: &Settings, dir: &Path, state: &Path, writes: bool) -> Result<Arc<Store>, Stop> {
+    let seal = Arc::new(seal(settings, dir, state)?);
+    let opened = if writes { Store::open(state, seal) } else { Store::read(state, seal) };
+    opened.map(Arc::new).map_err(Stop::failed)
+}
+
+/// Opens the store for the one who writes the history: there must be no second keyring while the history has one.
+fn own_store(keep: &Keep, state: &Path) -> Result<Arc<Store>, Stop> {
+    let seal = AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?);
+    Store::open(state, Arc::new(seal)).map(Arc::new).map_err(Stop::failed)
+}
+
+/// What seals the state folder of a history.
+fn seal(settings: &Settings, dir: &Path, state: &Path) -> Result<AesSeal, Stop> {
+    Ok(AesSeal::new(&store_key(keyring(settings, dir)?.as_ref(), state)?))
+}
+
+/// The keyring of a history; `None` where encryption is off.
+fn keyring(settings: &Settings, dir: &Path) -> Result<Option<Keyring>, Stop> {
+    let path = dir.join("keyring.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let key = settings.key_source(dir).read().map_err(Stop::failed)?;
+    Keyring::open(&path, key).map(Some).map_err(Stop::failed)
+}
+
+/// The key of the store: made at first, sealed like everything else beside the history.
+fn store_key(keyring: Option<&Keyring>, state: &Path) -> Result<[u8; 32], Stop> {
+    let path = state.join(STORE_KEY);
+    let found = match std::fs::read(&path) {
+        Ok(sealed) => Some(match keyring {
+            Some(keyring) => keyring.open_sealed(STORE_KEY, &sealed).map_err(Stop::failed)?,
+            None => sealed,
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Stop::Failed(format!("{}: {error}", path.display()))),
     };
-    for origin in readers.origins() {
-        step(&mut engine, Input::Open(origin))?;
+    if let Some(bytes) = found {
+        return bytes.try_into().map_err(|_| Stop::Failed(format!("{}: damaged", path.display())));
     }
-    loop {
-        let hungry = engine.hungry();
-        if hungry.is_empty() {
-            break;
-        }
-        for origin in hungry {
-            let input = readers.next(&origin)?;
-            step(&mut engine, input)?;
-        }
-    }
-    step(&mut engine, Input::Close)?;
-    readers.bar.finish_and_clear();
-    if let Some(failure) = readers.failure {
-        eprintln!("{summary}");
-        return Err(Stop::Failed(failure));
-    }
-    Ok(summary)
-}
-
-fn write_alerts(effects: &Effects, out: &mut dyn Write) -> Result<(), Stop> {
-    for raised in effects.raised.iter().filter(|raised| raised.alert.disposition == Disposition::Notified) {
-        serde_json::to_writer(&mut *out, &raised.alert).map_err(Stop::failed)?;
-        out.write_all(b"\n").map_err(Stop::failed)?;
-    }
-    Ok(())
-}
-
-/// The open input files.
-struct Readers {
-    files: BTreeMap<Origin, FileReader>,
-    bar: ProgressBar,
-    /// The first damage that was met; what could be read before it was read.
-    failure: Option<String>,
-}
-
-impl Readers {
-    fn open(settings: &Settings, inputs: &[PathBuf]) -> Result<Readers, Stop> {
-        let mut files = BTreeMap::new();
-        for path in inputs {
-            let name = path.to_string_lossy().into_owned();
-            let short = path.file_name().map_or_else(|| name.clone(), |short| short.to_string_lossy().into_owned());
-            let reader = FileReader::open(path, settings.hints(&short), Limits::default()).map_err(Stop::failed)?;
-            if files.insert(Origin::file(name.as_str()), reader).is_some() {
-                return Err(Stop::Usage(format!("{name} is given twice")));
-            }
-        }
-        let total: Option<u64> = files.values().map(FileReader::bytes_total).sum();
-        let style = ProgressStyle::with_template("{wide_bar} {binary_bytes}/{binary_total_bytes} {eta}")
-            .map_err(Stop::failed)?;
-        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
-        Ok(Readers { files, bar, failure: None })
-    }
-
-    fn origins(&self) -> Vec<Origin> {
-        self.files.keys().cloned().collect()
-    }
-
-    /// The next stretch of a file, or its end. Damage ends a file; the others are read on.
-    fn next(&mut self, origin: &Origin) -> Result<Input, Stop> {
-        let reader = self.files.get_mut(origin).expect("the engine asks for files that were opened");
-        let input = match reader.next_chunk(CHUNK_ROWS, CHUNK_BYTES) {
-            Ok(Some(decoded)) => Input::Decoded(Box::new(decoded)),
-            Ok(None) => Input::End(origin.clone()),
-            Err(error) => {
-                self.failure.get_or_insert(error.to_string());
-                Input::End(origin.clone())
-            }
-        };
-        self.bar.set_position(self.files.values().map(FileReader::bytes_read).sum());
-        Ok(input)
-    }
+    let mut key = [0_u8; 32];
+    rand::rngs::SysRng.try_fill_bytes(&mut key).map_err(Stop::failed)?;
+    let bytes = match keyring {
+        Some(keyring) => keyring.seal(STORE_KEY, now(), &key).map_err(Stop::failed)?,
+        None => key.to_vec(),
+    };
+    std::fs::create_dir_all(state).map_err(Stop::failed)?;
+    write_durably(&path, &bytes, 0o600).map_err(Stop::failed)?;
+    Ok(key)
 }

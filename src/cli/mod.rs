@@ -12,8 +12,13 @@ use clap::{Args, Parser, Subcommand};
 use crate::event::Problem;
 use crate::settings::Settings;
 
+mod alerts;
+mod ask;
+mod channels;
 mod check;
 mod decode;
+mod peek;
+mod run;
 mod scan;
 mod simulate;
 
@@ -27,9 +32,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Run),
     Scan(scan::Scan),
-    Decode(decode::Decode),
+    Ask(ask::Ask),
+    Alerts(alerts::Alerts),
+    Channels(channels::Channels),
     Check(check::Check),
+    Peek(peek::Peek),
+    Decode(decode::Decode),
     Simulate(simulate::Simulate),
 }
 
@@ -72,8 +82,14 @@ pub fn main() -> ExitCode {
     // A reader that goes away, as `| head` does, ends the program quietly.
     reset_broken_pipe();
     let cli = Cli::parse();
+    log_to_standard_error();
     let done = match cli.command {
+        Command::Run(command) => command.run(),
         Command::Scan(command) => command.run(),
+        Command::Ask(command) => command.run(),
+        Command::Alerts(command) => command.run(),
+        Command::Channels(command) => command.run(),
+        Command::Peek(command) => command.run(),
         Command::Decode(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Simulate(command) => command.run(),
@@ -82,6 +98,15 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => report(&stop),
     }
+}
+
+/// Logs go to standard error: for reading on a terminal, as JSON lines otherwise. `PHIWATCH_LOG` chooses what is logged.
+fn log_to_standard_error() {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PHIWATCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("phiwatch=info,error"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { log.init() } else { log.json().init() }
 }
 
 fn report(stop: &Stop) -> ExitCode {

@@ -20,6 +20,9 @@ pub struct Scan {
     /// The folder of the rosters; overrules the settings.
     #[arg(long, value_name = "DIR")]
     rosters: Option<PathBuf>,
+    /// Keep the history here, and go on from it; overrules the settings. Without one nothing is stored.
+    #[arg(long, value_name = "DIR")]
+    history: Option<PathBuf>,
     /// Where alerts go; standard output without it.
     #[arg(long, value_name = "FILE")]
     alerts: Option<PathBuf>,
@@ -32,6 +35,9 @@ impl Scan {
     pub(super) fn run(self) -> Result<(), Stop> {
         let mut settings = self.config.load()?;
         settings.rosters = self.rosters.or(settings.rosters);
+        if let Some(dir) = self.history {
+            settings.history = Some(crate::history::Settings { dir, ..settings.history.unwrap_or_default() });
+        }
         let mut out: Box<dyn Write> = match &self.alerts {
             Some(path) => Box::new(BufWriter::new(
                 File::create(path).map_err(|error| Stop::Failed(format!("{}: {error}", path.display())))?,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use crate::engine::{Engine, Input};
+use crate::event::effects::Decoded;
 use crate::event::{Effects, Origin, Raised, Time};
 use crate::history::HistoryError;
 use crate::store::StoreError;
@@ -108,6 +109,8 @@ pub struct Road<'a> {
     pub keys: BTreeMap<Origin, String>,
     /// What went down the road.
     pub tally: Tally,
+    /// What was on record when the road was opened.
+    recorded: BTreeMap<String, i64>,
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
@@ -116,7 +119,9 @@ pub struct Road<'a> {
 impl<'a> Road<'a> {
     /// A road from nowhere yet: origins are added with their keys.
     pub fn new(engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
-        Road { engine, keep, keys: BTreeMap::new(), tally: Tally::default(), outlet, runtime, oldest_staged: None }
+        let recorded = keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
+        let (keys, tally) = (BTreeMap::new(), Tally::default());
+        Road { engine, keep, keys, tally, recorded, outlet, runtime, oldest_staged: None }
     }
 
     /// One turn of the wheel.
@@ -124,6 +129,37 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where an edge fails; what was durable before stays so.
     pub fn turn(&mut self, now: Time, input: Input) -> Result<Effects, RoadError> {
+        let Input::Decoded(decoded) = input else { return self.step(now, input) };
+        // Where the snapshot lies behind the history, a stretch may begin on record and end beyond: the history takes whole ones.
+        let (known, fresh) = self.cut(*decoded);
+        let mut effects = Effects::default();
+        for part in [known, fresh].into_iter().flatten() {
+            let more = self.step(now, Input::Decoded(Box::new(part)))?;
+            effects.settled.extend(more.settled);
+            effects.notices.extend(more.notices);
+            effects.pause.extend(more.pause);
+            effects.resume.extend(more.resume);
+        }
+        Ok(effects)
+    }
+
+    fn cut(&self, decoded: Decoded) -> (Option<Decoded>, Option<Decoded>) {
+        let key = self.keys.get(&decoded.batch.origin);
+        let at = key.and_then(|key| self.recorded.get(key)).copied().unwrap_or(decoded.from);
+        if at <= decoded.from || at >= decoded.to {
+            return (Some(decoded), None);
+        }
+        let rows = decoded.batch.len();
+        let known = (0..rows).take_while(|row| decoded.batch.row(*row).offset() < at).count();
+        let (before, after) = decoded.rejects.into_iter().partition(|reject| reject.offset < at);
+        let head = decoded.batch.slice(0, known);
+        let tail = decoded.batch.slice(known, rows - known);
+        let known = Decoded { batch: head, rejects: before, from: decoded.from, to: at, gap: 0 };
+        let fresh = Decoded { batch: tail, rejects: after, from: at, to: decoded.to, gap: decoded.gap };
+        (Some(known), Some(fresh))
+    }
+
+    fn step(&mut self, now: Time, input: Input) -> Result<Effects, RoadError> {
         let effects = self.engine.step(now, input);
         self.tally.add(&effects);
         if !effects.raised.is_empty() {

@@ -167,8 +167,9 @@ impl<'a> Scribe<'a> {
     }
 
     fn another(&mut self) -> &'static str {
-        let types = ["Observation", "Condition", "MedicationRequest", "DocumentReference", "AllergyIntolerance"];
-        self.dice.pick::<&str>(&types)
+        const KINDS: [&str; 5] =
+            ["Observation", "Condition", "MedicationRequest", "DocumentReference", "AllergyIntolerance"];
+        KINDS[self.dice.below(KINDS.len())]
     }
 
     fn next_hash(&mut self) -> u64 {

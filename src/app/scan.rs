@@ -1,0 +1,247 @@
+//! `scan`: the engine over files, side by side by event time, with or without a history.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use super::{complain, now, open_keep, own_store, rosters, runtime};
+use crate::cli::Stop;
+use crate::decode::Limits;
+use crate::engine::{Engine, Input};
+use crate::event::{Disposition, Origin, Raised, Time};
+use crate::ingest::files::FileReader;
+use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
+use crate::settings::Settings;
+use crate::store::Store;
+
+/// Rows and bytes of a stretch that is decoded at once.
+const CHUNK_ROWS: usize = 8_192;
+const CHUNK_BYTES: u64 = 8 << 20;
+
+/// A file that was read, as the control log remembers it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Known {
+    /// Hash of its decompressed bytes up to the position, in hexadecimal digits.
+    sha256: String,
+    /// The position: number of the next line or record.
+    next: i64,
+}
+
+/// Alerts as JSON lines, and in the store where there is a history.
+pub(super) struct Lines<'a> {
+    pub(super) out: &'a mut dyn Write,
+    pub(super) store: Option<Arc<Store>>,
+}
+
+impl Outlet for Lines<'_> {
+    fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError> {
+        if let Some(store) = &self.store {
+            store.raise(raised, &|_| Vec::new(), now)?;
+        }
+        for one in raised.iter().filter(|one| one.alert.disposition == Disposition::Notified) {
+            serde_json::to_writer(&mut *self.out, &one.alert).map_err(std::io::Error::from)?;
+            self.out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the engine over files; every revision of a notified alert goes to `out`, one JSON object a line.
+///
+/// # Errors
+/// Where the rosters, an input or the history cannot be read, or something cannot be written.
+pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
+    let loaded = rosters(settings)?;
+    complain(&loaded);
+    let roster = Arc::new(loaded.roster);
+    let runtime = runtime()?;
+    let keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
+    let (engine, seen) = match &keep {
+        Some(keep) => keep.engine(&settings.engine, roster).map_err(Stop::failed)?,
+        None => (Engine::new(settings.engine.clone(), roster), BTreeMap::new()),
+    };
+    let store = match (&settings.history, &keep) {
+        (Some(history), Some(keep)) => Some(own_store(keep, &settings.state_dir(&history.dir))?),
+        _ => None,
+    };
+    let mut readers = Readers::open(settings, inputs, keep.as_ref(), &seen)?;
+    let mut outlet = Lines { out, store };
+    let mut road = Road::new(engine, keep, &mut outlet, runtime.handle().clone());
+    if let Some(keep) = &mut road.keep {
+        remember(keep, "roster", road.engine.roster().hash().as_bytes())?;
+    }
+    road.keys = readers.keys();
+    for origin in readers.origins() {
+        road.turn(now(), Input::Open(origin)).map_err(Stop::failed)?;
+    }
+    loop {
+        let hungry = road.engine.hungry();
+        if hungry.is_empty() {
+            break;
+        }
+        for origin in hungry {
+            let input = readers.next(&origin);
+            road.turn(now(), input).map_err(Stop::failed)?;
+        }
+    }
+    road.close(now()).map_err(Stop::failed)?;
+    readers.bar.finish_and_clear();
+    if let Some(keep) = &mut road.keep {
+        for (sha256, next) in readers.ends() {
+            let known = serde_json::to_vec(&Known { sha256, next }).map_err(Stop::failed)?;
+            remember(keep, "file", &known)?;
+        }
+    }
+    let tally = road.tally.clone();
+    match readers.failure {
+        Some(failure) => {
+            eprintln!("{tally}");
+            Err(Stop::Failed(failure))
+        }
+        None => Ok(tally),
+    }
+}
+
+/// Notes something in the control log, once.
+pub(super) fn remember(keep: &mut Keep, kind: &str, bytes: &[u8]) -> Result<(), Stop> {
+    let known = keep.history.control_read().map_err(Stop::failed)?;
+    if !known.iter().any(|entry| entry.kind == kind && entry.bytes == bytes) {
+        keep.history.control_append(kind, now(), bytes).map_err(Stop::failed)?;
+    }
+    Ok(())
+}
+
+/// One input file and how far it is known.
+struct Input1 {
+    reader: FileReader,
+    /// Position key: the hash of the whole file, with a history.
+    key: String,
+    whole: Option<(String, i64)>,
+    /// Stretches before this position are on record.
+    from: i64,
+}
+
+/// The open input files.
+struct Readers {
+    files: BTreeMap<Origin, Input1>,
+    bar: ProgressBar,
+    /// The first damage that was met; what could be read before it was read.
+    failure: Option<String>,
+}
+
+impl Readers {
+    fn open(
+        settings: &Settings,
+        inputs: &[PathBuf],
+        keep: Option<&Keep>,
+        seen: &BTreeMap<String, i64>,
+    ) -> Result<Readers, Stop> {
+        let known = keep.map(known_files).transpose()?;
+        let mut files = BTreeMap::new();
+        for path in inputs {
+            let name = path.to_string_lossy().into_owned();
+            let mut input = Input1 { reader: open(settings, path)?, key: name.clone(), whole: None, from: 0 };
+            if let Some(known) = &known {
+                if name == "-" {
+                    let what = "standard input cannot be recognised when it comes again: with a history, name a file";
+                    return Err(Stop::Usage(what.to_owned()));
+                }
+                let (whole, from) = survey(open(settings, path)?, known);
+                input.key = format!("file:{}", whole.0);
+                // A scan that was broken off goes on where the snapshot stands.
+                input.from = from.max(seen.get(&input.key).copied().unwrap_or(0));
+                input.whole = Some(whole);
+            }
+            if files.insert(Origin::file(name.as_str()), input).is_some() {
+                return Err(Stop::Usage(format!("{name} is given twice")));
+            }
+        }
+        let total: Option<u64> = files.values().map(|file| file.reader.bytes_total()).sum();
+        let style = ProgressStyle::with_template("{wide_bar} {binary_bytes}/{binary_total_bytes} {eta}")
+            .map_err(Stop::failed)?;
+        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
+        Ok(Readers { files, bar, failure: None })
+    }
+
+    fn origins(&self) -> Vec<Origin> {
+        self.files.keys().cloned().collect()
+    }
+
+    fn keys(&self) -> BTreeMap<Origin, String> {
+        self.files.iter().map(|(origin, file)| (origin.clone(), file.key.clone())).collect()
+    }
+
+    fn ends(&self) -> Vec<(String, i64)> {
+        self.files.values().filter_map(|file| file.whole.clone()).collect()
+    }
+
+    /// The next stretch of a file, or its end. Damage ends a file; the others are read on.
+    fn next(&mut self, origin: &Origin) -> Input {
+        let file = self.files.get_mut(origin).expect("the engine asks for files that were opened");
+        let input = loop {
+            match file.reader.next_chunk(CHUNK_ROWS, CHUNK_BYTES) {
+                Ok(Some(decoded)) if decoded.to <= file.from => {}
+                Ok(Some(decoded)) => break Input::Decoded(Box::new(beyond(decoded, file.from))),
+                Ok(None) => break Input::End(origin.clone()),
+                Err(error) => {
+                    self.failure.get_or_insert(error.to_string());
+                    break Input::End(origin.clone());
+                }
+            }
+        };
+        self.bar.set_position(self.files.values().map(|file| file.reader.bytes_read()).sum());
+        input
+    }
+}
+
+/// What of a stretch lies at or beyond `from`.
+fn beyond(decoded: crate::event::effects::Decoded, from: i64) -> crate::event::effects::Decoded {
+    if decoded.from >= from {
+        return decoded;
+    }
+    let rows = decoded.batch.len();
+    let known = (0..rows).take_while(|row| decoded.batch.row(*row).offset() < from).count();
+    let rejects = decoded.rejects.into_iter().filter(|reject| reject.offset >= from).collect();
+    let batch = decoded.batch.slice(known, rows - known);
+    crate::event::effects::Decoded { batch, rejects, from, to: decoded.to, gap: decoded.gap }
+}
+
+fn open(settings: &Settings, path: &Path) -> Result<FileReader, Stop> {
+    let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+    FileReader::open(path, settings.hints(&name), Limits::default()).map_err(Stop::failed)
+}
+
+/// The files that this history has read, by position.
+fn known_files(keep: &Keep) -> Result<BTreeMap<i64, Vec<String>>, Stop> {
+    let mut known: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for entry in keep.history.control_read().map_err(Stop::failed)? {
+        if entry.kind == "file"
+            && let Ok(file) = serde_json::from_slice::<Known>(&entry.bytes)
+        {
+            known.entry(file.next).or_default().push(file.sha256);
+        }
+    }
+    Ok(known)
+}
+
+/// Reads a file once for its hash: the hash and position of its end, and how far it is one that was read before.
+fn survey(mut reader: FileReader, known: &BTreeMap<i64, Vec<String>>) -> ((String, i64), i64) {
+    let (mut at, mut from) = (1_i64, 0_i64);
+    let hash =
+        |reader: &FileReader| reader.sha256_so_far().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    loop {
+        let next = known.range(at + 1..).next().map_or(i64::MAX, |(next, _)| *next);
+        let rows = usize::try_from(next - at).unwrap_or(CHUNK_ROWS).min(CHUNK_ROWS);
+        // Damage is told when the file is read in earnest.
+        let Ok(Some(chunk)) = reader.next_chunk(rows, CHUNK_BYTES) else { break };
+        at = chunk.to;
+        if known.get(&at).is_some_and(|hashes| hashes.contains(&hash(&reader))) {
+            from = at;
+        }
+    }
+    ((hash(&reader), at), from)
+}
