@@ -28,6 +28,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("report", &["event", "roster", "inquiry", "store", "notify"]),
     ("console", &["event", "roster", "inquiry", "store", "notify"]),
     ("pipeline", &["event", "roster", "decode", "engine", "ingest", "history", "store", "notify"]),
+    // The snapshot is written as durably as a key is, and the function that does it stands with the keys.
+    ("pipeline/keep", &["event", "roster", "decode", "engine", "ingest", "history", "store", "notify", "keys"]),
     // The oracle judges the engine: it must not lean on it.
     ("sim/oracle", &["event"]),
     (

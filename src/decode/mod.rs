@@ -1,7 +1,8 @@
 //! PURE: bytes in, rows or rejects out.
 //!
 //! One file per wire format, each with a `SPEC`, listed in [`ALL`]; the format of a record is told by its structure, never by a
-//! file name or a header. Decoding reads no clock, no file and no environment, and never fails: what cannot be used is a [`Reject`].
+//! file name or a header. Decoding reads no clock, no file and no environment, and never fails: what cannot be used is a
+//! [`Reject`](crate::event::Reject).
 //!
 //! ```text
 //! RawRecord ──> limits, encoding ──> split (several objects, arrays, Bundles) ──> SPEC.decode ──> Draft or Reject
