@@ -17,6 +17,7 @@ use crate::settings::Settings;
 use crate::store::{AesSeal, Store};
 
 mod audit;
+#[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
 pub mod live;
 mod scan;

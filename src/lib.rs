@@ -10,6 +10,7 @@
 //! fail lives in the other modules. Who may import whom is the table in `src/tidy.rs`. Read `event`, then `engine`, then `app`.
 
 pub mod app;
+#[allow(clippy::print_stdout, reason = "results of commands go to standard output")]
 pub mod cli;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 pub mod decode;

@@ -52,7 +52,7 @@ const EVERYTHING: &[&str] = &["*"];
 /// Lines of a file before its tests.
 const LINES_MAX: usize = 400;
 /// Files that were longer when the rule came: they may shrink, never grow; a file that has come under the limit leaves the list.
-const LONG: &[(&str, usize)] = &[("engine/detect/hours.rs", 503)];
+const LONG: &[(&str, usize)] = &[];
 
 /// Words that say nothing about what a thing is (DESIGN, section 3).
 const WORDS: &[&str] = &["manager", "handler", "processor", "util", "utils", "context"];

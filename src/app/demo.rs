@@ -236,7 +236,7 @@ fn questions(settings: &Settings, dir: &Path) -> Result<(), Stop> {
                    GROUP BY patient_id ORDER BY accounts DESC, patient_id LIMIT 3";
     println!("\nWhich charts were opened by the most accounts?\n\n{}", question("sql", &[busiest])?.text);
     let unexplained = "SELECT actor_id, fact_role AS role, sum(fact_unexplained) AS unexplained FROM events \
-                       WHERE fact_unexplained > 0 GROUP BY actor_id, fact_role ORDER BY unexplained DESC, actor_id LIMIT 5";
+                       WHERE fact_unexplained > 0 AND actor_kind = 'human' GROUP BY actor_id, fact_role ORDER BY unexplained DESC, actor_id LIMIT 5";
     println!(
         "Who opened the most charts that no appointment, order or encounter explains?\n\n{}",
         question("sql", &[unexplained])?.text

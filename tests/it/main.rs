@@ -5,4 +5,5 @@
 mod kafka;
 mod mock_kafka;
 mod real_kafka;
+mod road;
 mod smtp;

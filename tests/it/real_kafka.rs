@@ -31,6 +31,11 @@ struct Admin {
     runtime: tokio::runtime::Runtime,
 }
 
+/// Makes a topic.
+pub fn make_topic(brokers: &str, topic: &str, partitions: i32) {
+    Admin::new(brokers).create(topic, partitions);
+}
+
 impl Admin {
     fn new(brokers: &str) -> Admin {
         let client = to(brokers).create().expect("an admin client");

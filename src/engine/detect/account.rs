@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
-    finding,
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
+    facts, finding,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
@@ -225,8 +225,10 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
     let (uses, patients) = (events.count(), tally.patients.len());
     let first = events.first().map(|time| time.to_string()).unwrap_or_default();
     finding.reason = format!(
-        "Account {id} {state} and was used on {}: {uses} events, {patients} patients, first at {first}.",
-        constants.day
+        "Account {id} {state} and was used on {}: {}, {}, first at {first}.",
+        constants.day,
+        counted(uses, "event"),
+        counted(patients as u64, "patient"),
     );
     finding.p = (worst == CAUSES - 1).then_some(p);
     finding.patients = patients as u64;

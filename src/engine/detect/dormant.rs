@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use statrs::function::beta::ln_beta;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
-    finding, one_in,
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
+    facts, finding, one_in,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
@@ -296,16 +296,20 @@ fn describe(
     let uses = tally.events.count();
     finding.reason = if absence.detection.id == NEVER_USED.id {
         format!(
-            "Account {id} was made on {} and used for the first time on {}, after {} days{leave}: {uses} events that day.",
-            absence.since, constants.day, absence.days
+            "Account {id} was made on {} and used for the first time on {}, after {} days{leave}: {} that day.",
+            absence.since,
+            constants.day,
+            absence.days,
+            counted(uses, "event")
         )
     } else {
         format!(
-            "Account {id} was used on {} after {} days without use{leave} (last use {}): {uses} events that day; with its \
+            "Account {id} was used on {} after {} days without use{leave} (last use {}): {} that day; with its \
              rhythm such a gap is expected about once in {}.",
             constants.day,
             absence.days,
             absence.since,
+            counted(uses, "event"),
             one_in(absence.p)
         )
     };

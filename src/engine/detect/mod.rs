@@ -183,6 +183,11 @@ pub fn facts<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// "1 event", "2 events".
+pub fn counted(count: u64, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
 /// A number for a sentence: whole from 10 on, else with one digit.
 pub fn shown(number: f64) -> String {
     if number >= 9.95 { format!("{:.0}", number) } else { format!("{:.1}", number).trim_end_matches(".0").to_owned() }

@@ -72,8 +72,8 @@ const EXPORTS: Detection = Detection {
 
 /// The three quantities, in the order of `SPEC.detections`.
 const METRICS: usize = 3;
-const UNITS: [&str; METRICS] = ["record accesses", "patients", "exported or printed records"];
-const VERBS: [&str; METRICS] = ["made", "opened", "took out"];
+const UNITS: [&str; METRICS] = ["record accesses", "patients", "records"];
+const VERBS: [&str; METRICS] = ["made", "opened", "exported or printed"];
 /// The detector.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Volume {
@@ -343,7 +343,7 @@ fn describe(
     );
     finding.patients = tally.patients.len() as u64;
     finding.facts = facts([
-        ("quantity", json!(UNITS[metric])),
+        ("quantity", json!(SPEC.detections[metric].id)),
         ("observed", json!(observed)),
         ("usual", json!(own.map(round))),
         ("peers", json!(round(peers))),

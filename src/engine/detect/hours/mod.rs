@@ -21,14 +21,18 @@ use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
     finding, one_in,
 };
-use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, bin};
-use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::calibration::{Calibration, bin};
+use crate::engine::stats::delayed::Delayed;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
 use crate::event::time::MINUTE;
 use crate::event::{Activity, Class, Day, Outcome, Severity, Time};
+
+mod habit;
+
+use habit::{Group, GroupDay, Habit, HabitStep, Limits, bits, calibration, limits};
 
 /// The registry's entry.
 pub static SPEC: Spec =
@@ -42,13 +46,6 @@ const HABIT: Detection = Detection {
     references: &["45 CFR 164.308(a)(1)(ii)(D)", "45 CFR 164.312(b)", "runbook:after-hours"],
 };
 
-const HALF_LIFE_DAYS: f64 = 180.0;
-/// Circular smoothing over neighbouring hours.
-const KERNEL: [f64; 5] = [0.05, 0.2, 0.5, 0.2, 0.05];
-/// Weight of the role in an account's histogram, in votes.
-const ROLE_VOTES: f64 = 10.0;
-/// Weight of the site in a role's histogram, in votes.
-const SITE_VOTES: f64 = 50.0;
 /// What weakens an hour at settling.
 const WEAK: f64 = 0.3;
 /// Minutes around a shift that belong to it.
@@ -78,111 +75,6 @@ struct Tally {
     events: Events,
     patients: Distinct,
     told: Option<u32>,
-}
-
-/// The constants of one account's day.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Limits {
-    /// Score of each hour.
-    surprise: [f32; 24],
-    /// The smallest score that crosses; infinite while the detector is learning.
-    cross: f64,
-    /// The smallest score whose events are kept as evidence.
-    notable: f64,
-}
-
-/// Votes by hour, for working days and for days off.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Histogram {
-    as_of: Day,
-    votes: [[f32; 24]; 2],
-}
-
-impl Default for Histogram {
-    fn default() -> Histogram {
-        Histogram { as_of: Day(0), votes: [[0.0; 24]; 2] }
-    }
-}
-
-impl Histogram {
-    fn decay(&mut self, day: Day) {
-        let keep = 0.5_f64.powf(f64::from(day.0 - self.as_of.0) / HALF_LIFE_DAYS) as f32;
-        self.as_of = day;
-        self.votes.iter_mut().flatten().for_each(|votes| *votes *= keep);
-    }
-
-    /// Shares of the 24 hours: smoothed votes, drawn to `prior` by `weight` votes.
-    fn shares(&self, off: bool, prior: &[f64; 24], weight: f64) -> [f64; 24] {
-        let votes = &self.votes[usize::from(off)];
-        let total: f64 = votes.iter().map(|v| f64::from(*v)).sum();
-        std::array::from_fn(|hour| {
-            let near = |(offset, share): (usize, &f64)| share * f64::from(votes[(hour + 22 + offset) % 24]);
-            let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
-            (smooth + weight * prior[hour]) / (total + weight)
-        })
-    }
-}
-
-/// What is learnt of one account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct Habit {
-    hours: Histogram,
-    /// Days of the last long blocks at unusual hours: three within ten days are a new habit.
-    blocks: [Option<Day>; 3],
-    days: f32,
-}
-
-/// What one settled day teaches about an account.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct HabitStep {
-    off: bool,
-    hours: u32,
-    block: bool,
-}
-
-impl Learn for Habit {
-    type Step = HabitStep;
-    fn fold(&mut self, day: Day, step: &HabitStep) {
-        self.hours.decay(day);
-        if step.block {
-            self.blocks.rotate_left(1);
-            self.blocks[2] = Some(day);
-        }
-        let adopted = step.block && self.blocks[0].is_some_and(|first| day.0 - first.0 <= 10);
-        let vote = if adopted { 2.0 } else { 1.0 };
-        for hour in bits(step.hours) {
-            self.hours.votes[usize::from(step.off)][hour] += vote;
-        }
-        self.days += 1.0;
-    }
-}
-
-/// What is learnt of a group.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Group {
-    hours: Histogram,
-    scores: ScoreHistory,
-    /// Settled days learnt from.
-    days: u32,
-}
-
-/// What one settled day teaches about a group: accounts by hour on working days and on days off, and their scores.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct GroupDay {
-    votes: [[f32; 24]; 2],
-    scores: ScoreStep,
-}
-
-impl Learn for Group {
-    type Step = GroupDay;
-    fn fold(&mut self, day: Day, step: &GroupDay) {
-        self.hours.decay(day);
-        for (votes, step) in self.hours.votes.iter_mut().flatten().zip(step.votes.iter().flatten()) {
-            *votes += step;
-        }
-        self.scores.fold(day, &step.scores);
-        self.days += 1;
-    }
 }
 
 /// The detector.
@@ -313,11 +205,6 @@ impl Detector for Hours {
     }
 }
 
-/// The set bits of a day's hours.
-fn bits(hours: u32) -> impl Iterator<Item = usize> {
-    (0..24).filter(move |hour| hours & (1 << hour) != 0)
-}
-
 impl Tally {
     fn add(&mut self, seen: &Seen<'_>, constants: &Constants<'_>) {
         let hour = seen.facts.clock.hour;
@@ -420,40 +307,6 @@ impl Hours {
             _ => String::new(),
         }
     }
-}
-
-/// The constants of an account's day.
-fn limits(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
-    habit: Option<&Delayed<Habit>>,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Limits {
-    let day = constants.day;
-    let known = |ix: GroupIx| groups.get(&ix).map(|group| group.for_day(day)).unwrap_or_default();
-    let role = constants.subjects.role(presence.group);
-    let root = constants.subjects.chain(role).last().unwrap_or(role);
-    let off = presence.off_day;
-    let site = known(root).hours.shares(off, &[1.0 / 24.0; 24], SITE_VOTES);
-    let peers = if role == root { site } else { known(role).hours.shares(off, &site, SITE_VOTES) };
-    let own = habit.map(|habit| habit.for_day(day)).unwrap_or_default().hours.shares(off, &peers, ROLE_VOTES);
-    let map = calibration(groups, role, constants);
-    let score = |p: f64| map.as_ref().map_or(f64::INFINITY, |map| map.score(p));
-    Limits {
-        surprise: own.map(|share| -share.log10() as f32),
-        cross: score(constants.alphas.told),
-        notable: score(constants.alphas.held.min(0.05)),
-    }
-}
-
-/// The map from scores to p-values for a role, else for everybody of its sort.
-fn calibration(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
-    role: GroupIx,
-    constants: &Constants<'_>,
-) -> Option<Calibration> {
-    let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
-    constants.subjects.chain(role).find_map(known)
 }
 
 #[expect(clippy::too_many_arguments, reason = "a sentence has many numbers")]
