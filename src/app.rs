@@ -7,12 +7,13 @@ use rand::TryRng;
 use tokio::runtime::Runtime;
 
 use crate::cli::Stop;
-use crate::event::Time;
+use crate::event::time::HOUR;
+use crate::event::{Problem, Time};
 use crate::history::{History, Settings as HistorySettings};
 use crate::ingest::rosters::read_folder;
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
-use crate::roster::{Intake, Loaded, load};
+use crate::roster::{Intake, Loaded, Roster, load};
 use crate::settings::Settings;
 use crate::store::{AesSeal, Store};
 
@@ -60,6 +61,38 @@ fn complain(loaded: &Loaded) {
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }
+}
+
+/// `settle` and the spread of the sites' zones have to leave a day its constants before anybody enters it (DESIGN, section 5).
+pub fn spread(settings: &Settings, roster: &Roster) -> Option<Problem> {
+    let day = roster.zone(None).local(now()).date;
+    let starts = roster.zones().iter().map(|zone| zone.day_start(day).0);
+    let (first, last) = starts.fold((i64::MAX, i64::MIN), |(first, last), at| (first.min(at), last.max(at)));
+    let sum = settings.engine.settle() + last.saturating_sub(first).max(0);
+    (sum > 47 * HOUR).then(|| Problem {
+        file: PathBuf::from("sites.csv"),
+        line: None,
+        what: format!(
+            "the largest settle ({} h) and the spread of the sites' time zones ({} h) add up to more than 47 h",
+            settings.engine.settle() / HOUR,
+            (last - first) / HOUR
+        ),
+    })
+}
+
+/// What is wrong with the world that the settings name: broker, topics, rights, key.
+pub fn online(settings: &Settings) -> Vec<Problem> {
+    let mut problems = settings.kafka.as_ref().map(crate::ingest::kafka::probe).unwrap_or_default();
+    if let Some(history) = settings.history.as_ref().filter(|history| history.dir.join("keyring.json").exists())
+        && let Err(stop) = keyring(settings, &history.dir)
+    {
+        let what = match stop {
+            Stop::Failed(what) | Stop::Usage(what) => what,
+            Stop::Problems(found) => found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        };
+        problems.push(Problem { file: history.dir.clone(), line: None, what });
+    }
+    problems
 }
 
 /// The folder of the history: as given, else as the settings say.

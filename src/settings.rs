@@ -231,9 +231,6 @@ impl Reading<'_> {
         let folder = self.file.parent().unwrap_or(Path::new(""));
         let rosters = written.rosters.dir.map(|dir| folder.join(dir));
         let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
-        if written.rules.dir.is_some() {
-            self.problem("[rules]", "rules are not part of this version; leave the section out".to_owned());
-        }
         let history = written.history.map(|mut history| {
             history.dir = folder.join(history.dir);
             history

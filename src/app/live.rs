@@ -1,13 +1,13 @@
 //! `run`: Kafka in, alerts and history out, until told to stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::{complain, now, open_keep, own_store, rosters, runtime};
+use super::{complain, now, open_keep, own_store, rosters, runtime, spread};
 use crate::cli::Stop;
 use crate::engine::Input;
 use crate::event::{Origin, Raised, Time};
@@ -42,6 +42,9 @@ pub fn run(settings: &Settings, until_end: bool) -> Result<Tally, Stop> {
         settings.history.as_ref().ok_or_else(|| Stop::Usage("the settings have no [history] section".to_owned()))?;
     let loaded = rosters(settings)?;
     complain(&loaded);
+    if let Some(problem) = spread(settings, &loaded.roster) {
+        return Err(Stop::Problems(vec![problem]));
+    }
     let roster = Arc::new(loaded.roster);
     let runtime = runtime()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -159,7 +162,10 @@ impl Places {
                 places.partitions.push(origin);
             }
         }
-        for (key, next) in seen {
+        // Of a topic that was made again there are several keys: the one of today's topic is the last word.
+        let today: BTreeSet<String> = places.partitions.iter().map(|origin| places.key(origin)).collect();
+        let (now, before): (Vec<_>, Vec<_>) = seen.iter().partition(|(key, _)| today.contains(*key));
+        for (key, next) in before.into_iter().chain(now) {
             if let Some((cluster, topic, id, partition)) = parse(key) {
                 places.begin.positions.insert(Origin::topic(topic, partition), *next);
                 if !id.is_empty() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use super::{complain, now, open_keep, own_store, rosters, runtime};
+use super::{complain, now, open_keep, own_store, rosters, runtime, spread};
 use crate::cli::Stop;
 use crate::decode::Limits;
 use crate::engine::{Engine, Input};
@@ -57,6 +57,9 @@ impl Outlet for Lines<'_> {
 pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
     let loaded = rosters(settings)?;
     complain(&loaded);
+    if let Some(problem) = spread(settings, &loaded.roster) {
+        return Err(Stop::Problems(vec![problem]));
+    }
     let roster = Arc::new(loaded.roster);
     let runtime = runtime()?;
     let keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;

@@ -8,6 +8,8 @@ use super::{Config, Stop};
 use crate::app;
 
 /// Name every problem in settings and rosters at once.
+///
+/// With --online it also tries the broker, the topics, the rights to read them, and the key of the history.
 #[derive(Args)]
 pub struct Check {
     #[command(flatten)]
@@ -15,6 +17,9 @@ pub struct Check {
     /// The folder of the rosters; overrules the settings.
     #[arg(long, value_name = "DIR")]
     rosters: Option<PathBuf>,
+    /// Tries what the settings name: the broker, its topics, and the key.
+    #[arg(long)]
+    online: bool,
 }
 
 impl Check {
@@ -25,10 +30,15 @@ impl Check {
         for count in &loaded.counts {
             eprintln!("{}: {} rows, {} refused", count.file, count.rows, count.refused);
         }
-        if loaded.problems.is_empty() {
+        let mut problems = loaded.problems;
+        problems.extend(app::spread(&settings, &loaded.roster));
+        if self.online {
+            problems.extend(app::online(&settings));
+        }
+        if problems.is_empty() {
             eprintln!("no problems");
             return Ok(());
         }
-        Err(Stop::Problems(loaded.problems))
+        Err(Stop::Problems(problems))
     }
 }

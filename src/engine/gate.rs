@@ -17,8 +17,12 @@ use crate::event::{Event, Origin, Time};
 const AHEAD_OF_RECORDED: i64 = 10 * MINUTE;
 /// A leap of more than this has to be borne out by the records that follow.
 const LEAP: i64 = DAY;
+/// A leap of more than this is not believed without any record that follows.
+const LONELY: i64 = 400 * DAY;
 /// How many following records are asked whether a leap is real.
 const WITNESSES: usize = 32;
+/// A lane with more rows than this is not read on for now.
+const QUEUED_MAX: usize = 65_536;
 /// Partitions are taken up side by side, no further apart than this where both have rows.
 const STRIDE: i64 = 10 * MINUTE;
 
@@ -36,12 +40,17 @@ pub struct Lane {
     idle: bool,
     /// Nothing follows what is queued.
     ended: bool,
+    /// Carries records of undeclared sources: it may have none that moves time.
+    undeclared: bool,
     /// The head opens a day whose constants are not fixed.
     #[serde(skip)]
     waiting: bool,
     /// Too little follows the head to judge its leap.
     #[serde(skip)]
     short: bool,
+    /// What is queued was judged before and says so by its flags.
+    #[serde(skip)]
+    judged: bool,
     #[serde(skip)]
     told_paused: bool,
 }
@@ -94,7 +103,9 @@ impl Lane {
             if other > limit { with += 1 } else { against += 1 }
         }
         let last = self.idle || self.ended;
-        if with * 2 >= WITNESSES || (last && with >= against) {
+        // The last record of a feed has no witnesses; a quiet feed may leap by months, a broken clock leaps by centuries.
+        let lonely = with + against == 0 && self.newest.is_some_and(|newest| time > newest.plus(LONELY));
+        if with * 2 >= WITNESSES || (last && with >= against && !lonely) {
             Head::Moves
         } else if against * 2 > WITNESSES || last {
             Head::Flagged(FUTURE)
@@ -105,6 +116,10 @@ impl Lane {
 
     fn judge(&self, declared: &dyn Fn(&str) -> bool) -> Option<Head> {
         let event = self.head()?;
+        if self.judged {
+            let outside = event.flags() & (FUTURE | UNDECLARED);
+            return Some(if outside == 0 { Head::Moves } else { Head::Flagged(outside) });
+        }
         if !declared(event.source()) {
             return Some(Head::Flagged(UNDECLARED));
         }
@@ -115,7 +130,7 @@ impl Lane {
     }
 
     fn holds_back(&self) -> bool {
-        !(self.idle || self.ended && self.queue.is_empty())
+        !(self.queue.is_empty() && (self.idle || self.ended))
     }
 }
 
@@ -133,13 +148,23 @@ pub enum Next {
 impl Gate {
     /// Declares a partition that will be read; it holds back the watermark until it has shown a record or is idle.
     pub fn open(&mut self, origin: &Origin) {
-        self.lanes.entry(origin.clone()).or_default().ended = false;
+        let lane = self.lanes.entry(origin.clone()).or_default();
+        (lane.ended, lane.idle, lane.short) = (false, false, false);
     }
 
     /// Queues what was decoded.
     pub fn push(&mut self, decoded: Decoded) {
+        self.queue(decoded, false);
+    }
+
+    /// Queues what is on record: its flags say which of it moved time.
+    pub fn push_recorded(&mut self, decoded: Decoded) {
+        self.queue(decoded, true);
+    }
+
+    fn queue(&mut self, decoded: Decoded, judged: bool) {
         let lane = self.lanes.entry(decoded.batch.origin.clone()).or_default();
-        (lane.idle, lane.short) = (false, false);
+        (lane.idle, lane.short, lane.judged) = (false, false, judged);
         lane.queue.push_back(decoded);
     }
 
@@ -155,6 +180,18 @@ impl Gate {
         let lane = self.lanes.entry(origin.clone()).or_default();
         (lane.ended, lane.short) = (true, false);
         self.refresh();
+    }
+
+    /// Nobody reads any more: lanes of an earlier run hold nobody back until they are opened again.
+    pub fn rest(&mut self) {
+        for lane in self.lanes.values_mut() {
+            (lane.ended, lane.idle, lane.short) = (true, true, false);
+        }
+    }
+
+    /// Stretches that wait to be taken up.
+    pub fn queued(&self) -> usize {
+        self.lanes.values().map(|lane| lane.queue.len()).sum()
     }
 
     /// Nothing more will come from anywhere.
@@ -213,6 +250,11 @@ impl Gate {
         self.current = None;
     }
 
+    /// Whether a lane waits for a day to settle.
+    pub fn waits(&self) -> bool {
+        self.lanes.values().any(|lane| lane.waiting)
+    }
+
     /// A day has settled: those who waited are asked again.
     pub fn wake(&mut self) {
         for lane in self.lanes.values_mut() {
@@ -225,9 +267,12 @@ impl Gate {
     pub fn pauses(&mut self) -> (Vec<Origin>, Vec<Origin>) {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for (origin, lane) in &mut self.lanes {
-            if lane.waiting != lane.told_paused {
-                lane.told_paused = lane.waiting;
-                if lane.waiting { pause.push(origin.clone()) } else { resume.push(origin.clone()) }
+            // A lane may also pile up because another has not shown its first record.
+            let queued: usize = lane.queue.iter().map(|stretch| stretch.batch.len()).sum();
+            let full = lane.waiting || queued > QUEUED_MAX;
+            if full != lane.told_paused {
+                lane.told_paused = full;
+                if full { pause.push(origin.clone()) } else { resume.push(origin.clone()) }
             }
         }
         (pause, resume)
@@ -244,7 +289,13 @@ impl Gate {
                 return Next::Stretch(origin);
             };
             match head {
-                Head::Flagged(flags) => return Next::Row(origin, flags),
+                Head::Flagged(flags) => {
+                    if flags & UNDECLARED != 0 && !lane.undeclared {
+                        lane.undeclared = true;
+                        self.refresh();
+                    }
+                    return Next::Row(origin, flags);
+                }
                 Head::Moves => {
                     let time = lane.head().expect("a judged lane has a head").time();
                     if lane.newest.is_none_or(|newest| time > newest) {
@@ -304,7 +355,7 @@ impl Gate {
 
     fn refresh(&mut self) {
         let holding = self.lanes.values().filter(|lane| lane.holds_back());
-        let smallest = holding.map(|lane| lane.newest.unwrap_or(Time::MIN)).min();
+        let smallest = holding.filter_map(|lane| lane.newest.or((!lane.undeclared).then_some(Time::MIN))).min();
         if let (Some(now), Some(smallest)) = (self.watermark, smallest) {
             self.watermark = Some(now.max(smallest));
         }

@@ -33,6 +33,8 @@ pub struct Identity {
     hours: HashMap<u64, i32, Xxh3DefaultBuilder>,
     /// Hashes of identifier and content, by hour: a repetition agrees in time, so it falls into the same hour.
     contents: BTreeMap<i32, HashSet<u64, Xxh3DefaultBuilder>>,
+    /// Hours before this one were forgotten already.
+    forgotten: i32,
 }
 
 impl Identity {
@@ -55,7 +57,8 @@ impl Identity {
     /// Forgets the hours that lie too far behind the watermark.
     pub fn forget(&mut self, watermark: Time) {
         let oldest = (watermark.plus(-HELD).0.div_euclid(HOUR)) as i32;
-        if self.contents.first_key_value().is_some_and(|(hour, _)| *hour < oldest) {
+        if oldest > self.forgotten {
+            self.forgotten = oldest;
             self.contents = self.contents.split_off(&oldest);
             self.hours.retain(|_, hour| *hour >= oldest);
         }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::event::alert::MadeBy;
 use crate::event::effects::{Applied, Decoded};
+use crate::event::facts::Account;
 use crate::event::flags::{BACKFILL, FUTURE, Flags, ID_CONFLICT, UNDECLARED};
-use crate::event::{Day, Effects, Enriched, FactsBuilder, Notice, Origin, Span, Time};
+use crate::event::{ActorKind, Day, Effects, Enriched, FactsBuilder, Notice, Origin, Span, Time};
 use crate::roster::Roster;
 
 pub mod budget;
@@ -44,6 +45,8 @@ pub enum Input {
     Open(Origin),
     /// A decoded stretch.
     Decoded(Box<Decoded>),
+    /// A stretch that is on record: it builds the state anew, and its effects are dropped by the caller.
+    Recorded(Box<Decoded>),
     /// The partition stands at the end of its log, or was stopped: time no longer waits for it.
     Idle(Origin),
     /// Nothing more will come from it.
@@ -123,6 +126,7 @@ impl Engine {
         match input {
             Input::Open(origin) => self.gate.open(&origin),
             Input::Decoded(decoded) => self.gate.push(*decoded),
+            Input::Recorded(decoded) => self.gate.push_recorded(*decoded),
             Input::Idle(origin) => self.gate.idle(&origin),
             Input::End(origin) => self.gate.end(&origin),
             Input::Advance(to) => self.gate.advance(to),
@@ -131,10 +135,21 @@ impl Engine {
                 self.roster = roster;
                 self.horizon = None;
             }
-            Input::Exception(exception) => self.triage.except(exception),
+            Input::Exception(mut exception) => {
+                // It holds from the first local day that nobody has entered.
+                if let Some(last) = self.subjects.open_days().last() {
+                    exception.from = exception.from.max(last.plus(1));
+                }
+                self.triage.except(exception);
+            }
             Input::Close => {
                 self.gate.end_all();
                 self.drain(&mut effects);
+                // Nobody is left who could bring time on for those who wait.
+                while let Some(settled) = self.settled.filter(|_| self.gate.waits()) {
+                    self.settle_next(settled, &mut effects);
+                    self.drain(&mut effects);
+                }
                 self.settle_all(&mut effects);
             }
         }
@@ -146,6 +161,17 @@ impl Engine {
     /// Partitions of which more could be taken up at once.
     pub fn hungry(&self) -> Vec<Origin> {
         self.gate.hungry()
+    }
+
+    /// Nobody reads any more; whoever reads next opens its partitions again.
+    pub fn rest(&mut self) {
+        self.gate.rest();
+        self.step(Time::MIN, Input::Advance(Time::MIN));
+    }
+
+    /// Stretches that wait to be taken up.
+    pub fn queued(&self) -> usize {
+        self.gate.queued()
     }
 
     /// How far time has come.
@@ -201,6 +227,10 @@ impl Engine {
         if row > 0 && stretch.batch.row(row - 1).offset() == offset {
             return true;
         }
+        // Whoever is last waits for nobody: its later rows move time themselves.
+        if self.gate.watermark().is_some_and(|watermark| watermark >= stretch.batch.row(row).time()) {
+            return true;
+        }
         let earliest = self.horizon.map_or(Time::MIN, |horizon| horizon.fixed_until);
         let record = (row..stretch.batch.len()).map(|i| stretch.batch.row(i)).take_while(|e| e.offset() == offset);
         record
@@ -239,7 +269,9 @@ impl Engine {
         }
         run.flags.push(flags);
         run.facts.push(&facts, roster.hash());
-        if outside {
+        // What a source says of an account that no roster has is no reason to judge it by the habits of people.
+        let machine = matches!(event.actor_kind(), Some(ActorKind::Service | ActorKind::Device | ActorKind::Patient));
+        if outside || (machine && facts.account == Account::Unknown) {
             return;
         }
         let Some((subject, presence)) = self.subjects.meet(&roster, &event, &facts) else { return };

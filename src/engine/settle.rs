@@ -13,6 +13,8 @@ use crate::roster::Roster;
 
 /// Days without anybody are settled one by one only up to this many; a longer silence is passed over at once.
 const STEPS_MAX: i32 = 4;
+/// After a silence of everybody that is longer than this, watching begins anew.
+const SILENCE_DAYS: i32 = 400;
 
 /// The constants of an open day that are shared by all subjects, fixed when the day is entered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +65,10 @@ impl Engine {
         while day < due {
             // Days without anybody settle in closed form: nothing is learnt from them.
             let next = self.subjects.open_days().into_iter().find(|open| *open > day).unwrap_or(due);
+            if next.0 - day.0 > SILENCE_DAYS {
+                // What lies before such a silence says nothing about who was absent.
+                self.first_settled = None;
+            }
             day = if next.0 - day.0 > STEPS_MAX { next.min(due).plus(-1).max(day.plus(1)) } else { day.plus(1) };
             self.settle(day, effects);
         }
@@ -74,6 +80,13 @@ impl Engine {
             settles_at: calendar::settles_at(&self.roster, &self.settings, newest.plus(1)),
             fixed_until: calendar::earliest_start(&self.roster, newest.plus(DELAY + 1)),
         });
+    }
+
+    /// Settles the day after `settled` although time has not come that far: at the end of the input nothing else can.
+    pub(super) fn settle_next(&mut self, settled: Day, effects: &mut Effects) {
+        self.settle(settled.plus(1), effects);
+        self.horizon = None;
+        self.gate.wake();
     }
 
     /// At the end of the input every open day settles.

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::stats::delayed::{Delayed, Learn};
 use crate::event::facts::Account;
-use crate::event::{ActorKind, Day, Event, Facts, Subject, SubjectKind, Time};
+use crate::event::{Day, Event, Facts, Subject, SubjectKind, Time};
 use crate::roster::{Roster, UserKind};
 
 /// Number of a subject.
@@ -102,7 +102,7 @@ impl Subjects {
         if let Some(presence) = self.days.get(&facts.day).and_then(|day| day.get(&ix)) {
             return Some((ix, *presence));
         }
-        let presence = self.present(roster, event, facts, id);
+        let presence = self.present(roster, facts, id);
         self.all[ix as usize].sort = presence.sort;
         self.days.entry(facts.day).or_default().insert(ix, presence);
         Some((ix, presence))
@@ -121,23 +121,25 @@ impl Subjects {
     }
 
     /// Role, group and holiday that shape a threshold are those valid at 04:00 of the day.
-    fn present(&mut self, roster: &Roster, event: &Event<'_>, facts: &Facts<'_>, id: &str) -> Presence {
-        let zone = roster.zone(facts.home_site.or(event.site()));
+    fn present(&mut self, roster: &Roster, facts: &Facts<'_>, id: &str) -> Presence {
+        let asked = roster.zone(None).day_start(facts.day);
+        let user = if facts.account == Account::User { roster.user(id, asked) } else { None };
+        let home = user.as_ref().and_then(|user| user.site);
+        let zone = roster.zone(home);
         let (start, end) = (zone.day_start(facts.day), zone.day_start(facts.day.plus(1)));
-        let (sort, site, role, department) = if facts.account == Account::VendorAccount {
-            (Sort::Vendor, "", facts.vendor_id.unwrap_or(""), "")
-        } else if let Some(user) = roster.user(id, start) {
-            let sort = if user.kind == UserKind::Service { Sort::Machine } else { Sort::Human };
-            (sort, user.site.unwrap_or(""), user.role.unwrap_or(""), user.department.unwrap_or(""))
-        } else {
-            let machine =
-                matches!(event.actor_kind(), Some(ActorKind::Service | ActorKind::Device | ActorKind::Patient));
-            (if machine { Sort::Machine } else { Sort::Human }, "", "", "")
+        let (sort, site, role, department) = match &user {
+            _ if facts.account == Account::VendorAccount => (Sort::Vendor, "", facts.vendor_id.unwrap_or(""), ""),
+            Some(user) => {
+                let sort = if user.kind == UserKind::Service { Sort::Machine } else { Sort::Human };
+                (sort, user.site.unwrap_or(""), user.role.unwrap_or(""), user.department.unwrap_or(""))
+            }
+            None => (Sort::Human, "", "", ""),
         };
+        let off_day = facts.day.weekday() >= 5 || roster.holiday(home, facts.day);
         let group = self.group(sort, site, role, department);
         let units = self.units.len() as u32;
         let unit = *self.units.entry(format!("{site}\u{1f}{department}")).or_insert(units);
-        Presence { group, sort, off_day: facts.off_day, start, end, unit }
+        Presence { group, sort, off_day, start, end, unit }
     }
 
     /// Site, role and department; above it the role at the site; above that the sort of account.

@@ -255,3 +255,30 @@ fn every_offset_leaves_once() {
         }
     }
 }
+
+#[test]
+fn an_engine_built_from_what_is_on_record_goes_on_as_if_nothing_had_happened() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let records = ward(3);
+    let partitions = spread(&records, 3, &mut rng);
+    let expected = settled(&run(std::slice::from_ref(&records), 1_000, None));
+    let origins: Vec<Origin> = (0..3).map(|p| Origin::topic("ehr", p)).collect();
+    for share in [0.1, 0.5, 0.9] {
+        // The three partitions were read to different places when the state was lost.
+        let read: Vec<usize> =
+            partitions.iter().enumerate().map(|(p, all)| (all.len() as f64 * share) as usize + 40 * p).collect();
+        let mut engine = Engine::new(Settings::default(), roster());
+        let mut all: Vec<Effects> =
+            origins.iter().map(|origin| engine.step(now(), Input::Open(origin.clone()))).collect();
+        for recorded in [true, false] {
+            for (p, origin) in origins.iter().enumerate() {
+                let (from, to) = if recorded { (0, read[p]) } else { (read[p], partitions[p].len()) };
+                let stretch = Box::new(decoded(origin, from as i64, &partitions[p][from..to]));
+                let input = if recorded { Input::Recorded(stretch) } else { Input::Decoded(stretch) };
+                all.push(engine.step(now(), input));
+            }
+        }
+        all.push(engine.step(now(), Input::Close));
+        check_same(&expected, &all, "built from the record");
+    }
+}

@@ -66,7 +66,8 @@ impl Keep {
         let positions = self.history.positions();
         if let Some((seen, bytes)) = self.snapshot() {
             let ahead = seen.iter().any(|(key, next)| positions.get(key).is_none_or(|durable| next > durable));
-            if !ahead && let Some(engine) = Engine::load(settings.clone(), roster.clone(), &bytes) {
+            if !ahead && let Some(mut engine) = Engine::load(settings.clone(), roster.clone(), &bytes) {
+                engine.rest();
                 return Ok((engine, seen));
             }
         }
@@ -109,14 +110,18 @@ fn replay(history: &History, mut engine: Engine) -> Result<Engine, HistoryError>
                 engine.step(Time::MIN, Input::Open(enriched.batch.origin.clone()));
             }
         }
-        for enriched in stretches {
-            let decoded = Decoded { batch: enriched.batch, rejects: Vec::new(), from: 0, to: 0, gap: 0 };
-            engine.step(Time::MIN, Input::Decoded(Box::new(decoded)));
+        // A file that is not read any more has ended; a partition may have been behind the others.
+        let here: BTreeSet<&Origin> = stretches.iter().map(|enriched| &enriched.batch.origin).collect();
+        for origin in origins.iter().filter(|origin| matches!(origin, Origin::File { .. }) && !here.contains(origin)) {
+            engine.step(Time::MIN, Input::End(origin.clone()));
+        }
+        for enriched in &stretches {
+            let offsets = || enriched.batch.rows().map(|event| event.offset());
+            let (from, to) = (offsets().min().unwrap_or(0), offsets().max().map_or(0, |last| last + 1));
+            let decoded = Decoded { batch: enriched.batch.clone(), rejects: Vec::new(), from, to, gap: 0 };
+            engine.step(Time::MIN, Input::Recorded(Box::new(decoded)));
         }
     }
-    for origin in origins {
-        let input = if matches!(origin, Origin::File { .. }) { Input::End(origin) } else { Input::Idle(origin) };
-        engine.step(Time::MIN, input);
-    }
+    engine.rest();
     Ok(engine)
 }

@@ -10,7 +10,7 @@ use super::{Road, RoadError};
 use crate::decode::{Decoder, Hints, Limits, RawRecord};
 use crate::engine::Input;
 use crate::event::effects::Decoded;
-use crate::event::{EventBuilder, Origin, Time};
+use crate::event::{Effects, EventBuilder, Origin, Time};
 use crate::ingest::kafka::{Arrival, RawBatch, Source};
 
 /// A partition is idle when its position has stood at the end of its log for this long (DESIGN, section 5).
@@ -59,9 +59,7 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
                 other => calm(other, road, orders, &mut idle)?,
             };
             if let Some(input) = input {
-                let effects = road.turn(now, input)?;
-                source.pause(&effects.pause);
-                source.resume(&effects.resume);
+                let effects = turn(road, source, now, input)?;
                 for notice in &effects.notices {
                     warn!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
                 }
@@ -74,9 +72,9 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
         if chores.elapsed() >= Duration::from_secs(2) {
             chores = Instant::now();
             for input in (orders.chores)() {
-                road.turn(now, input)?;
+                turn(road, source, now, input)?;
             }
-            pass_time(road, &idle, &mut quiet, now)?;
+            pass_time(road, source, &idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
             let durable = road.keys.iter().filter_map(|(origin, key)| Some((origin.clone(), *positions.get(key)?)));
             source.commit_hint(&durable.collect());
@@ -88,9 +86,18 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
     Ok(false)
 }
 
+/// One turn of the wheel, and what the engine asks of the source.
+fn turn(road: &mut Road<'_>, source: &mut dyn Source, now: Time, input: Input) -> Result<Effects, RoadError> {
+    let effects = road.turn(now, input)?;
+    source.pause(&effects.pause);
+    source.resume(&effects.resume);
+    Ok(effects)
+}
+
 /// Time goes on by itself while every partition is idle, by what has passed since the newest record was read.
 fn pass_time(
     road: &mut Road<'_>,
+    source: &mut dyn Source,
     idle: &BTreeSet<Origin>,
     quiet: &mut Option<(Instant, Time)>,
     now: Time,
@@ -106,7 +113,7 @@ fn pass_time(
         if let Some(keep) = &mut road.keep {
             keep.history.control_append("advance", now, to.to_string().as_bytes())?;
         }
-        road.turn(now, Input::Advance(to))?;
+        turn(road, source, now, Input::Advance(to))?;
     }
     Ok(())
 }
@@ -134,6 +141,7 @@ fn calm(
             Ok(newly.then_some(Input::Idle(origin)))
         }
         Arrival::Gap { origin, from, to } => {
+            idle.remove(&origin);
             error!(%origin, from, to, "records were deleted before they could be read; the gap is on record");
             let gap = (to - from).max(0) as u64;
             let batch = EventBuilder::default().finish(&origin);

@@ -208,8 +208,16 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where an edge fails.
     pub fn close(&mut self, now: Time) -> Result<(), RoadError> {
+        for origin in self.keys.keys().cloned().collect::<Vec<_>>() {
+            self.turn(now, Input::End(origin))?;
+        }
         if self.keep.is_some() {
             self.commit(now)?;
+        }
+        if self.engine.queued() > 0 {
+            return Err(RoadError::Source(
+                "records were read and not taken up: this is a fault of the program".to_owned(),
+            ));
         }
         let mut last = self.engine.copy();
         let effects = last.step(now, Input::Close);

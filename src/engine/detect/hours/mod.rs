@@ -106,9 +106,9 @@ impl Detector for Hours {
             }
         };
         let hour = usize::from(seen.facts.clock.hour);
-        tally.add(seen, constants);
+        let outside = tally.add(seen, constants);
         let surprise = f64::from(limits.surprise[hour]);
-        if tally.outside & (1 << hour) != 0 && surprise >= limits.notable {
+        if outside && surprise >= limits.notable {
             tally.events.add(seen.event);
             for patient in &seen.facts.patients {
                 tally.patients.insert(patient.patient_id);
@@ -206,7 +206,8 @@ impl Detector for Hours {
 }
 
 impl Tally {
-    fn add(&mut self, seen: &Seen<'_>, constants: &Constants<'_>) {
+    /// Notes the hour of an event; says whether it lies outside of known shifts.
+    fn add(&mut self, seen: &Seen<'_>, constants: &Constants<'_>) -> bool {
         let hour = seen.facts.clock.hour;
         let time = seen.event.time();
         let slot = ((time.0 - seen.presence.start.0) / SLOT).clamp(0, 127) as u8;
@@ -227,6 +228,7 @@ impl Tally {
         if !on_shift {
             self.outside |= 1 << hour;
         }
+        !on_shift
     }
 
     /// The outside hour with the highest weighted score, and that score; the earliest clock hour of equals.

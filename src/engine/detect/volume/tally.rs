@@ -55,7 +55,10 @@ impl Tally {
                 *most = stated.max(*most);
                 patients.extend(facts.patients.iter().map(|p| xxh3_64(p.patient_id.as_bytes())));
             }
-            None => self.exported += stated.max(facts.patients.len() as u64).max(1),
+            None => {
+                let amount = stated.max(facts.patients.len() as u64).max(1);
+                self.exported = self.exported.saturating_add(amount);
+            }
         }
         self.exports.add(event);
     }
@@ -66,7 +69,7 @@ impl Tally {
             1 => self.patients.len() as u64,
             _ => {
                 let of = |(stated, patients): &(u64, BTreeSet<u64>)| (*stated).max(patients.len() as u64).max(1);
-                self.exported + self.export_requests.values().map(of).sum::<u64>()
+                self.export_requests.values().map(of).fold(self.exported, u64::saturating_add)
             }
         }
     }
