@@ -47,7 +47,13 @@ pub fn runtime() -> Result<Runtime, Stop> {
 /// # Errors
 /// Where the folder cannot be read. Problems in the files are in the answer.
 pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
-    let files = settings.rosters.as_deref().map(read_folder).transpose().map_err(Stop::failed)?.unwrap_or_default();
+    let files = settings
+        .rosters
+        .as_deref()
+        .map(read_folder)
+        .transpose()
+        .map_err(|error| Stop::Usage(error.to_string()))?
+        .unwrap_or_default();
     let intake = Intake { previous: None, at: now(), allow_shrink: false };
     let mut loaded = load(&files, settings.default_zone.clone(), &intake);
     if settings.rosters.is_none() {
@@ -108,6 +114,11 @@ pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathB
 
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
 fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
+    let foreign = || std::fs::read_dir(&history.dir).is_ok_and(|mut entries| entries.next().is_some());
+    if !history.dir.join("history.json").exists() && foreign() {
+        let what = format!("{} is not empty and holds no history; name another folder", history.dir.display());
+        return Err(Stop::Usage(what));
+    }
     let key = settings.key_source(&history.dir);
     let opened = runtime.block_on(History::open_or_create(history, &key)).map_err(Stop::failed)?;
     if let Some(path) = opened.made_key() {

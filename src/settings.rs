@@ -159,12 +159,13 @@ impl Settings {
 
     /// Where the key-encryption key of the history lies.
     pub fn key_source(&self, history: &Path) -> KeySource {
-        self.key.clone().map_or_else(|| KeySource::beside(history), KeySource::File)
+        self.key.clone().map_or_else(|| KeySource::beside(&whole(history)), KeySource::File)
     }
 
     /// The state folder of the history: beside it, unless the settings name another.
     pub fn state_dir(&self, history: &Path) -> PathBuf {
         self.state.clone().unwrap_or_else(|| {
+            let history = whole(history);
             let mut name = history.file_name().unwrap_or_default().to_os_string();
             name.push(".state");
             history.with_file_name(name)
@@ -183,6 +184,11 @@ impl Settings {
     pub fn hints(&self, name: &str) -> Hints {
         self.topics.get(name).cloned().unwrap_or_else(|| Hints::new(name))
     }
+}
+
+/// The folder by its whole path, so that `.` has a name that something can stand beside.
+fn whole(dir: &Path) -> PathBuf {
+    std::path::absolute(dir).map(|path| path.components().collect()).unwrap_or_else(|_| dir.to_owned())
 }
 
 /// Reading a file, with the problems found so far.

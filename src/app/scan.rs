@@ -46,6 +46,8 @@ impl Outlet for Lines<'_> {
             serde_json::to_writer(&mut *self.out, &one.alert).map_err(std::io::Error::from)?;
             self.out.write_all(b"\n")?;
         }
+        // Told before it is durable: a crash repeats a line and never loses one.
+        self.out.flush()?;
         Ok(())
     }
 }

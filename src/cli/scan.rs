@@ -1,7 +1,8 @@
 //! `phiwatch scan`: the engine over files.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{BufWriter, Write, stdout};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -39,9 +40,14 @@ impl Scan {
             settings.history = Some(crate::history::Settings { dir, ..settings.history.unwrap_or_default() });
         }
         let mut out: Box<dyn Write> = match &self.alerts {
-            Some(path) => Box::new(BufWriter::new(
-                File::create(path).map_err(|error| Stop::Failed(format!("{}: {error}", path.display())))?,
-            )),
+            Some(path) => {
+                // With a history the scan goes on from an earlier one, and so does the file.
+                let goes_on = settings.history.is_some();
+                let mut options = OpenOptions::new();
+                options.create(true).write(true).append(goes_on).truncate(!goes_on).mode(0o600);
+                let file = options.open(path).map_err(|error| Stop::Failed(format!("{}: {error}", path.display())))?;
+                Box::new(BufWriter::new(file))
+            }
             None => Box::new(BufWriter::new(stdout().lock())),
         };
         let summary = app::scan(&settings, &self.inputs, &mut out)?;

@@ -92,12 +92,11 @@ impl Lane {
 
     /// Whether the head leaps out of its partition without the following records bearing it out.
     fn leap(&self, time: Time) -> Head {
-        let limit = match self.newest {
-            Some(newest) if time <= newest.plus(LEAP) => return Head::Moves,
-            Some(newest) => newest.plus(LEAP),
-            // A first record has no earlier ones: it leaps where those that follow lie a day behind it.
-            None => time.plus(-LEAP).plus(-1),
-        };
+        if self.newest.is_some_and(|newest| time <= newest.plus(LEAP)) {
+            return Head::Moves;
+        }
+        // Those that follow bear it out where they do not lie a day behind it.
+        let limit = time.plus(-LEAP).plus(-1);
         let (mut with, mut against) = (0, 0);
         for other in self.following().take(WITNESSES) {
             if other > limit { with += 1 } else { against += 1 }

@@ -23,6 +23,18 @@ impl History {
         Ok(self.log(Table::Events).files()?.into_iter().map(|file| file.name).collect())
     }
 
+    /// As [`Self::segments`], without the one whose commit was broken off before every table had it: its records are read again.
+    ///
+    /// # Errors
+    /// Where the log of the table cannot be read.
+    pub fn segments_on_record(&self) -> Result<Vec<String>, HistoryError> {
+        let mut segments = self.segments()?;
+        if *self.log(Table::Events).positions() != self.positions() {
+            segments.pop();
+        }
+        Ok(segments)
+    }
+
     /// The events of one segment with their facts, one batch for each origin, by rising offset.
     ///
     /// # Errors

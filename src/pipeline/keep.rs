@@ -103,7 +103,7 @@ impl Keep {
 /// Gives the events on record to a fresh engine, segment by segment as they were committed; the effects are dropped.
 fn replay(history: &History, mut engine: Engine) -> Result<Engine, HistoryError> {
     let mut origins: BTreeSet<Origin> = BTreeSet::new();
-    for segment in history.segments()? {
+    for segment in history.segments_on_record()? {
         let stretches = history.replay(&segment)?;
         for enriched in &stretches {
             if origins.insert(enriched.batch.origin.clone()) {

@@ -269,7 +269,7 @@ impl Store {
                      revision = excluded.revision, detection = excluded.detection, class = excluded.class,
                      severity = excluded.severity, disposition = excluded.disposition, state = excluded.state,
                      score = excluded.score, at = excluded.at, settled = excluded.settled, sealed = excluded.sealed
-                   WHERE excluded.revision > alerts.revision";
+                   WHERE excluded.revision >= alerts.revision";
         connection.prepare_cached(sql)?.execute(params![
             alert.alert_id,
             alert.revision,

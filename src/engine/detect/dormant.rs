@@ -69,7 +69,8 @@ const P_MAX: f64 = 1e-3;
 const HALF_LIFE_DAYS: f64 = 180.0;
 /// Weight of everybody's rate of active days in an account's own.
 const PRIOR_DAYS: f64 = 10.0;
-const SUNDAY: u8 = 6;
+/// 1970-01-04 was a Sunday.
+const SUNDAY_ZERO: i32 = 3;
 
 /// One account's day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -124,6 +125,8 @@ struct Dormant {
     uses: BTreeMap<SubjectIx, Delayed<Use>>,
     everybody: Delayed<Everybody>,
     open: OpenDays<Tally>,
+    /// The week of the newest settled day, counted from Sunday to Saturday.
+    listed: Option<i32>,
 }
 
 /// An absence that has just ended.
@@ -194,9 +197,12 @@ impl Detector for Dormant {
         }
         let all = constants.roster.active_humans(constants_start(day)) as f64;
         self.everybody.teach(constants.day, (active, (all - active).max(0.0)));
-        if constants.day.weekday() == SUNDAY {
+        // The list of a week comes with the first day that settles after its Sunday began.
+        let week = constants.day.0.saturating_sub(SUNDAY_ZERO).div_euclid(7);
+        if self.listed.is_some_and(|listed| week > listed) {
             out.extend(self.review(day));
         }
+        self.listed = Some(week);
     }
 
     fn forget(&mut self, through: Day) {
@@ -238,6 +244,8 @@ fn absence(
     let first_settled = constants.first_settled?;
     let (detection, since) = match used.last {
         Some(last) => (&REACTIVATED, last),
+        // An account that has ended is the business of the detector of accounts: one cause, one alert.
+        None if constants.roster.user(&id.id, presence.end).is_some_and(|user| user.ended.is_some()) => return None,
         None => (&NEVER_USED, made(id, presence, constants)?),
     };
     // What lies before the first settled day was not seen: it is no absence.
@@ -296,7 +304,7 @@ fn describe(
     let uses = tally.events.count();
     finding.reason = if absence.detection.id == NEVER_USED.id {
         format!(
-            "Account {id} was made on {} and used for the first time on {}, after {} days{leave}: {} that day.",
+            "Account {id} was made on {} and used on {} for the first time in the {} days{leave} that it was watched: {} that day.",
             absence.since,
             constants.day,
             absence.days,
