@@ -190,7 +190,10 @@ impl Readers {
         let input = loop {
             match file.reader.next_chunk(CHUNK_ROWS, CHUNK_BYTES) {
                 Ok(Some(decoded)) if decoded.to <= file.from => {}
-                Ok(Some(decoded)) => break Input::Decoded(Box::new(beyond(decoded, file.from))),
+                Ok(Some(decoded)) if decoded.from < file.from => {
+                    break Input::Decoded(Box::new(decoded.split(file.from).1));
+                }
+                Ok(Some(decoded)) => break Input::Decoded(Box::new(decoded)),
                 Ok(None) => break Input::End(origin.clone()),
                 Err(error) => {
                     self.failure.get_or_insert(error.to_string());
@@ -201,18 +204,6 @@ impl Readers {
         self.bar.set_position(self.files.values().map(|file| file.reader.bytes_read()).sum());
         input
     }
-}
-
-/// What of a stretch lies at or beyond `from`.
-fn beyond(decoded: crate::event::effects::Decoded, from: i64) -> crate::event::effects::Decoded {
-    if decoded.from >= from {
-        return decoded;
-    }
-    let rows = decoded.batch.len();
-    let known = (0..rows).take_while(|row| decoded.batch.row(*row).offset() < from).count();
-    let rejects = decoded.rejects.into_iter().filter(|reject| reject.offset >= from).collect();
-    let batch = decoded.batch.slice(known, rows - known);
-    crate::event::effects::Decoded { batch, rejects, from, to: decoded.to, gap: decoded.gap }
 }
 
 fn open(settings: &Settings, path: &Path) -> Result<FileReader, Stop> {

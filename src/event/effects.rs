@@ -26,6 +26,18 @@ pub struct Decoded {
     pub gap: u64,
 }
 
+impl Decoded {
+    /// What lies before offset `at`, and what lies at it or beyond; `at` lies inside the stretch.
+    pub fn split(self, at: i64) -> (Decoded, Decoded) {
+        let rows = self.batch.len();
+        let before = (0..rows).take_while(|row| self.batch.row(*row).offset() < at).count();
+        let (known, fresh) = self.rejects.into_iter().partition(|reject| reject.offset < at);
+        let (head, tail) = (self.batch.slice(0, before), self.batch.slice(before, rows - before));
+        let first = Decoded { batch: head, rejects: known, from: self.from, to: at, gap: 0 };
+        (first, Decoded { batch: tail, rejects: fresh, from: at, to: self.to, gap: self.gap })
+    }
+}
+
 /// Events with their facts, duplicates taken out.
 #[derive(Debug, Clone)]
 pub struct Enriched {

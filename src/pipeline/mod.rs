@@ -149,13 +149,7 @@ impl<'a> Road<'a> {
         if at <= decoded.from || at >= decoded.to {
             return (Some(decoded), None);
         }
-        let rows = decoded.batch.len();
-        let known = (0..rows).take_while(|row| decoded.batch.row(*row).offset() < at).count();
-        let (before, after) = decoded.rejects.into_iter().partition(|reject| reject.offset < at);
-        let head = decoded.batch.slice(0, known);
-        let tail = decoded.batch.slice(known, rows - known);
-        let known = Decoded { batch: head, rejects: before, from: decoded.from, to: at, gap: 0 };
-        let fresh = Decoded { batch: tail, rejects: after, from: at, to: decoded.to, gap: decoded.gap };
+        let (known, fresh) = decoded.split(at);
         (Some(known), Some(fresh))
     }
 

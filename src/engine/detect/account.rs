@@ -25,7 +25,7 @@ use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{Presence, Sort, SubjectIx};
 use crate::event::facts::{Account, Status};
 use crate::event::time::MINUTE;
-use crate::event::{Activity, Class, Day, Outcome, Severity, Time};
+use crate::event::{Class, Day, Severity, Time};
 
 /// The registry's entry.
 pub static SPEC: Spec = Spec {
@@ -171,8 +171,7 @@ impl Detector for Accounts {
 /// Which detection this use belongs to, and since when the account should not work.
 fn cause(seen: &Seen<'_>, constants: &Constants<'_>) -> Option<(usize, Option<Time>)> {
     let event = seen.event;
-    let passive = matches!(event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-    if passive || matches!(event.outcome(), Outcome::Denied | Outcome::Failure) {
+    if !seen.is_use() {
         return None;
     }
     let id = event.actor_id()?;

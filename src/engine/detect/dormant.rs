@@ -29,7 +29,7 @@ use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{Presence, Sort, SubjectIx};
 use crate::event::facts::Status;
 use crate::event::time::DAY;
-use crate::event::{Activity, Class, Day, Outcome, Severity, Subject, SubjectKind, Time};
+use crate::event::{Class, Day, Severity, Subject, SubjectKind, Time};
 
 /// The registry's entry.
 pub static SPEC: Spec = Spec {
@@ -142,9 +142,7 @@ struct Absence {
 
 impl Detector for Dormant {
     fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
-        let passive = matches!(seen.event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-        let refused = matches!(seen.event.outcome(), Outcome::Denied | Outcome::Failure);
-        if passive || refused {
+        if !seen.is_use() {
             return;
         }
         let tally = self.open.entry(constants.day, seen.subject, Tally::default);

@@ -12,7 +12,7 @@ use super::budget::Alphas;
 use super::settings::Settings;
 use super::stats::evidence::Events;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
-use crate::event::{Class, Day, Event, Facts, Severity, Subject, Time};
+use crate::event::{Activity, Class, Day, Event, Facts, Outcome, Severity, Subject, Time};
 use crate::roster::Roster;
 
 pub mod account;
@@ -69,6 +69,14 @@ pub struct Seen<'a> {
     pub subject: SubjectIx,
     /// The subject on the event's local day.
     pub presence: Presence,
+}
+
+impl Seen<'_> {
+    /// Whether somebody used the account: what was refused, and what a session does by itself at its end, is no use.
+    pub fn is_use(&self) -> bool {
+        let passive = matches!(self.event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
+        !passive && !matches!(self.event.outcome(), Outcome::Denied | Outcome::Failure)
+    }
 }
 
 /// What the constants of a day are made of.

@@ -28,7 +28,7 @@ use crate::engine::stats::evidence::Events;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
 use crate::event::time::MINUTE;
-use crate::event::{Activity, Class, Day, Outcome, Severity, Time};
+use crate::event::{Class, Day, Severity, Time};
 
 mod habit;
 
@@ -92,9 +92,7 @@ struct Hours {
 
 impl Detector for Hours {
     fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
-        let passive = matches!(seen.event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-        let refused = matches!(seen.event.outcome(), Outcome::Denied | Outcome::Failure);
-        if seen.presence.sort == Sort::Machine || passive || refused {
+        if seen.presence.sort == Sort::Machine || !seen.is_use() {
             return;
         }
         let tally = self.open.entry(constants.day, seen.subject, Tally::default);
