@@ -52,16 +52,13 @@ impl Frames {
     /// Reads on until something was pushed, or past a blank line; false at the end.
     pub fn step(&mut self, decoder: &mut Decoder) -> bool {
         let Some(line) = self.lines.next_line() else {
-            return self.array.take().is_some_and(|array| {
-                array.finish(self.lines.number(), self.lines.byte(), decoder);
-                true
-            });
+            return self.array_end(decoder);
         };
         let torn = line.end == End::Torn;
         if self.array.is_some() {
             self.array_line(line, decoder);
-            if let Some(array) = self.array.take_if(|_| torn) {
-                array.finish(self.lines.number(), self.lines.byte(), decoder);
+            if torn && !self.lines.waiting() {
+                self.array_end(decoder);
             }
         } else if torn {
             refuse(&line, Reason::Truncated, decoder);
@@ -98,10 +95,18 @@ impl Frames {
     /// A line of a JSON array whose elements are records; what follows the array is looked at as a line of its own.
     fn array_line(&mut self, line: Line, decoder: &mut Decoder) {
         let Some(array) = &mut self.array else { return };
-        if let Some(rest) = array.feed(line, decoder) {
-            self.array = None;
-            self.lines.put_back(std::iter::once(rest));
-        }
+        let again = array.feed(line, decoder);
+        self.array.take_if(|array| array.is_over());
+        self.lines.put_back(again.into_iter());
+    }
+
+    /// The end of the input; false where no array is open.
+    fn array_end(&mut self, decoder: &mut Decoder) -> bool {
+        let Some(array) = &mut self.array else { return false };
+        let again = array.finish(self.lines.number(), self.lines.byte(), decoder);
+        self.array.take_if(|array| array.is_over());
+        self.lines.put_back(again.into_iter());
+        true
     }
 
     /// A JSON object that goes on over several lines.
@@ -337,7 +342,7 @@ impl Nesting {
     }
 
     /// Whether a line that begins with `first` can go on what is open.
-    fn goes_on(&self, first: Option<u8>) -> bool {
+    pub fn goes_on(&self, first: Option<u8>) -> bool {
         let Some(first) = first else { return true };
         let value = !matches!(first, b'}' | b']' | b',' | b':');
         match (self.open.last(), self.last) {

@@ -104,6 +104,12 @@ impl Lines {
 
     /// Skips what is left of a line that was cut at the bound.
     pub fn skip(&mut self) {
+        // Pieces of it may have been put back.
+        while let Some(piece) = self.queue.pop_front() {
+            if piece.end != End::Bound {
+                return;
+            }
+        }
         while self.within {
             self.within = self.read(&mut |_| {}, self.bound) == End::Bound;
         }

@@ -127,6 +127,61 @@ fn json_arrays_of_any_length() {
     check("f.json", large, &["1 a", "1 b", "1 too_large"]);
 }
 
+/// A line that seems to open an array takes none of the lines after it, however few or many they are.
+#[test]
+fn a_damaged_line_is_no_array() {
+    let cases = [
+        ("[[[[[[[[", "truncated"),
+        ("[{", "truncated"),
+        ("[{\"x\":", "truncated"),
+        ("[{\"x\":[1,", "truncated"),
+        ("[{\"x", "truncated"),
+        ("[[", "truncated"),
+        ("[", "syntax"),
+        ("[1,", "unknown_format"),
+    ];
+    for (damaged, reason) in cases {
+        for more in [2, 3, 2_173] {
+            let mut lines = vec![event("a"), event("b"), damaged.to_owned()];
+            lines.extend((0..more).map(|i| event(&format!("e{i}"))));
+            let mut expected = vec!["1 a".to_owned(), "2 b".to_owned()];
+            expected.extend((0..more).map(|i| format!("{} e{i}", i + 4)));
+            expected.push(format!("3 {reason}"));
+            let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            check("f.jsonl", lines.join("\n"), &expected);
+        }
+    }
+    let (a, b, c) = (event("a"), event("b"), event("c"));
+    check("f.jsonl", format!("[[[[\n{a}\n"), &["2 a", "1 truncated"]);
+    check("f.jsonl", format!("[{{\"x\":\n{a}"), &["2 a", "1 truncated"]);
+    check("f.jsonl", format!("[1,\n{a}"), &["2 a", "1 unknown_format"]);
+    check("f.jsonl", format!("[[\n\n{a}\n[[\n{b}\n{c}\n"), &["3 a", "5 b", "6 c", "1 truncated", "4 truncated"]);
+    check("f.jsonl", format!("[[\n{}\n{}\n{c}", pretty("a"), pretty("b")), &["2 a", "11 b", "20 c", "1 truncated"]);
+    // Within a true array, a damaged element takes none of the others, and one missing comma is no end.
+    check("f.json", format!("[\n{a},\n{{\"x\":\n{b},\n{c}\n]"), &["2 a", "4 b", "5 c", "3 truncated"]);
+    check("f.json", format!("[\n  {{\"x\":\n  {b},\n  {c}\n]"), &["3 b", "4 c", "2 truncated"]);
+    check("f.json", format!("[\n{a},\n{b}\n{c}\n]"), &["2 a", "3 b", "4 c"]);
+    // A line after it that is longer than a record.
+    let long = format!("{{\"x\":\"{}\"}}", "y".repeat((1 << 20) + 9));
+    check("f.jsonl", format!("[[\n{long}\n{b}\n{c}"), &["3 b", "4 c", "1 truncated", "2 too_large"]);
+}
+
+#[test]
+fn long_arrays_over_lines() {
+    let ids: Vec<String> = (0..3_000).map(|i| format!("e{i}")).collect();
+    let expected = |lines: i64| {
+        let offsets = (0..).map(|i| 2 + i * lines);
+        ids.iter().zip(offsets).map(|(id, offset)| format!("{offset} {id}")).collect::<Vec<_>>()
+    };
+    let lines: Vec<String> = ids.iter().map(|id| event(id)).collect();
+    let values: Vec<String> = ids.iter().map(|id| pretty(id)).collect();
+    let indented: Vec<String> = values.iter().map(|value| format!("  {}", value.replace('\n', "\n  "))).collect();
+    for (elements, length) in [(lines, 1), (values, 9), (indented, 9)] {
+        let text = format!("[\n{}\n]\n", elements.join(",\n"));
+        assert_eq!(outcomes_of("f.json", text.as_bytes(), Limits::default(), 100), expected(length));
+    }
+}
+
 #[test]
 fn long_lines_are_not_held() {
     let (a, b) = (event("a"), event("b"));
