@@ -219,6 +219,8 @@ impl History {
             None => None,
         };
         self.logs[index].append(written.as_ref(), &ahead).await?;
+        let records: i64 = self.positions().values().sum();
+        tracing::debug!(effect = table.name(), records, "the table has a commit");
         if let Some(written) = written {
             committed.rows.insert(table.name(), written.rows);
             committed.bytes += written.size;
