@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
-use super::{Road, RoadError};
+use super::{News, Road, RoadError};
 use crate::decode::{Decoder, Hints, Limits, RawRecord};
 use crate::engine::Input;
 use crate::event::effects::Decoded;
@@ -32,7 +32,7 @@ pub struct Orders<'a> {
     /// The end of each partition as it was found at the start: reading ends when all of them are reached.
     pub until: Option<BTreeMap<Origin, i64>>,
     /// Called now and then, for rosters and verdicts; what it gives is taken up.
-    pub chores: &'a mut dyn FnMut() -> Vec<Input>,
+    pub chores: &'a mut dyn FnMut() -> Vec<News>,
     /// What time it is.
     pub clock: &'a dyn Fn() -> Time,
 }
@@ -71,8 +71,9 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
         road.commit_when_due(now, orders.age)?;
         if chores.elapsed() >= Duration::from_secs(2) {
             chores = Instant::now();
-            for input in (orders.chores)() {
-                turn(road, source, now, input)?;
+            for news in (orders.chores)() {
+                let effects = road.hear(now, news)?;
+                obey(source, &effects);
             }
             pass_time(road, source, &ends.idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
@@ -159,9 +160,13 @@ fn batch(
 /// One turn of the wheel, and what the engine asks of the source.
 fn turn(road: &mut Road<'_>, source: &mut dyn Source, now: Time, input: Input) -> Result<Effects, RoadError> {
     let effects = road.turn(now, input)?;
+    obey(source, &effects);
+    Ok(effects)
+}
+
+fn obey(source: &mut dyn Source, effects: &Effects) {
     source.pause(&effects.pause);
     source.resume(&effects.resume);
-    Ok(effects)
 }
 
 /// Time goes on by itself while every partition is idle, by what has passed since the newest record was read.

@@ -18,8 +18,10 @@ use crate::store::StoreError;
 
 mod keep;
 pub mod live;
+mod news;
 
 pub use keep::{Keep, KeepError};
+pub use news::News;
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
