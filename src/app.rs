@@ -21,7 +21,11 @@ mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
 pub mod live;
+pub mod monitor;
+mod operator;
+mod past;
 mod scan;
+mod watch;
 
 pub use audit::audit;
 pub use scan::scan;

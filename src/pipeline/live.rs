@@ -19,6 +19,23 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often time is let pass while every partition is idle.
 const ADVANCE: Duration = Duration::from_secs(60);
 
+/// What whoever runs the loop does beside the reading.
+pub trait Beside {
+    /// An arrival that is about to go down the road.
+    fn heard(&mut self, _arrival: &Arrival, _now: Time) {}
+
+    /// A step is done: what it asked of the source, and what an operator should know.
+    fn turned(&mut self, _effects: &Effects, _now: Time) {}
+
+    /// Called every two seconds, for rosters, verdicts and all else that has to be done now and then; what it gives is taken up.
+    ///
+    /// # Errors
+    /// Where an edge fails for good.
+    fn chores(&mut self, _road: &mut Road<'_>, _now: Time) -> Result<Vec<Input>, RoadError> {
+        Ok(Vec::new())
+    }
+}
+
 /// What the loop is told from outside.
 pub struct Orders<'a> {
     /// Set when the process should end.
@@ -31,8 +48,8 @@ pub struct Orders<'a> {
     pub age: Duration,
     /// The end of each partition as it was found at the start: reading ends when all of them are reached.
     pub until: Option<BTreeMap<Origin, i64>>,
-    /// Called now and then, for rosters and verdicts; what it gives is taken up.
-    pub chores: &'a mut dyn FnMut() -> Vec<Input>,
+    /// What is done beside the reading.
+    pub beside: &'a mut dyn Beside,
     /// What time it is.
     pub clock: &'a dyn Fn() -> Time,
 }
@@ -49,6 +66,7 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
     while !orders.stop.load(Ordering::Relaxed) {
         let now = (orders.clock)();
         if let Some(arrival) = source.next(POLL) {
+            orders.beside.heard(&arrival, now);
             let input = match arrival {
                 Arrival::Batch(raw) => {
                     idle.remove(raw.origin());
@@ -60,6 +78,7 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
             };
             if let Some(input) = input {
                 let effects = turn(road, source, now, input)?;
+                orders.beside.turned(&effects, now);
                 for notice in &effects.notices {
                     warn!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
                 }
@@ -71,8 +90,9 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
         road.commit_when_due(now, orders.age)?;
         if chores.elapsed() >= Duration::from_secs(2) {
             chores = Instant::now();
-            for input in (orders.chores)() {
-                turn(road, source, now, input)?;
+            for input in orders.beside.chores(road, now)? {
+                let effects = turn(road, source, now, input)?;
+                orders.beside.turned(&effects, now);
             }
             pass_time(road, source, &idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
