@@ -11,8 +11,10 @@ use tracing::{error, info, warn};
 use super::monitor::board::Shared;
 use super::monitor::{self, Sight};
 use super::operator::Operator;
+use super::rosters::put_in_force;
+use super::verdicts::Verdicts;
 use super::watch::{Parts, Watch};
-use super::{complain, now, open_keep, own_store, past, rosters, runtime, spread};
+use super::{Begun, begin, now, open_keep, own_store, past, runtime};
 use crate::cli::Stop;
 use crate::engine::Input;
 use crate::event::alert::MadeBy;
@@ -48,27 +50,21 @@ impl Outlet for Outbox {
 ///
 /// # Errors
 /// Where the settings lack something, or an edge fails for good.
-pub fn run(path: &Path, until_end: bool) -> Result<Tally, Stop> {
-    let settings = Settings::load(path).map_err(Stop::Problems)?;
+pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, Stop> {
+    let mut settings = Settings::load(path).map_err(Stop::Problems)?;
+    settings.allow_shrink = accept_rosters;
     let plan = settings.kafka.as_ref().ok_or_else(|| Stop::Usage("the settings have no [kafka] section".to_owned()))?;
     let history =
         settings.history.as_ref().ok_or_else(|| Stop::Usage("the settings have no [history] section".to_owned()))?;
-    let loaded = rosters(&settings)?;
-    complain(&loaded);
-    if let Some(problem) = spread(&settings, &loaded.roster) {
-        return Err(Stop::Problems(vec![problem]));
-    }
-    let roster = Arc::new(loaded.roster);
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
-    let mut keep = open_keep(&settings, history, &runtime)?;
-    super::scan::remember(&mut keep, "roster", roster.hash().as_bytes())?;
-    let (engine, seen) = keep.engine(&settings.engine, roster).map_err(Stop::failed)?;
+    let keep = open_keep(&settings, history, &runtime)?;
+    let Begun { engine, seen, before, loaded } = begin(&settings, &keep)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
-    let before = runtime.block_on(past::outcomes(&history.dir, &settings.key_source(&history.dir), now()));
-    let board = Shared::default();
-    (board.lock().started, board.lock().before) = (Some(now()), before.map_err(Stop::failed)?);
+    let verdicts = Verdicts::new(&store, &keep)?;
+    let past = runtime.block_on(past::outcomes(&history.dir, &settings.key_source(&history.dir), now()));
+    let board = Shared::new(now(), past.map_err(Stop::failed)?);
     let _inside = runtime.enter();
     let clock = Arc::new(now);
     let notifier =
@@ -87,23 +83,25 @@ pub fn run(path: &Path, until_end: bool) -> Result<Tally, Stop> {
     let mut road = Road::new(engine, Some(keep), &mut outbox, runtime.handle().clone());
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
+    let accepted = loaded.accepted.clone();
+    put_in_force(&settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     open_lanes(&mut road, &places)?;
     let until = until_end.then(|| places.ends.clone());
-    let (reload, accepted, depths) = (signals.reload.clone(), loaded.accepted, source.depths());
+    let (reload, depths) = (signals.reload.clone(), source.depths());
     let made_by = made_by(&settings, &road);
     let operator = Operator::new(settings.default_zone.clone(), made_by);
     let parts = Parts {
         settings: settings.clone(),
         path: path.to_owned(),
         dirs,
-        store,
+        store: store.clone(),
         board,
         depths,
         channels,
         reload,
         accepted,
     };
-    let mut watch = Watch::new(parts, operator, now());
+    let mut watch = Watch::new(parts, operator, verdicts, now());
     let mut orders = Orders {
         stop: &signals.stop,
         hints: &|topic| settings.hints(topic),
@@ -113,7 +111,7 @@ pub fn run(path: &Path, until_end: bool) -> Result<Tally, Stop> {
         beside: &mut watch,
         clock: &now,
     };
-    let done = read(&mut road, &mut source, &mut orders);
+    let done = read(&mut road, &mut source, &mut orders).and_then(|ended| watch.close().map(|()| ended));
     let closed = Box::new(source).close(GRACE);
     if !closed {
         warn!("the Kafka client did not close in time and is left behind");

@@ -18,17 +18,17 @@ use self::rosters::Rosters;
 use self::wrong::Signs;
 use super::monitor::board::{Doing, LaneStand, Shared};
 use super::operator::{self, Operator, Seen};
+use super::verdicts::Verdicts;
 use crate::cli::Stop;
-use crate::engine::Input;
 use crate::event::time::{DAY, MINUTE};
 use crate::event::{Effects, Origin, Time};
 use crate::ingest::kafka::{Arrival, Depths};
 use crate::notify::Health;
 use crate::pipeline::live::Beside;
-use crate::pipeline::{Road, RoadError};
+use crate::pipeline::{News, Road, RoadError};
 use crate::roster::Accepted;
 use crate::settings::Settings;
-use crate::store::{Ruling, Store};
+use crate::store::Store;
 
 /// What looks into the file system or the outbox is done this often.
 const SLOW: i64 = MINUTE;
@@ -56,9 +56,10 @@ pub(super) struct Parts {
 }
 
 /// Who does it.
-pub(super) struct Watch {
+pub(super) struct Watch<'a> {
     parts: Parts,
     rosters: Rosters,
+    verdicts: Verdicts<'a>,
     operator: Operator,
     /// What is looked at to see whether something is wrong.
     signs: Signs,
@@ -67,14 +68,19 @@ pub(super) struct Watch {
     slow_at: Time,
 }
 
-impl Watch {
+impl<'a> Watch<'a> {
     /// Begins at `now`.
-    pub(super) fn new(parts: Parts, operator: Operator, now: Time) -> Watch {
+    pub(super) fn new(parts: Parts, operator: Operator, verdicts: Verdicts<'a>, now: Time) -> Watch<'a> {
         let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
-        Watch { parts, rosters, operator, signs, happened: Vec::new(), slow_at: now }
+        Watch { parts, rosters, verdicts, operator, signs, happened: Vec::new(), slow_at: now }
+    }
+
+    /// The loop has ended: what it was given is in the control log.
+    pub(super) fn close(&mut self) -> Result<(), RoadError> {
+        Ok(self.verdicts.taken()?)
     }
 
     /// Writes on the board how everything stands.
@@ -141,7 +147,7 @@ impl Watch {
         self.rosters.look();
     }
 
-    fn take_reload(&mut self, now: Time) -> Vec<Input> {
+    fn take_reload(&mut self, now: Time) -> Vec<News> {
         if !self.parts.reload.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
@@ -150,7 +156,7 @@ impl Watch {
             self.happened.push(Seen { kind: &operator::SETTINGS, about: "settings".into(), what, count: 0 });
         }
         self.rosters.follow(self.parts.settings.rosters.clone());
-        let (input, about) = self.rosters.reload(&self.parts.settings, now);
+        let (news, about) = self.rosters.reload(&self.parts.settings, now);
         let words = format!("{words}; {about}");
         tracing::info!("SIGHUP: {words}");
         if let Err(Stop::Failed(what) | Stop::Usage(what)) =
@@ -158,11 +164,11 @@ impl Watch {
         {
             error!(what, "the reload is not in the self-audit");
         }
-        input.into_iter().collect()
+        news.into_iter().collect()
     }
 }
 
-impl Beside for Watch {
+impl Beside for Watch<'_> {
     fn heard(&mut self, arrival: &Arrival, now: Time) {
         match arrival {
             Arrival::Gap { origin, from, to } => {
@@ -189,42 +195,17 @@ impl Beside for Watch {
         }
     }
 
-    fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<Input>, RoadError> {
-        let mut inputs = self.take_reload(now);
+    fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<News>, RoadError> {
+        let mut news = self.take_reload(now);
         if now >= self.slow_at {
             self.slow(now);
         }
-        inputs.extend(self.rosters.poll(&self.parts.settings, now));
-        inputs.extend(verdicts(&self.parts.store));
+        news.extend(self.rosters.poll(&self.parts.settings, now));
+        news.extend(self.verdicts.poll());
         self.show(road, now);
         self.tell(road, now)?;
-        Ok(inputs)
+        Ok(news)
     }
-}
-
-/// Verdicts that were noted since; a justified one is an exception for 30 days.
-fn verdicts(store: &Store) -> Vec<Input> {
-    let found = store.new_verdicts(100).unwrap_or_else(|error| {
-        error!(%error, "verdicts cannot be read");
-        Vec::new()
-    });
-    let mut inputs = Vec::new();
-    for verdict in found {
-        if verdict.ruling == Ruling::Justified
-            && let Ok(Some((listed, _))) = store.show(&verdict.alert_id)
-        {
-            inputs.push(Input::Exception(crate::engine::triage::Exception {
-                family: listed.alert.family().to_owned(),
-                subject: listed.alert.subject.clone(),
-                from: listed.day.plus(1),
-                until: listed.day.plus(31),
-            }));
-        }
-        if let Err(error) = store.drained_verdicts(verdict.seq) {
-            error!(%error, "a verdict cannot be marked as taken up");
-        }
-    }
-    inputs
 }
 
 /// The partition's name as alerts and labels have it.

@@ -18,11 +18,14 @@ pub struct Run {
     /// Read up to the ends found at the start, end the input as scan does, and exit.
     #[arg(long)]
     until_end: bool,
+    /// Take the rosters as they are, even where a file shrank by more than half or is gone.
+    #[arg(long)]
+    accept_rosters: bool,
 }
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Stop> {
-        let tally = app::live::run(&self.config, self.until_end)?;
+        let tally = app::live::run(&self.config, self.until_end, self.accept_rosters)?;
         eprintln!("{tally}");
         Ok(())
     }

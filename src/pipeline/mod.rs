@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tracing::debug;
 
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
@@ -17,9 +18,11 @@ use crate::store::StoreError;
 
 mod keep;
 pub mod live;
+mod news;
 mod outcomes;
 
 pub use keep::{Keep, KeepError};
+pub use news::News;
 pub use outcomes::{Counts, Outcomes};
 
 /// What went down the road.
@@ -197,6 +200,7 @@ impl<'a> Road<'a> {
         self.staged.add(&effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
+            debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
         }
         if let Some(keep) = &mut self.keep
             && (!effects.applied.is_empty() || !effects.raised.is_empty())
@@ -244,6 +248,8 @@ impl<'a> Road<'a> {
                 Err(error @ KeepError::File { .. }) => Some(error.to_string()),
                 done => {
                     done?;
+                    let records: i64 = keep.history.positions().values().sum();
+                    debug!(effect = "snapshot", records, "the snapshot is written");
                     self.commits.snapshot = Some(now);
                     None
                 }

@@ -13,6 +13,11 @@ use crate::pipeline::{Commits, Outcomes};
 pub struct Shared(Arc<Mutex<Board>>);
 
 impl Shared {
+    /// The board of a process that begins at `now`, with what is on record already.
+    pub fn new(now: Time, before: Outcomes) -> Shared {
+        Shared(Arc::new(Mutex::new(Board { started: Some(now), before, ..Board::default() })))
+    }
+
     /// Looks at it, or writes on it; a panic elsewhere does not make plain values wrong.
     pub fn lock(&self) -> MutexGuard<'_, Board> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

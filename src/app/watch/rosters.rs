@@ -4,15 +4,15 @@
 //! `roster::load`); that, and a folder that nobody renews, is for the operator.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tracing::{info, warn};
 
 use super::super::monitor::Plan;
 use super::super::operator::{self, Seen};
-use crate::engine::Input;
+use super::super::rosters::news;
 use crate::event::{Problem, Time};
 use crate::ingest::rosters::{Files, RosterWatch, read_folder};
+use crate::pipeline::News;
 use crate::roster::{Accepted, Intake, Loaded, load};
 use crate::settings::Settings;
 
@@ -55,7 +55,7 @@ impl Rosters {
     }
 
     /// New rosters, where the files have changed and are whole.
-    pub(super) fn poll(&mut self, settings: &Settings, now: Time) -> Option<Input> {
+    pub(super) fn poll(&mut self, settings: &Settings, now: Time) -> Option<News> {
         let files = match self.watch.as_mut()?.poll() {
             Ok(files) => files?,
             Err(what) => {
@@ -67,7 +67,7 @@ impl Rosters {
     }
 
     /// Reads the folder at once; what came of it, in words.
-    pub(super) fn reload(&mut self, settings: &Settings, now: Time) -> (Option<Input>, String) {
+    pub(super) fn reload(&mut self, settings: &Settings, now: Time) -> (Option<News>, String) {
         let Some(dir) = &self.dir else { return (None, "no rosters are named".to_owned()) };
         let files = match read_folder(dir) {
             Ok(files) => files,
@@ -98,19 +98,19 @@ impl Rosters {
         refused.into_iter().chain(stale).collect()
     }
 
-    fn take(&mut self, files: &Files, settings: &Settings, now: Time) -> Option<Input> {
+    fn take(&mut self, files: &Files, settings: &Settings, now: Time) -> Option<News> {
         let intake = Intake { previous: Some(&self.accepted), at: now, allow_shrink: false };
         let loaded = load(files, settings.default_zone.clone(), &intake);
         if let Some(watch) = &mut self.watch {
             watch.known(files);
         }
         self.complain(&loaded);
-        if loaded.accepted.hash() == self.accepted.hash() {
+        if loaded.accepted == self.accepted {
             return None;
         }
         info!(hash = loaded.roster.hash(), "new rosters are in force");
-        (self.accepted, self.since) = (loaded.accepted, now);
-        Some(Input::Roster(Arc::new(loaded.roster)))
+        (self.accepted, self.since) = (loaded.accepted.clone(), now);
+        Some(news(settings, loaded))
     }
 
     /// Says what is wrong with the files: some lines in the log, and the files that were refused to the operator.
@@ -131,7 +131,7 @@ impl Rosters {
             };
             let whys: Vec<String> = refused.iter().filter_map(why).collect();
             format!(
-                "Roster files were refused and the last good ones stay: {} ({}).",
+                "Roster files were refused and the last good ones stay: {} ({}). A start with --accept-rosters takes what is there.",
                 refused.join(", "),
                 whys.join("; ")
             )
