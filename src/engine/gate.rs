@@ -66,6 +66,19 @@ enum Head {
     Undecided,
 }
 
+/// How a partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stand {
+    /// Newest time of a row that may move the watermark.
+    pub newest: Option<Time>,
+    /// Rows that were read and wait to be taken up.
+    pub queued: usize,
+    /// It is not read on for now: the others have to catch up.
+    pub waits: bool,
+    /// It is idle or has ended: it holds nobody back.
+    pub rests: bool,
+}
+
 /// All partitions.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Gate {
@@ -214,6 +227,15 @@ impl Gate {
                 && (lane.queue.is_empty() || lane.following().take(WITNESSES).count() < WITNESSES)
         };
         self.lanes.iter().filter(|(_, lane)| wants(lane)).map(|(origin, _)| origin.clone()).collect()
+    }
+
+    /// How each partition stands, for whoever looks on.
+    pub fn stands(&self) -> impl Iterator<Item = (&Origin, Stand)> {
+        self.lanes.iter().map(|(origin, lane)| {
+            let queued = lane.queue.iter().map(|stretch| stretch.batch.len()).sum();
+            let (newest, waits) = (lane.newest, lane.told_paused);
+            (origin, Stand { newest, queued, waits, rests: lane.idle || lane.ended })
+        })
     }
 
     /// How far time has come; `None` before every partition has shown a record or is idle.

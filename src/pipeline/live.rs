@@ -19,6 +19,23 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often time is let pass while every partition is idle.
 const ADVANCE: Duration = Duration::from_secs(60);
 
+/// What whoever runs the loop does beside the reading.
+pub trait Beside {
+    /// An arrival that is about to go down the road.
+    fn heard(&mut self, _arrival: &Arrival, _now: Time) {}
+
+    /// A step is done: what it asked of the source, and what an operator should know.
+    fn turned(&mut self, _effects: &Effects, _now: Time) {}
+
+    /// Called every two seconds, for rosters, verdicts and all else that has to be done now and then; what it gives is taken up.
+    ///
+    /// # Errors
+    /// Where an edge fails for good.
+    fn chores(&mut self, _road: &mut Road<'_>, _now: Time) -> Result<Vec<News>, RoadError> {
+        Ok(Vec::new())
+    }
+}
+
 /// What the loop is told from outside.
 pub struct Orders<'a> {
     /// Set when the process should end.
@@ -31,8 +48,8 @@ pub struct Orders<'a> {
     pub age: Duration,
     /// The end of each partition as it was found at the start: reading ends when all of them are reached.
     pub until: Option<BTreeMap<Origin, i64>>,
-    /// Called now and then, for rosters and verdicts; what it gives is taken up.
-    pub chores: &'a mut dyn FnMut() -> Vec<News>,
+    /// What is done beside the reading.
+    pub beside: &'a mut dyn Beside,
     /// What time it is.
     pub clock: &'a dyn Fn() -> Time,
 }
@@ -53,27 +70,31 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
     while !orders.stop.load(Ordering::Relaxed) {
         let now = (orders.clock)();
         if let Some(arrival) = source.next(POLL) {
+            orders.beside.heard(&arrival, now);
             let origin = arrival.origin().filter(|origin| !ends.is_over(origin)).cloned();
             let input = match arrival {
-                Arrival::Batch(raw) => batch(&raw, road, orders, &mut ends, &mut decoders)?,
+                Arrival::Batch(raw) => batch(&raw, road, source, orders, &mut ends, &mut decoders)?,
                 other => calm(other, road, orders, &mut ends)?,
             };
             if let Some(input) = input {
                 let effects = turn(road, source, now, input)?;
                 tell(road, &effects);
+                orders.beside.turned(&effects, now);
             }
             // Time does not wait for a partition that is read up to the end: nothing more of it is taken.
             if let Some(origin) = origin.filter(|origin| ends.is_over(origin)) {
                 let effects = turn(road, source, now, Input::End(origin))?;
                 tell(road, &effects);
+                orders.beside.turned(&effects, now);
             }
         }
         road.commit_when_due(now, orders.age)?;
         if chores.elapsed() >= Duration::from_secs(2) {
             chores = Instant::now();
-            for news in (orders.chores)() {
+            for news in orders.beside.chores(road, now)? {
                 let effects = road.hear(now, news)?;
                 obey(source, &effects);
+                orders.beside.turned(&effects, now);
             }
             pass_time(road, source, &ends.idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
@@ -138,6 +159,7 @@ impl Ends {
 fn batch(
     raw: &RawBatch,
     road: &mut Road<'_>,
+    source: &mut dyn Source,
     orders: &Orders<'_>,
     ends: &mut Ends,
     decoders: &mut BTreeMap<Origin, Decoder>,
@@ -150,7 +172,7 @@ fn batch(
     if ends.idle.remove(raw.origin()) {
         ends.doubted = Instant::now();
         for origin in std::mem::take(&mut ends.idle) {
-            road.turn((orders.clock)(), Input::Open(origin))?;
+            turn(road, source, (orders.clock)(), Input::Open(origin))?;
         }
     }
     ends.reached(raw.origin(), raw.to());
@@ -229,14 +251,8 @@ fn calm(
             let is_over = ends.is_over(&origin);
             Ok((!is_over).then_some(Input::Open(origin)))
         }
-        Arrival::Trouble { what } => {
-            warn!(what, "the broker does not answer; it is tried again");
-            Ok(None)
-        }
-        Arrival::Recovered { after } => {
-            info!(seconds = after.as_secs(), "the broker answers again");
-            Ok(None)
-        }
+        // The reader says these in the log, once when it begins and once when it is over.
+        Arrival::Trouble { .. } | Arrival::Recovered { .. } => Ok(None),
         Arrival::Fatal { what } => Err(RoadError::Source(what)),
     }
 }
