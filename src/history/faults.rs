@@ -48,8 +48,6 @@ async fn a_crash_between_tables_is_healed() {
             assert_eq!(seen[4] != before[4], tables == 5, "{segment} {tables}");
             assert_eq!((&seen[0], &seen[1]) != (&before[0], &before[1]), tables == 5, "{segment} {tables}");
             let mut again = open(dir.path()).await;
-            // What was begun is finished before anything is read again: another order of records cannot bring a row twice.
-            assert_eq!(again.positions()["cluster/ehr.access/0"], [3, 4][segment], "{tables}");
             for step in [first(), second()] {
                 again.stage(&step, key).unwrap();
             }

@@ -8,7 +8,6 @@
 //! DIR/{table}/            one Delta table each: events, touches, alerts, rejects, spans
 //! DIR/{table}/YYYYMMDD-<number>-<16 hexadecimal digits>.parquet
 //! DIR/control/            the control log, in framed files
-//! DIR/intent.json         what a commit is about to do; only while it does it, or after a crash
 //! DIR/blobs/{kind}/       roster versions and sealed snapshots, named by hash
 //! ```
 //!
@@ -19,15 +18,14 @@
 //! statistics and bloom filters inside the (encrypted) file do the pruning. The Delta log carries row counts and nothing else.
 //!
 //! **Positions.** Every commit of every table carries a `txn` for each origin that it advances. Tables are committed one after the
-//! other, `spans` last; what a crash leaves behind is finished at the next start (`intent`), and each table skips what it has. Alerts
-//! are recognised by id and revision.
+//! other, `spans` last; what a crash leaves behind is healed by reading again from the smallest position, each table skipping what
+//! it has. Alerts are recognised by id and revision.
 
 mod blobs;
 mod changes;
 mod compact;
 mod control;
 mod error;
-mod intent;
 mod known;
 mod layout;
 mod log;

@@ -18,7 +18,6 @@ use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::HistoryError;
@@ -31,7 +30,7 @@ use crate::keys::Keyring;
 const ROW_GROUP_ROWS: usize = 32_768;
 
 /// A file that was written and forced to the disk, but is in no commit yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segment {
     /// Name within the folder of its table.
     pub name: String,

@@ -7,11 +7,9 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use tracing::debug;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::control::{Control, Entry};
-use super::intent::{Intent, Part};
 use super::log::{Positions, TableLog};
 use super::stage::Stage;
 use super::tables::Table;
@@ -27,8 +25,6 @@ pub struct History {
     /// In the order of commits: one for each of [`Table::ALL`].
     pub(super) logs: Vec<TableLog>,
     stage: Stage,
-    /// What was written down and is not done yet.
-    intent: Option<Intent>,
     control: Control,
     /// Alerts on record, by a hash of id and revision; read when the first alert is committed.
     told: Option<HashSet<u128>>,
@@ -82,11 +78,7 @@ impl History {
         let logs = open_tables(&dir).await?;
         let control = Control::open(&dir, keyring.clone())?;
         let (settings, stage) = (settings.clone(), Stage::default());
-        let intent = Intent::read(&dir)?;
-        let told = None;
-        let mut history = History { dir, settings, keyring, logs, stage, intent, control, told, made_key, _lock: lock };
-        history.finish(usize::MAX).await?;
-        Ok(history)
+        Ok(History { dir, settings, keyring, logs, stage, control, told: None, made_key, _lock: lock })
     }
 
     /// The folder.
@@ -145,17 +137,17 @@ impl History {
         Staged { rows, bytes, full }
     }
 
-    /// Makes everything staged durable: one file and one commit for each table that has something new, in all tables or in none.
+    /// Makes everything staged durable: one file and one commit for each table that has something new.
     ///
     /// `arrival` is the time of the newest arrival among what is staged; it decides the month key and the day of compaction.
     ///
     /// # Errors
     /// After an error the stage is as it was: the same call may be made again where [`HistoryError::retry`] says so.
     pub async fn commit(&mut self, arrival: Time) -> Result<Committed, HistoryError> {
-        // What failed halfway is finished first, and the rest of the stage follows it.
-        self.finish(usize::MAX).await?;
-        let committed = self.intend(arrival).await?;
-        self.finish(usize::MAX).await?;
+        let mut committed = Committed::default();
+        for index in 0..self.logs.len() {
+            self.commit_table(index, arrival, &mut committed).await?;
+        }
         self.stage = Stage::default();
         Ok(committed)
     }
@@ -189,33 +181,18 @@ impl History {
     /// As [`Self::commit`], but the process "dies" after `tables` tables: for tests of what is left behind.
     #[cfg(test)]
     pub(super) async fn commit_and_die(mut self, arrival: Time, tables: usize) -> Result<(), HistoryError> {
-        self.intend(arrival).await?;
-        self.finish(tables).await
+        for index in 0..tables {
+            self.commit_table(index, arrival, &mut Committed::default()).await?;
+        }
+        Ok(())
     }
 
-    /// Writes the files of everything staged, and what is to be done with them.
-    async fn intend(&mut self, arrival: Time) -> Result<Committed, HistoryError> {
-        let (mut intent, mut committed) = (Intent::default(), Committed::default());
-        for index in 0..self.logs.len() {
-            let Some(part) = self.prepare(index, arrival).await? else { continue };
-            if let Some(file) = &part.file {
-                committed.rows.insert(self.logs[index].table.name(), file.rows);
-                committed.bytes += file.size;
-            }
-            intent.parts.push(part);
-        }
-        if !intent.parts.is_empty() {
-            intent.write(&self.dir)?;
-            self.intent = Some(intent);
-            if let Some(told) = &mut self.told {
-                told.extend(self.stage.raised().iter().map(identity));
-            }
-        }
-        Ok(committed)
-    }
-
-    /// Writes the file of one table; `None` where the table has it all.
-    async fn prepare(&mut self, index: usize, arrival: Time) -> Result<Option<Part>, HistoryError> {
+    async fn commit_table(
+        &mut self,
+        index: usize,
+        arrival: Time,
+        committed: &mut Committed,
+    ) -> Result<(), HistoryError> {
         let table = self.logs[index].table;
         if table == Table::Alerts && !self.stage.raised().is_empty() && self.told.is_none() {
             self.told = Some(self.read_told().await?);
@@ -226,33 +203,30 @@ impl History {
         self.told = told;
         let rows =
             rows.map_err(|error| HistoryError::Damaged { file: table.name().into(), what: error.to_string() })?;
-        let to: Positions = {
+        let ahead: Positions = {
             let known = self.logs[index].positions();
             let moved = |(key, next): &(&String, &i64)| known.get(*key).is_none_or(|at| at < next);
             self.stage.ends().iter().filter(moved).map(|(key, next)| (key.clone(), *next)).collect()
         };
-        if rows.is_none() && to.is_empty() {
-            return Ok(None);
+        if rows.is_none() && ahead.is_empty() {
+            return Ok(());
         }
-        let version = self.logs[index].version() + 1;
-        let when = segment::When { arrival, number: version };
-        let file = rows.map(|rows| segment::write(&self.dir, table, &rows, when, self.keyring.as_deref()));
-        Ok(Some(Part { table: table.name().into(), version, file: file.transpose()?, to }))
-    }
-
-    /// Makes the commits of the intent that is written down, up to `tables` of them.
-    async fn finish(&mut self, tables: usize) -> Result<(), HistoryError> {
-        let Some(intent) = self.intent.clone() else { return Ok(()) };
-        for part in intent.parts.iter().take(tables) {
-            let index = self.logs.iter().position(|log| log.table.name() == part.table);
-            let unknown = || HistoryError::Damaged { file: part.table.clone(), what: "no such table".into() };
-            part.carry_out(&mut self.logs[index.ok_or_else(unknown)?]).await?;
-            let records: i64 = self.positions().values().sum();
-            debug!(effect = part.table, records, "the table has a commit");
+        let written = match &rows {
+            Some(rows) => {
+                let when = segment::When { arrival, number: self.logs[index].version() + 1 };
+                Some(segment::write(&self.dir, table, rows, when, self.keyring.as_deref())?)
+            }
+            None => None,
+        };
+        self.logs[index].append(written.as_ref(), &ahead).await?;
+        let records: i64 = self.positions().values().sum();
+        tracing::debug!(effect = table.name(), records, "the table has a commit");
+        if let Some(written) = written {
+            committed.rows.insert(table.name(), written.rows);
+            committed.bytes += written.size;
         }
-        if tables >= intent.parts.len() {
-            Intent::clear(&self.dir)?;
-            self.intent = None;
+        if let (Table::Alerts, Some(told)) = (table, &mut self.told) {
+            told.extend(self.stage.raised().iter().map(identity));
         }
         Ok(())
     }
