@@ -43,8 +43,8 @@ pub fn run(settings: &Settings, until_end: bool) -> Result<Tally, Stop> {
     let runtime = runtime()?;
     let stop = Arc::new(AtomicBool::new(false));
     watch_signals(&runtime, stop.clone());
-    let keep = open_keep(settings, history, &runtime)?;
-    let Begun { engine, seen, before, loaded } = begin(settings, &keep)?;
+    let mut keep = open_keep(settings, history, &runtime)?;
+    let Begun { engine, seen, before, loaded } = begin(settings, &mut keep)?;
     let store = own_store(&keep, &settings.state_dir(&history.dir))?;
     let verdicts = Verdicts::new(&store, &keep)?;
     let folder = Folder::new(settings, loaded.accepted.clone());

@@ -12,15 +12,19 @@ use tokio::runtime::Handle;
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
 use crate::event::{Effects, Origin, Raised, Time};
-use crate::history::HistoryError;
+use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
 mod keep;
 pub mod live;
 mod news;
+mod provisional;
+#[cfg(test)]
+mod tests;
 
 pub use keep::{Keep, KeepError};
 pub use news::News;
+use provisional::Provisional;
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -113,6 +117,7 @@ pub struct Road<'a> {
     pub tally: Tally,
     /// What was on record when the road was opened.
     recorded: BTreeMap<String, i64>,
+    provisional: Provisional,
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
@@ -120,10 +125,14 @@ pub struct Road<'a> {
 
 impl<'a> Road<'a> {
     /// A road from nowhere yet: origins are added with their keys.
-    pub fn new(engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+    pub fn new(mut engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+        if keep.is_some() {
+            engine.ask_history();
+        }
         let recorded = keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
         let (keys, tally) = (BTreeMap::new(), Tally::default());
-        Road { engine, keep, keys, tally, recorded, outlet, runtime, oldest_staged: None }
+        let provisional = Provisional::default();
+        Road { engine, keep, keys, tally, recorded, provisional, outlet, runtime, oldest_staged: None }
     }
 
     /// One turn of the wheel.
@@ -155,9 +164,40 @@ impl<'a> Road<'a> {
         (Some(known), Some(fresh))
     }
 
+    /// A step of the engine; what it asks of the history is answered before it is done.
     fn step(&mut self, now: Time, input: Input) -> Result<Effects, RoadError> {
-        let effects = self.engine.step(now, input);
-        self.tally.add(&effects);
+        let mut all = Effects::default();
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let (before, settled) = (self.engine.watermark(), self.engine.settled());
+            let why = unrecorded(&input);
+            let mut effects = self.engine.step(now, input);
+            if let (Some(keep), Some(why), Some(to)) = (&mut self.keep, why, self.engine.watermark())
+                && before < Some(to)
+            {
+                keep.history.note(now, &Change::Advance { to, why: why.to_owned() }, None)?;
+            }
+            self.revise(settled, &mut effects)?;
+            self.follow(now, &mut effects)?;
+            if let (Some(keep), true) = (&mut self.keep, effects.asks) {
+                next = Some(Input::Known(keep.history.known(&self.engine.asked())?));
+            }
+            all.settled.extend(effects.settled);
+            all.notices.extend(effects.notices);
+            all.pause.extend(effects.pause);
+            all.resume.extend(effects.resume);
+        }
+        Ok(all)
+    }
+
+    /// What follows from a step: alerts leave at once, rows wait for the next segment.
+    fn follow(&mut self, now: Time, effects: &mut Effects) -> Result<(), RoadError> {
+        self.tally.add(effects);
+        if let Some(keep) = &mut self.keep
+            && !effects.raised.is_empty()
+        {
+            effects.raised = self.runtime.block_on(keep.history.news(&effects.raised))?;
+        }
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
         }
@@ -166,13 +206,13 @@ impl<'a> Road<'a> {
         {
             let keys = &self.keys;
             let key_of = |origin: &Origin| keys.get(origin).cloned().unwrap_or_else(|| origin.to_string());
-            let staged = keep.history.stage(&effects, key_of)?;
+            let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
                 self.commit(now)?;
             }
         }
-        Ok(effects)
+        Ok(())
     }
 
     /// Makes durable what is staged, where its oldest row has waited long enough.
@@ -192,6 +232,7 @@ impl<'a> Road<'a> {
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
+            keep.history.set_mark(self.engine.mark());
             self.runtime.block_on(keep.history.commit(now))?;
             keep.save(&self.engine, now)?;
         }
@@ -215,14 +256,26 @@ impl<'a> Road<'a> {
                 "records were read and not taken up: this is a fault of the program".to_owned(),
             ));
         }
-        let mut last = self.engine.copy();
-        let effects = last.step(now, Input::Close);
-        self.tally.add(&effects);
-        self.outlet.raise(&effects.raised, now)?;
         if let Some(keep) = &mut self.keep {
-            keep.history.stage(&effects, |origin| origin.to_string())?;
+            keep.history.note(now, &Change::Close, self.engine.mark())?;
+        }
+        let (mut last, settled) = (self.engine.copy(), self.engine.settled());
+        let mut effects = last.step(now, Input::Close);
+        self.revise(settled, &mut effects)?;
+        self.follow(now, &mut effects)?;
+        if let Some(keep) = &mut self.keep {
             self.runtime.block_on(keep.history.commit(now))?;
         }
         Ok(())
+    }
+}
+
+/// Why time may go on with this input although no record says so; `None` for an input with records.
+fn unrecorded(input: &Input) -> Option<&'static str> {
+    match input {
+        Input::Idle(_) => Some("idle"),
+        Input::End(_) => Some("ended"),
+        Input::Advance(_) => Some("passed"),
+        _ => None,
     }
 }
