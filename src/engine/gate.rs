@@ -19,6 +19,19 @@ const QUEUED_MAX: usize = 65_536;
 /// Partitions are taken up side by side, no further apart than this where both have rows.
 const STRIDE: i64 = 10 * MINUTE;
 
+/// How a partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stand {
+    /// Newest time of a row that may move the watermark.
+    pub newest: Option<Time>,
+    /// Rows that were read and wait to be taken up.
+    pub queued: usize,
+    /// It is not read on for now: the others have to catch up.
+    pub waits: bool,
+    /// It is idle or has ended: it holds nobody back.
+    pub rests: bool,
+}
+
 /// All partitions.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Gate {
@@ -112,6 +125,15 @@ impl Gate {
                 && (lane.queue.is_empty() || lane.following().take(WITNESSES).count() < WITNESSES)
         };
         self.lanes.iter().filter(|(_, lane)| wants(lane)).map(|(origin, _)| origin.clone()).collect()
+    }
+
+    /// How each partition stands, for whoever looks on.
+    pub fn stands(&self) -> impl Iterator<Item = (&Origin, Stand)> {
+        self.lanes.iter().map(|(origin, lane)| {
+            let queued = lane.queue.iter().map(|stretch| stretch.batch.len()).sum();
+            let (newest, waits) = (lane.newest, lane.told_paused);
+            (origin, Stand { newest, queued, waits, rests: lane.idle || lane.ended })
+        })
     }
 
     /// How far time has come; `None` before every partition has shown a record or is idle.
@@ -220,8 +242,14 @@ impl Gate {
 
     /// The next row to take up. `declared` says whether a source may move time.
     pub fn next(&mut self, declared: &dyn Fn(&str) -> bool) -> Next {
-        if self.watermark.is_none() && !self.show_heads(declared) {
-            return Next::Nothing;
+        if self.watermark.is_none() {
+            // A stretch without rows says nothing of time, and what follows it may.
+            if let Some((origin, _)) = self.lanes.iter().find(|(_, lane)| lane.is_spent()) {
+                return Next::Stretch(origin.clone());
+            }
+            if !self.show_heads(declared) {
+                return Next::Nothing;
+            }
         }
         while let Some(origin) = self.pick() {
             let lane = self.lanes.get_mut(&origin).expect("picked from the lanes");

@@ -67,6 +67,11 @@ impl Lane {
         (self.row < stretch.batch.len()).then(|| stretch.batch.row(self.row))
     }
 
+    /// No row of the first stretch is left.
+    pub(super) fn is_spent(&self) -> bool {
+        self.queue.front().is_some_and(|stretch| self.row >= stretch.batch.len())
+    }
+
     /// Times of the queued rows after the head.
     pub(super) fn following(&self) -> impl Iterator<Item = Time> {
         let skip = self.row + 1;

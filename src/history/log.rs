@@ -30,6 +30,8 @@ pub(super) type Positions = BTreeMap<String, i64>;
 
 /// The tag of a file that holds its hash.
 const SHA256_TAG: &str = "phiwatch.sha256";
+/// The tag of a joined file that holds the number of the last file in it.
+const THROUGH_TAG: &str = "phiwatch.through";
 /// The tag of a file of events that holds its first and last hour of event time: it names nobody.
 const HOURS_TAG: &str = "phiwatch.hours";
 
@@ -105,7 +107,16 @@ impl TableLog {
                 let sha256 = tags.get(SHA256_TAG).cloned().flatten().unwrap_or_default();
                 let hours = tags.get(HOURS_TAG).and_then(|text| text.as_deref()?.split_once(' '));
                 let hours = hours.and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
-                Segment { rows: file.num_records().unwrap_or(0), name: add.path, size: add.size, sha256, hours }
+                let through = tags.get(THROUGH_TAG).and_then(|text| text.as_deref()?.parse().ok());
+                let through = through.unwrap_or_else(|| number_of(&add.path));
+                Segment {
+                    rows: file.num_records().unwrap_or(0),
+                    name: add.path,
+                    size: add.size,
+                    sha256,
+                    through,
+                    hours,
+                }
             })
             .collect();
         files.sort_by(|a, b| (number_of(&a.name), &a.name).cmp(&(number_of(&b.name), &b.name)));
@@ -291,6 +302,9 @@ fn read_checkpoint(table: Table, path: &Path, positions: &mut Positions) -> Resu
 
 fn add(segment: &Segment) -> Add {
     let mut tags = HashMap::from([(SHA256_TAG.to_string(), Some(segment.sha256.clone()))]);
+    if segment.through > number_of(&segment.name) {
+        tags.insert(THROUGH_TAG.to_string(), Some(segment.through.to_string()));
+    }
     if let Some((first, last)) = segment.hours {
         tags.insert(HOURS_TAG.to_string(), Some(format!("{first} {last}")));
     }

@@ -27,6 +27,11 @@ impl OnRecord {
         segment::number_of(&self.0.name)
     }
 
+    /// The last of the places that its rows had: compaction joins files.
+    pub fn through(&self) -> u64 {
+        self.0.through
+    }
+
     /// Rows in it.
     pub fn rows(&self) -> usize {
         self.0.rows

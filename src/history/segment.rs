@@ -41,6 +41,8 @@ pub(super) struct Segment {
     pub rows: usize,
     /// SHA-256 over the bytes as they lie on the disk, in hexadecimal digits.
     pub sha256: String,
+    /// The last of the places in the order of commits that its rows had; other than the first only in joined files.
+    pub through: u64,
     /// The first and the last hour of event time in it, from 1970; only of events.
     pub hours: Option<(i32, i32)>,
 }
@@ -100,7 +102,7 @@ pub(super) fn write(
     sync_folder(&folder)?;
     let sha256 = digits(&hashed.hash.finalize());
     let hours = if table == Table::Events { hours(rows) } else { None };
-    Ok(Segment { name, size: hashed.bytes, rows: rows.num_rows(), sha256, hours })
+    Ok(Segment { name, size: hashed.bytes, rows: rows.num_rows(), sha256, through: number, hours })
 }
 
 fn hours(rows: &RecordBatch) -> Option<(i32, i32)> {

@@ -6,7 +6,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 
 use super::fixture::{at, effects, key, raised, read, stretch, stretch_of};
-use super::{History, HistoryError, KeySource, Reader, Settings};
+use super::{Change, History, HistoryError, KeySource, Reader, Settings};
 use crate::event::print::{Print, Wanted};
 use crate::event::{Effects, Origin, Time};
 
@@ -297,6 +297,58 @@ async fn a_replay_reads_what_was_staged_in_the_order_of_commits() {
     std::fs::write(&name, b"PAR1").unwrap();
     let first = history.on_record().unwrap().remove(0);
     assert!(matches!(history.replay(&first), Err(HistoryError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn what_a_change_parts_is_not_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = open(dir.path()).await;
+    for step in 0..6 {
+        let rows = [read("e1", "2026-11-22T10:00:00Z", "user-a", &["patient-1"])];
+        history.stage(&effects(vec![stretch(0, step, &rows)]), key).unwrap();
+        history.commit(arrival()).await.unwrap();
+        if step == 2 {
+            let change = Change::Verdict { id: "1".into(), exception: None };
+            history.note(arrival(), &change, None).unwrap();
+            history.note(arrival(), &Change::Close, None).unwrap();
+        }
+    }
+    history.compact(crate::event::Day::parse("2026-11-22").unwrap()).await.unwrap();
+    let files: Vec<_> = history.on_record().unwrap().iter().map(|f| (f.number(), f.through(), f.rows())).collect();
+    assert_eq!(files, [(1, 3, 3), (4, 6, 3)]);
+    let places: Vec<_> = history.changes().unwrap().into_iter().map(|noted| noted.place.segment).collect();
+    assert_eq!(places, [3, 3]);
+    drop(history);
+    let again = open(dir.path()).await;
+    let files: Vec<_> = again.on_record().unwrap().iter().map(|f| (f.number(), f.through(), f.rows())).collect();
+    assert_eq!(files, [(1, 3, 3), (4, 6, 3)], "as the log says");
+}
+
+#[tokio::test]
+async fn of_a_revision_the_last_word_holds_and_the_same_is_recorded_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = open(dir.path()).await;
+    let said = |score: f64| {
+        let mut one = raised("user-a", 2);
+        (one.alert.score, one.alert.settled) = (score, true);
+        one
+    };
+    for (step, score) in [1.0, 1.0, 2.0, 2.0, 1.0].into_iter().enumerate() {
+        let news = history.news(&[said(score)]).await.unwrap();
+        assert_eq!(news.len(), usize::from([0, 2, 4].contains(&step)), "{step}");
+        history.stage(&Effects { raised: news.clone(), ..Effects::default() }, key).unwrap();
+        assert_eq!(history.news(&news).await.unwrap(), [], "staged");
+        history.commit(arrival()).await.unwrap();
+    }
+    let scores = |history: &[crate::event::Raised]| history.iter().map(|one| one.alert.score).collect::<Vec<_>>();
+    assert_eq!(scores(&history.alerts(Time::MIN).await.unwrap()), [1.0, 2.0, 1.0]);
+    drop(history);
+    let mut history = open(dir.path()).await;
+    assert_eq!(history.news(&[said(1.0)]).await.unwrap(), []);
+    assert_eq!(scores(&history.news(&[said(2.0), said(2.0), said(3.0)]).await.unwrap()), [2.0, 3.0]);
+    let day = said(1.0).day;
+    assert_eq!(history.provisional(day).await.unwrap().len(), 0);
+    assert_eq!(history.provisional(day.plus(-1)).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -250,6 +250,8 @@ impl History {
         #[cfg(test)]
         super::fuse::pass()?;
         self.logs[index].append(written.as_ref(), &ahead).await?;
+        let records: i64 = self.positions().values().sum();
+        tracing::debug!(effect = table.name(), records, "the table has a commit");
         let rows = written.as_ref().map_or(0, |written| written.rows);
         if let (Table::Alerts, Some(told)) = (table, &mut self.told) {
             told.record(rows);

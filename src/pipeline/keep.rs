@@ -19,7 +19,7 @@ use super::RoadError;
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Input};
 use crate::event::{Time, Zone};
-use crate::history::{Change, History, HistoryError, Noted};
+use crate::history::{Change, History, HistoryError, Noted, OnRecord};
 use crate::keys::{KeyError, write_durably};
 use crate::roster::{Accepted, Roster};
 
@@ -247,6 +247,10 @@ impl Keep {
         }
         if ahead || seen.heard > newest || seen.segment > self.history.newest_segment() {
             return Err(because("it is ahead of the history"));
+        }
+        let joined = |file: &OnRecord| (file.number()..file.through()).contains(&seen.segment);
+        if self.history.on_record().map_err(|error| Some(error.to_string()))?.iter().any(joined) {
+            return Err(because("segments on both sides of it were joined"));
         }
         Ok((seen, bytes))
     }

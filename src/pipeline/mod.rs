@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tracing::debug;
 
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
@@ -18,12 +19,14 @@ use crate::store::StoreError;
 mod keep;
 pub mod live;
 mod news;
+mod outcomes;
 mod provisional;
 #[cfg(test)]
 mod tests;
 
 pub use keep::{Keep, KeepError};
 pub use news::News;
+pub use outcomes::{Counts, Outcomes};
 use provisional::Provisional;
 
 /// What went down the road.
@@ -105,6 +108,21 @@ pub trait Outlet {
     fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError>;
 }
 
+/// What was made durable since the road was opened.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Commits {
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// The newest one, by the clock.
+    pub last: Option<Time>,
+    /// The newest snapshot of the engine, by the clock.
+    pub snapshot: Option<Time>,
+    /// Why the newest snapshot could not be written.
+    pub unsaved: Option<String>,
+}
+
 /// The engine with what it stands between.
 pub struct Road<'a> {
     /// The engine.
@@ -115,9 +133,17 @@ pub struct Road<'a> {
     pub keys: BTreeMap<Origin, String>,
     /// What went down the road.
     pub tally: Tally,
+    /// What became of the records, as far as it is durable: it agrees with the table `spans`.
+    pub outcomes: Outcomes,
+    /// What was made durable, and when.
+    pub commits: Commits,
+    /// Asked after a failure of the history that may pass: it waits for a while and says whether to try again.
+    pub patience: Box<dyn FnMut(&HistoryError) -> bool + 'a>,
     /// What was on record when the road was opened.
     recorded: BTreeMap<String, i64>,
     provisional: Provisional,
+    /// What becomes of the staged records.
+    staged: Outcomes,
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
@@ -130,9 +156,21 @@ impl<'a> Road<'a> {
             engine.ask_history();
         }
         let recorded = keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
-        let (keys, tally) = (BTreeMap::new(), Tally::default());
-        let provisional = Provisional::default();
-        Road { engine, keep, keys, tally, recorded, provisional, outlet, runtime, oldest_staged: None }
+        Road {
+            engine,
+            keep,
+            keys: BTreeMap::new(),
+            tally: Tally::default(),
+            outcomes: Outcomes::default(),
+            commits: Commits::default(),
+            patience: Box::new(|_| false),
+            recorded,
+            provisional: Provisional::default(),
+            staged: Outcomes::default(),
+            outlet,
+            runtime,
+            oldest_staged: None,
+        }
     }
 
     /// One turn of the wheel.
@@ -193,6 +231,8 @@ impl<'a> Road<'a> {
     /// What follows from a step: alerts leave at once, rows wait for the next segment.
     fn follow(&mut self, now: Time, effects: &mut Effects) -> Result<(), RoadError> {
         self.tally.add(effects);
+        let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
+        self.staged.add(effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if let Some(keep) = &mut self.keep
             && !effects.raised.is_empty()
         {
@@ -200,6 +240,7 @@ impl<'a> Road<'a> {
         }
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
+            debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
         }
         if let Some(keep) = &mut self.keep
             && (!effects.applied.is_empty() || !effects.raised.is_empty())
@@ -233,10 +274,44 @@ impl<'a> Road<'a> {
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
             keep.history.set_mark(self.engine.mark());
-            self.runtime.block_on(keep.history.commit(now))?;
-            keep.save(&self.engine, now)?;
+            let committed = loop {
+                match self.runtime.block_on(keep.history.commit(now)) {
+                    Err(error) if error.retry() && (self.patience)(&error) => {}
+                    done => break done?,
+                }
+            };
+            self.outcomes.take(std::mem::take(&mut self.staged));
+            self.commits.segments += u64::from(!committed.rows.is_empty());
+            self.commits.bytes += committed.bytes.unsigned_abs();
+            self.commits.last = Some(now);
+            // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
+            self.commits.unsaved = match keep.save(&self.engine, now) {
+                Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
+                done => {
+                    done?;
+                    let records: i64 = keep.history.positions().values().sum();
+                    debug!(effect = "snapshot", records, "the snapshot is written");
+                    self.commits.snapshot = Some(now);
+                    None
+                }
+            };
         }
         self.oldest_staged = None;
+        Ok(())
+    }
+
+    /// Alerts that the engine knows nothing of, such as those to the operator: to the outlet at once, on record with the next segment.
+    ///
+    /// # Errors
+    /// Where an edge fails.
+    pub fn tell(&mut self, raised: Vec<Raised>, now: Time) -> Result<(), RoadError> {
+        self.outlet.raise(&raised, now)?;
+        let effects = Effects { raised, ..Effects::default() };
+        self.staged.add(&effects, |_, _| false);
+        if let Some(keep) = &mut self.keep {
+            keep.history.stage(&effects, |origin| origin.to_string())?;
+            self.oldest_staged.get_or_insert_with(Instant::now);
+        }
         Ok(())
     }
 

@@ -123,6 +123,11 @@ fn heard(keep: &Keep, script: &Script) -> usize {
 fn go(script: &Script, dir: &Path, told: &mut Told, runtime: &Runtime, weather: &mut Weather) -> Result<(), RoadError> {
     let mut keep = keep(dir, runtime);
     let first = heard(&keep, script);
+    if weather.crashes > 0 && weather.rng.random_bool(0.3) {
+        // Joined files do not change what is built from them.
+        let day = crate::event::Day(now().0.div_euclid(crate::event::time::DAY) as i32);
+        runtime.block_on(keep.history.compact(day)).unwrap();
+    }
     if weather.crashes > 0 && weather.rng.random_bool(0.95) {
         fuse::set(Some(weather.rng.random_range(0..weather.crashes)));
     }
