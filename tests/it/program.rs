@@ -32,7 +32,7 @@ pub fn settled(path: &Path) -> Settled {
     let alerts = text.lines().map(|line| (serde_json::from_str::<Value>(line).unwrap(), line));
     alerts
         .filter(|(alert, _)| alert["settled"] == true)
-        .map(|(alert, _)| (alert["alert_id"].as_str().unwrap().to_owned(), alert.to_string()))
+        .map(|(alert, line)| (alert["alert_id"].as_str().unwrap().to_owned(), line.to_owned()))
         .collect()
 }
 
