@@ -25,6 +25,7 @@ mod blobs;
 mod changes;
 mod compact;
 mod control;
+mod encode;
 mod error;
 mod known;
 mod layout;

@@ -16,12 +16,16 @@ use crate::event::{Effects, Origin, Raised, Time};
 use crate::history::HistoryError;
 use crate::store::StoreError;
 
+mod ahead;
 mod keep;
 pub mod live;
 mod news;
 
 pub use keep::{Keep, KeepError};
 pub use news::News;
+
+/// While segments fill up quickly the snapshot is renewed this often: what lies behind it is read again after a crash.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(20);
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -117,6 +121,8 @@ pub struct Road<'a> {
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
+    /// When the snapshot was renewed.
+    snapshot: Option<Instant>,
 }
 
 impl<'a> Road<'a> {
@@ -124,7 +130,7 @@ impl<'a> Road<'a> {
     pub fn new(engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
         let recorded = keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
         let (keys, tally) = (BTreeMap::new(), Tally::default());
-        Road { engine, keep, keys, tally, recorded, outlet, runtime, oldest_staged: None }
+        Road { engine, keep, keys, tally, recorded, outlet, runtime, oldest_staged: None, snapshot: None }
     }
 
     /// One turn of the wheel.
@@ -171,7 +177,7 @@ impl<'a> Road<'a> {
             let staged = keep.history.stage(&effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
-                self.commit(now)?;
+                self.close_segment(now)?;
             }
         }
         Ok(effects)
@@ -193,11 +199,21 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
+        self.snapshot = None;
+        self.close_segment(now)
+    }
+
+    /// Makes durable what is staged, and renews the snapshot where the last one is old enough: it may lie behind the history, and
+    /// while segments fill up within a second it would cost more than they do.
+    fn close_segment(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
             self.runtime.block_on(keep.history.commit(now))?;
-            keep.save(&self.engine, now)?;
-            let records: i64 = keep.history.positions().values().sum();
-            debug!(effect = "snapshot", records, "the snapshot is written");
+            if self.snapshot.is_none_or(|last| last.elapsed() >= SNAPSHOT_EVERY) {
+                keep.save(&self.engine, now)?;
+                self.snapshot = Some(Instant::now());
+                let records: i64 = keep.history.positions().values().sum();
+                debug!(effect = "snapshot", records, "the snapshot is written");
+            }
         }
         self.oldest_staged = None;
         Ok(())
