@@ -18,7 +18,7 @@ use phiwatch::engine::{Engine, Input};
 use phiwatch::event::{Origin, Raised, Time, Zone};
 use phiwatch::history::{History, KeySource, Settings as HistorySettings};
 use phiwatch::ingest::kafka::{Begin, Kafka, Settings as KafkaSettings, Source};
-use phiwatch::pipeline::live::{Orders, read};
+use phiwatch::pipeline::live::{Beside, Orders, read};
 use phiwatch::pipeline::{Keep, Outlet, Road, RoadError};
 use phiwatch::roster::{Intake, Roster, load};
 use phiwatch::store::{AesSeal, Store};
@@ -179,6 +179,11 @@ impl Outlet for Timed {
     }
 }
 
+/// Nothing is done beside the reading.
+struct Nothing;
+
+impl Beside for Nothing {}
+
 /// 1,000 events/s into a topic that is read at the same time; segments close every five seconds, to be in the way.
 pub fn latency(records: usize) {
     let (folder, topic) = (tempfile::tempdir().expect("a folder"), topic("latency"));
@@ -251,7 +256,7 @@ fn watch(dir: &Path, topic: &str, roster: Arc<Roster>, outlet: &mut Timed, stop:
         key: &|origin| origin.to_string(),
         age: Duration::from_secs(5),
         until: None,
-        chores: &mut Vec::new,
+        beside: &mut Nothing,
         clock: &clock,
     };
     read(&mut road, &mut source, &mut orders).expect("nothing fails");

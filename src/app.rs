@@ -22,11 +22,15 @@ mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
 pub mod live;
+pub mod monitor;
+mod operator;
+mod past;
 mod rosters;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod watch;
 
 pub use audit::audit;
 pub use rosters::rosters;

@@ -16,32 +16,13 @@ use crate::ingest::kafka::{Arrival, RawBatch, Source};
 /// Batches that may wait for their turn.
 const DEPTH: usize = 4;
 
-/// What is ready to be taken up.
-#[derive(Debug)]
-pub(super) enum Ready {
-    /// A decoded batch.
-    Stretch(Box<Decoded>),
-    /// Everything that is no batch.
-    Other(Arrival),
-}
-
-impl Ready {
-    /// The partition or file that it speaks of.
-    pub fn origin(&self) -> Option<&Origin> {
-        match self {
-            Ready::Stretch(decoded) => Some(&decoded.batch.origin),
-            Ready::Other(arrival) => arrival.origin(),
-        }
-    }
-}
-
 /// A source whose batches arrive decoded.
 pub(super) struct Ahead<'a> {
     /// The source itself, for what is asked of it.
     pub source: &'a mut dyn Source,
     hints: &'a dyn Fn(&str) -> Hints,
     work: SyncSender<(RawBatch, Hints)>,
-    done: Receiver<Decoded>,
+    done: Receiver<(RawBatch, Decoded)>,
     /// In the order of arrival; `None` is a batch on its way.
     waiting: VecDeque<Option<Arrival>>,
 }
@@ -59,7 +40,8 @@ impl<'a> Ahead<'a> {
             let mut decoders = BTreeMap::new();
             for (raw, hints) in given {
                 // Nobody takes it any more: the loop has ended.
-                if made.send(decode(&mut decoders, &raw, hints)).is_err() {
+                let decoded = decode(&mut decoders, &raw, hints);
+                if made.send((raw, decoded)).is_err() {
                     break;
                 }
             }
@@ -67,8 +49,8 @@ impl<'a> Ahead<'a> {
         Ahead { source, hints, work, done, waiting: VecDeque::new() }
     }
 
-    /// The next arrival in order, or `None` when `timeout` has passed without any.
-    pub fn next(&mut self, timeout: Duration) -> Option<Ready> {
+    /// The next arrival in order, a batch with what it decodes to, or `None` when `timeout` has passed without any.
+    pub fn next(&mut self, timeout: Duration) -> Option<(Arrival, Option<Box<Decoded>>)> {
         while self.waiting.len() < DEPTH {
             let patience = if self.waiting.is_empty() { timeout } else { Duration::ZERO };
             match self.source.next(patience) {
@@ -82,8 +64,11 @@ impl<'a> Ahead<'a> {
             }
         }
         Some(match self.waiting.pop_front()? {
-            Some(other) => Ready::Other(other),
-            None => Ready::Stretch(Box::new(self.done.recv().expect("the decoding thread ends after this loop"))),
+            Some(other) => (other, None),
+            None => {
+                let (raw, decoded) = self.done.recv().expect("the decoding thread ends after this loop");
+                (Arrival::Batch(raw), Some(Box::new(decoded)))
+            }
         })
     }
 }
@@ -161,16 +146,14 @@ mod tests {
             let mut ahead = Ahead::new(scope, &mut source, &hints);
             for arrival in expected {
                 // A silence may come between.
-                let ready = ahead.next(Duration::ZERO).or_else(|| ahead.next(Duration::ZERO)).expect("there is more");
-                match (arrival, ready) {
-                    (Arrival::Batch(raw), Ready::Stretch(found)) => {
-                        let naive = decode(&mut decoders, &raw, Hints::new("ehr"));
-                        assert_eq!((found.from, found.to), (naive.from, naive.to));
-                        assert_eq!(found.batch.record(), naive.batch.record());
-                        assert_eq!(found.rejects, naive.rejects);
-                    }
-                    (arrival, Ready::Other(other)) => assert_eq!(arrival, other),
-                    (_, Ready::Stretch(_)) => panic!("a batch overtook something"),
+                let next = ahead.next(Duration::ZERO).or_else(|| ahead.next(Duration::ZERO));
+                let (found, decoded) = next.expect("there is more");
+                assert!(arrival == found, "{arrival:?} was overtaken");
+                if let Arrival::Batch(raw) = arrival {
+                    let (naive, decoded) = (decode(&mut decoders, &raw, Hints::new("ehr")), decoded.expect("columns"));
+                    assert_eq!((decoded.from, decoded.to), (naive.from, naive.to));
+                    assert_eq!(decoded.batch.record(), naive.batch.record());
+                    assert_eq!(decoded.rejects, naive.rejects);
                 }
             }
             assert!(ahead.next(Duration::ZERO).is_none());
