@@ -192,10 +192,14 @@ pub fn latency(records: usize) {
     let (found, start) = (Arc::new(Mutex::new(Vec::new())), Instant::now());
     let stop = Arc::new(AtomicBool::new(false));
     let feed = {
-        let (topic, produced, stop) = (topic.clone(), produced.clone(), stop.clone());
+        let (topic, produced, stop, found) = (topic.clone(), produced.clone(), stop.clone(), found.clone());
         std::thread::spawn(move || {
             feed(&topic, records, &produced, start);
-            std::thread::sleep(Duration::from_secs(3));
+            // What is late is waited for, so that it weighs in the figure.
+            let end = Instant::now();
+            while found.lock().expect("nobody panicked").len() + 1 < alerts && end.elapsed() < Duration::from_secs(60) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
             stop.store(true, Ordering::Relaxed);
         })
     };

@@ -12,7 +12,8 @@ use super::log::{Positions, TableLog};
 use super::segment::{self, Segment, When};
 use super::stage::Stage;
 use super::tables::Table;
-use crate::event::{Raised, Time};
+use super::told::Told;
+use crate::event::Time;
 use crate::keys::Keyring;
 
 /// What a commit adds to one table.
@@ -33,8 +34,10 @@ pub(super) struct Encoder<'a> {
     pub stage: &'a Stage,
     /// The newest arrival among it.
     pub arrival: Time,
-    /// Whether an alert is not on record yet.
-    pub is_new: &'a (dyn Fn(&Raised) -> bool + Sync),
+    /// The alerts on record.
+    pub told: &'a Told,
+    /// How far time has come, as positions.
+    pub marks: &'a Positions,
 }
 
 impl Encoder<'_> {
@@ -52,11 +55,12 @@ impl Encoder<'_> {
 
     fn one(&self, table: Table, number: u64, known: &Positions) -> Result<Encoded, HistoryError> {
         let damaged = |error: ArrowError| HistoryError::Damaged { file: table.name().into(), what: error.to_string() };
-        let rows = self.stage.rows_of(table, known, self.arrival, self.is_new).map_err(damaged)?;
+        let rows = self.stage.rows_of(table, known, self.arrival, self.told).map_err(damaged)?;
         let when = When { arrival: self.arrival, number };
         let segment = rows.map(|rows| segment::write(self.dir, table, &rows, when, self.keyring)).transpose()?;
         let moved = |(key, next): &(&String, &i64)| known.get(*key).is_none_or(|at| at < next);
-        let ahead = self.stage.ends().iter().filter(moved).map(|(key, next)| (key.clone(), *next)).collect();
+        let ahead =
+            self.stage.ends().iter().chain(self.marks).filter(moved).map(|(key, next)| (key.clone(), *next)).collect();
         Ok(Encoded { segment, ahead })
     }
 }
