@@ -76,7 +76,7 @@ impl History {
             false => None,
         };
         let logs = open_tables(&dir).await?;
-        let control = Control::open(&dir, keyring.clone())?;
+        let control = Control::open(&dir, "control", keyring.clone())?;
         let (settings, stage) = (settings.clone(), Stage::default());
         Ok(History { dir, settings, keyring, logs, stage, control, told: None, made_key, _lock: lock })
     }
@@ -160,7 +160,7 @@ impl History {
 
     /// Every entry of the control log, in order.
     pub fn control_read(&self) -> Result<Vec<Entry>, HistoryError> {
-        Control::read(&self.dir, self.keyring.clone())
+        Control::read(&self.dir, "control", self.keyring.clone())
     }
 
     /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.
