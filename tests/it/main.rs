@@ -5,6 +5,7 @@
 mod kafka;
 mod kill;
 mod mock_kafka;
+mod operate;
 mod program;
 mod real_kafka;
 mod road;
