@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
@@ -81,7 +81,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let channels: Arc<dyn Fn() -> _ + Send + Sync> = Arc::new(notifier.health());
     let sight = Sight { board: board.clone(), store: store.clone(), channels: channels.clone(), clock: now };
     show(&settings, sight)?;
-    let survey = survey(plan, &signals.stop)?;
+    let survey = survey(plan, &signals.stop, until_end)?;
     let places = Places::new(&survey, &seen);
     let patience = Patience { stop: signals.stop.clone(), board: board.clone() };
     let mut outbox = Outbox { notifier, patience: patience.clone() };
@@ -171,19 +171,24 @@ fn show(settings: &Settings, sight: Sight) -> Result<(), Stop> {
     }
 }
 
-/// Asks for the topics until the broker answers.
-fn survey(plan: &Plan, stop: &AtomicBool) -> Result<Survey, Stop> {
+/// Asks for the topics until the broker answers; one that waits says so once a minute. Up to the end of a topic that does not exist
+/// nobody can read.
+fn survey(plan: &Plan, stop: &AtomicBool, until_end: bool) -> Result<Survey, Stop> {
+    let mut told: Option<Instant> = None;
     loop {
-        match kafka::survey(plan) {
+        let failure = match kafka::survey(plan) {
             Ok(survey) => return Ok(survey),
-            Err(failure) => {
-                let Some(wait) = failure.retry() else { return Err(Stop::failed(failure)) };
-                warn!(%failure, "the broker does not answer; it is asked again");
-                std::thread::sleep(wait.min(Duration::from_secs(5)));
-            }
+            Err(failure) => failure,
+        };
+        let missing = matches!(failure, kafka::Failure::Missing(_));
+        let Some(wait) = failure.retry().filter(|_| !(missing && until_end)) else { return Err(Stop::failed(failure)) };
+        if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(60)) {
+            told = Some(Instant::now());
+            warn!(%failure, "the topics cannot be read yet; they are asked for again and again");
         }
+        std::thread::sleep(wait.min(Duration::from_secs(5)));
         if stop.load(Ordering::Relaxed) {
-            return Err(Stop::Failed("stopped before the broker answered".to_owned()));
+            return Err(Stop::Failed(format!("stopped before the topics could be read: {failure}")));
         }
     }
 }
@@ -233,8 +238,21 @@ impl Places {
             }
         }
         let reached = |origin: &Origin, end: i64| places.begin.positions.get(origin).is_some_and(|next| *next >= end);
-        places.ends.retain(|origin, end| !reached(origin, *end));
+        // The end of a topic that was made again says nothing: the source will stop it and say so.
+        let over = |(origin, end): (&Origin, &i64)| {
+            (!places.is_other(origin) && reached(origin, *end)).then(|| origin.clone())
+        };
+        for origin in places.ends.iter().filter_map(over).collect::<Vec<_>>() {
+            places.ends.remove(&origin);
+        }
         places
+    }
+
+    /// Whether the topic is not the one that was read before under its name.
+    fn is_other(&self, origin: &Origin) -> bool {
+        let Origin::Topic { topic, .. } = origin else { return false };
+        let known = self.begin.topic_ids.get(topic.as_ref());
+        known.is_some_and(|known| self.ids.get(topic.as_ref()).is_some_and(|id| id != known))
     }
 
     /// The key under which the position of a partition is kept: it names the cluster and the topic's id, not only its name.

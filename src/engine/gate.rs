@@ -94,6 +94,11 @@ impl Lane {
         (self.row < stretch.batch.len()).then(|| stretch.batch.row(self.row))
     }
 
+    /// No row of the first stretch is left.
+    fn is_spent(&self) -> bool {
+        self.queue.front().is_some_and(|stretch| self.row >= stretch.batch.len())
+    }
+
     /// Times of the queued rows after the head.
     fn following(&self) -> impl Iterator<Item = Time> {
         let skip = self.row + 1;
@@ -301,8 +306,14 @@ impl Gate {
 
     /// The next row to take up. `declared` says whether a source may move time.
     pub fn next(&mut self, declared: &dyn Fn(&str) -> bool) -> Next {
-        if self.watermark.is_none() && !self.show_heads(declared) {
-            return Next::Nothing;
+        if self.watermark.is_none() {
+            // A stretch without rows says nothing of time, and what follows it may.
+            if let Some((origin, _)) = self.lanes.iter().find(|(_, lane)| lane.is_spent()) {
+                return Next::Stretch(origin.clone());
+            }
+            if !self.show_heads(declared) {
+                return Next::Nothing;
+            }
         }
         while let Some(origin) = self.pick() {
             let lane = self.lanes.get_mut(&origin).expect("picked from the lanes");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{News, Road, RoadError};
 use crate::decode::{Decoder, Hints, Limits, RawRecord};
@@ -60,7 +60,8 @@ pub struct Orders<'a> {
 /// Where an edge fails for good; everything durable stays so.
 pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_>) -> Result<bool, RoadError> {
     let mut decoders: BTreeMap<Origin, Decoder> = BTreeMap::new();
-    let mut ends = Ends { until: orders.until.take(), idle: BTreeSet::new(), doubted: Instant::now() };
+    let mut ends =
+        Ends { until: orders.until.take(), idle: BTreeSet::new(), stopped: BTreeSet::new(), doubted: Instant::now() };
     let mut chores = Instant::now();
     let mut quiet: Option<(Instant, Time)> = None;
     for origin in road.keys.keys().filter(|origin| ends.is_over(origin)).cloned().collect::<Vec<_>>() {
@@ -100,8 +101,14 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
             let durable = road.keys.iter().filter_map(|(origin, key)| Some((origin.clone(), *positions.get(key)?)));
             source.commit_hint(&durable.collect());
         }
-        if ends.is_done() {
+        if ends.is_done() && ends.stopped.is_empty() {
             return Ok(true);
+        }
+        if ends.is_done() {
+            road.commit(now)?;
+            let stopped: Vec<String> = ends.stopped.iter().map(ToString::to_string).collect();
+            let what = "not read to the end: the topic was made again, or its log ends before our position";
+            return Err(RoadError::Source(format!("{}: {what}", stopped.join(", "))));
         }
     }
     Ok(false)
@@ -123,6 +130,8 @@ struct Ends {
     until: Option<BTreeMap<Origin, i64>>,
     /// Partitions at whose ends time no longer waits for them.
     idle: BTreeSet<Origin>,
+    /// Partitions that are no longer the ones that were read before.
+    stopped: BTreeSet<Origin>,
     /// Ends that were asked for before this moment say nothing of now.
     doubted: Instant,
 }
@@ -201,6 +210,7 @@ fn pass_time(
             keep.history.control_append("advance", now, to.to_string().as_bytes())?;
         }
         turn(road, source, now, Input::Advance(to))?;
+        debug!(effect = "advance", %to, "every partition is idle: time goes on by itself");
     }
     Ok(())
 }
@@ -231,6 +241,7 @@ fn calm(
             error!(%origin, position, end, "the topic was made again or its log ends before our position; reading of it has stopped");
             ends.until.iter_mut().for_each(|until| _ = until.remove(&origin));
             ends.idle.insert(origin.clone());
+            ends.stopped.insert(origin.clone());
             Ok(Some(Input::Idle(origin)))
         }
         Arrival::NewPartition(origin) => {
