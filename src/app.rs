@@ -19,9 +19,11 @@ use crate::roster::{Accepted, Loaded, Roster};
 use crate::settings::Settings;
 use crate::store::{AesSeal, Store};
 
+mod acts;
 mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
+mod drain;
 pub mod live;
 pub mod monitor;
 mod operator;
@@ -31,10 +33,12 @@ mod scan;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod verdicts;
 mod watch;
 
-pub use audit::audit;
+pub use acts::{Act, act};
+pub use audit::{audit, who};
 pub use rosters::rosters;
 pub use scan::scan;
 
@@ -147,6 +151,18 @@ pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathB
         .ok_or_else(|| Stop::Usage("name the history: --history DIR, or [history] in the settings".to_owned()))
 }
 
+/// As [`history_dir`], where there is one already: looking at what is not there makes nothing.
+///
+/// # Errors
+/// Where none is named, or none is there.
+pub fn present_history(settings: &Settings, given: Option<&PathBuf>) -> Result<PathBuf, Stop> {
+    let dir = history_dir(settings, given)?;
+    match dir.join("history.json").exists() {
+        true => Ok(dir),
+        false => Err(Stop::Failed(format!("{} holds no history", dir.display()))),
+    }
+}
+
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
 fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
     let foreign = || std::fs::read_dir(&history.dir).is_ok_and(|mut entries| entries.next().is_some());
@@ -175,10 +191,14 @@ pub fn store(settings: &Settings, dir: &Path, state: &Path, writes: bool) -> Res
     opened.map(Arc::new).map_err(Stop::failed)
 }
 
-/// Opens the store for the one who writes the history: there must be no second keyring while the history has one.
+/// Opens the store for the one who writes the history.
 fn own_store(keep: &Keep, state: &Path) -> Result<Arc<Store>, Stop> {
-    let seal = AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?);
-    Store::open(state, Arc::new(seal)).map(Arc::new).map_err(Stop::failed)
+    Store::open(state, Arc::new(own_seal(keep, state)?)).map(Arc::new).map_err(Stop::failed)
+}
+
+/// What seals the state folder, for the one who writes the history: there must be no second keyring while the history has one.
+fn own_seal(keep: &Keep, state: &Path) -> Result<AesSeal, Stop> {
+    Ok(AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?))
 }
 
 /// What seals the state folder of a history.

@@ -160,7 +160,7 @@ pub fn newest_roster(changes: &[Noted]) -> Option<(&str, &str)> {
 
 fn changes(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Vec<Noted>, HistoryError> {
     let mut changes = Vec::new();
-    for entry in Control::read(dir, keyring)? {
+    for entry in Control::read(dir, "control", keyring)? {
         let read = serde_json::from_slice(&entry.bytes);
         let (place, change) = read.map_err(|_| HistoryError::Damaged {
             file: "control".into(),
