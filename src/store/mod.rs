@@ -6,6 +6,7 @@
 //!
 //! `schema` holds the tables, `seal` the sealing, `outbox` what goes to the channels, `triage` what people look up and decide.
 
+mod corrections;
 mod outbox;
 mod schema;
 mod seal;
