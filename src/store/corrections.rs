@@ -19,7 +19,12 @@ impl Store {
     }
 
     /// Makes room in the outbox for the correction of a revision.
-    pub(super) fn take_back(&self, transaction: &Transaction<'_>, alert: &Alert, channel: &str) -> Result<(), StoreError> {
+    pub(super) fn take_back(
+        &self,
+        transaction: &Transaction<'_>,
+        alert: &Alert,
+        channel: &str,
+    ) -> Result<(), StoreError> {
         let sql = "DELETE FROM outbox WHERE alert_id = ?1 AND revision = ?2 AND channel = ?3";
         transaction.prepare_cached(sql)?.execute(params![alert.alert_id, alert.revision, channel])?;
         Ok(())
