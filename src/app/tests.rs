@@ -1,5 +1,6 @@
 //! Scans with a history, one after the other, as a site makes them: what is kept between them, and that nothing is there twice.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::*;

@@ -8,6 +8,7 @@
 //! of it, `triage` what people look up and decide, `again` how a lost store comes back.
 
 mod again;
+mod corrections;
 mod outbox;
 mod receipts;
 mod schema;
