@@ -73,7 +73,7 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
             orders.beside.heard(&arrival, now);
             let origin = arrival.origin().filter(|origin| !ends.is_over(origin)).cloned();
             let input = match arrival {
-                Arrival::Batch(raw) => batch(&raw, road, orders, &mut ends, &mut decoders)?,
+                Arrival::Batch(raw) => batch(&raw, road, source, orders, &mut ends, &mut decoders)?,
                 other => calm(other, road, orders, &mut ends)?,
             };
             if let Some(input) = input {
@@ -159,6 +159,7 @@ impl Ends {
 fn batch(
     raw: &RawBatch,
     road: &mut Road<'_>,
+    source: &mut dyn Source,
     orders: &Orders<'_>,
     ends: &mut Ends,
     decoders: &mut BTreeMap<Origin, Decoder>,
@@ -171,7 +172,7 @@ fn batch(
     if ends.idle.remove(raw.origin()) {
         ends.doubted = Instant::now();
         for origin in std::mem::take(&mut ends.idle) {
-            road.turn((orders.clock)(), Input::Open(origin))?;
+            turn(road, source, (orders.clock)(), Input::Open(origin))?;
         }
     }
     ends.reached(raw.origin(), raw.to());
