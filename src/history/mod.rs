@@ -26,6 +26,7 @@ mod blobs;
 mod changes;
 mod compact;
 mod control;
+mod encode;
 mod error;
 mod journal;
 mod known;

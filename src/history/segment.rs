@@ -137,6 +137,10 @@ fn columns(table: Table, rows: usize) -> WriterPropertiesBuilder {
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by("phiwatch".into());
+    // Nearly every row has its own: a dictionary of them is built to be thrown away.
+    for column in ["event_id", "offset", "time", "recorded", "raw"] {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    }
     for column in table.blooms() {
         let column = ColumnPath::from(*column);
         properties = properties

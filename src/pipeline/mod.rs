@@ -16,6 +16,7 @@ use crate::event::{Effects, Origin, Raised, Time};
 use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
+mod ahead;
 mod keep;
 pub mod live;
 mod news;
@@ -28,6 +29,9 @@ pub use keep::{Keep, KeepError};
 pub use news::News;
 pub use outcomes::{Counts, Outcomes};
 use provisional::Provisional;
+
+/// While segments fill up quickly the snapshot is renewed this often: what lies behind it is read again after a crash.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(20);
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -147,6 +151,8 @@ pub struct Road<'a> {
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
+    /// When the snapshot was renewed.
+    snapshot: Option<Instant>,
 }
 
 impl<'a> Road<'a> {
@@ -170,6 +176,7 @@ impl<'a> Road<'a> {
             outlet,
             runtime,
             oldest_staged: None,
+            snapshot: None,
         }
     }
 
@@ -250,7 +257,7 @@ impl<'a> Road<'a> {
             let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
-                self.commit(now)?;
+                self.close_segment(now)?;
             }
         }
         Ok(())
@@ -272,6 +279,13 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
+        self.snapshot = None;
+        self.close_segment(now)
+    }
+
+    /// Makes durable what is staged, and renews the snapshot where the last one is old enough: it may lie behind the history, and
+    /// while segments fill up within a second it would cost more than they do.
+    fn close_segment(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
             keep.history.set_mark(self.engine.mark());
             let committed = loop {
@@ -284,17 +298,9 @@ impl<'a> Road<'a> {
             self.commits.segments += u64::from(!committed.rows.is_empty());
             self.commits.bytes += committed.bytes.unsigned_abs();
             self.commits.last = Some(now);
-            // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
-            self.commits.unsaved = match keep.save(&self.engine, now) {
-                Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
-                done => {
-                    done?;
-                    let records: i64 = keep.history.positions().values().sum();
-                    debug!(effect = "snapshot", records, "the snapshot is written");
-                    self.commits.snapshot = Some(now);
-                    None
-                }
-            };
+            if self.snapshot.is_none_or(|last| last.elapsed() >= SNAPSHOT_EVERY) {
+                self.renew_snapshot(now)?;
+            }
         }
         self.oldest_staged = None;
         Ok(())
@@ -312,6 +318,23 @@ impl<'a> Road<'a> {
             keep.history.stage(&effects, |origin| origin.to_string())?;
             self.oldest_staged.get_or_insert_with(Instant::now);
         }
+        Ok(())
+    }
+
+    fn renew_snapshot(&mut self, now: Time) -> Result<(), RoadError> {
+        let Some(keep) = &self.keep else { return Ok(()) };
+        // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
+        self.commits.unsaved = match keep.save(&self.engine, now) {
+            Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
+            done => {
+                done?;
+                let records: i64 = keep.history.positions().values().sum();
+                debug!(effect = "snapshot", records, "the snapshot is written");
+                self.commits.snapshot = Some(now);
+                None
+            }
+        };
+        self.snapshot = Some(Instant::now());
         Ok(())
     }
 

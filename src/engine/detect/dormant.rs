@@ -352,16 +352,16 @@ fn describe(
 impl Dormant {
     /// The weekly list: accounts that may log in, were watched for longer than the policy, and were not used.
     fn review(&self, day: &Settling<'_>) -> Option<Finding> {
-        let constants = day.constants;
-        let at = constants_start(day);
-        let watched_since = constants.first_settled?;
+        let (constants, at) = (day.constants, constants_start(day));
+        let (watched_since, policy) = (constants.first_settled?, constants.settings.dormant_after_days);
+        let end = constants.roster.zone(None).day_start(constants.day.plus(1));
         let mut accounts: Vec<Value> = Vec::new();
         let mut list = |kind: SubjectKind, id: &str, since: Option<Time>| {
             let last = constants.subjects.find(kind, id).and_then(|ix| self.uses.get(&ix)?.newest().last);
             let made = since.map(|time| constants.roster.zone(None).local(time).date);
             let from = last.or(made).unwrap_or(watched_since).max(watched_since);
             let days = constants.day.0 - from.0;
-            if days >= constants.settings.dormant_after_days {
+            if days >= policy {
                 let last = last.map(|day| day.to_string());
                 accounts.push(json!({"account": id, "kind": kind.as_str(), "last_use": last, "days": days}));
             }
@@ -383,20 +383,16 @@ impl Dormant {
             detection: &REVIEW,
             subject: Subject { kind: SubjectKind::System, id: "accounts".to_owned() },
             day: constants.day,
-            window: (at, constants.roster.zone(None).day_start(constants.day.plus(1))),
-            raised_at: constants.roster.zone(None).day_start(constants.day.plus(1)),
+            window: (at, end),
+            raised_at: end,
             stage: Stage::Settled(verdict),
             p: None,
             reason: format!(
-                "{} accounts that may log in were not used for {} days or more by {}.",
+                "{} accounts that may log in were not used for {policy} days or more by {}.",
                 accounts.len(),
-                constants.settings.dormant_after_days,
                 constants.day
             ),
-            facts: facts([
-                ("accounts", json!(accounts)),
-                ("policy_days", json!(constants.settings.dormant_after_days)),
-            ]),
+            facts: facts([("accounts", json!(accounts)), ("policy_days", json!(policy))]),
             evidence: Events::default().evidence(),
             patients: 0,
         })
