@@ -69,9 +69,7 @@ impl History {
     /// Where a log cannot be read.
     pub fn next_join(&self, day: impl Fn(Day) -> bool) -> Result<Option<Join>, HistoryError> {
         // A rebuild applies a change between two files of events: what lies before it stays apart from what lies behind it.
-        let changes = self.changes()?;
-        let barriers: Vec<u64> =
-            changes.iter().filter(|it| it.change.is_barrier()).map(|it| it.place.segment).collect();
+        let barriers = self.barriers()?;
         let mut found: Option<Join> = None;
         for (index, log) in self.logs.iter().enumerate() {
             let barriers: &[u64] = if log.table == Table::Events { &barriers } else { &[] };
@@ -84,6 +82,12 @@ impl History {
             }
         }
         Ok(found)
+    }
+
+    /// The segments of events behind which a change of the control log takes effect.
+    fn barriers(&self) -> Result<Vec<u64>, HistoryError> {
+        let changes = self.changes()?.into_iter().filter(|noted| noted.change.is_barrier());
+        Ok(changes.map(|noted| noted.place.segment).collect())
     }
 
     /// Puts a file in the place of those that it was made of, in one commit; gives back how many those were.
@@ -144,7 +148,9 @@ impl Join {
         let arrival = Time(i64::from(self.day.0) * DAY + 12 * HOUR);
         let number = self.old.iter().map(|file| segment::number_of(&file.name)).min().unwrap_or(0);
         let when = segment::When { arrival, number };
-        let new = segment::write(&self.dir, self.table, &rows, when, self.keyring.as_deref())?;
+        let joined = segment::write(&self.dir, self.table, &rows, when, self.keyring.as_deref())?;
+        let through = self.old.iter().map(|file| file.through).max().unwrap_or(number);
+        let new = Segment { through, ..joined };
         Ok(Some(Joined { index: self.index, old: self.old.clone(), new }))
     }
 }
@@ -162,7 +168,7 @@ fn first_group(files: Vec<Segment>, day: impl Fn(Day) -> bool, barriers: &[u64])
         let mut group: Vec<Segment> = Vec::new();
         for file in files {
             let apart = group.last().is_some_and(|last: &Segment| {
-                let (from, to) = (segment::number_of(&last.name), segment::number_of(&file.name));
+                let (from, to) = (last.through, segment::number_of(&file.name));
                 barriers.iter().any(|barrier| (from..to).contains(barrier))
             });
             let (rows, bytes) = group.iter().fold((file.rows, file.size), |sum, f| (sum.0 + f.rows, sum.1 + f.size));
@@ -206,7 +212,7 @@ mod tests {
 
     fn file(day: u32, number: u64, rows: usize) -> Segment {
         let name = format!("202611{day:02}-{number:012}-0123456789abcdef.parquet");
-        Segment { name, size: 1_000, rows, sha256: String::new() }
+        Segment { name, size: 1_000, rows, through: number, hours: None, sha256: String::new() }
     }
 
     /// The numbers of the first group among the days up to the 20th.
@@ -236,9 +242,11 @@ mod tests {
         check(files(), &[1], Some((20, &[2, 3, 4])));
         check(files(), &[0, 4, 9], Some((20, &[1, 2, 3, 4])));
         check(files(), &[1, 2, 3], None);
-        // What was joined has the number of its first.
-        check(vec![file(20, 1, 10), file(20, 3, 5), file(20, 4, 5)], &[2], Some((20, &[3, 4])));
-        check(vec![file(20, 1, 10), file(20, 3, 10)], &[2], None);
+        // What was joined has the number of its first and goes through its last.
+        let joined = |through| Segment { through, ..file(20, 1, 10) };
+        check(vec![joined(2), file(20, 3, 5), file(20, 4, 5)], &[2], Some((20, &[3, 4])));
+        check(vec![joined(2), file(20, 3, 10)], &[2], None);
+        check(vec![joined(2), file(20, 3, 10)], &[1], Some((20, &[1, 3])));
     }
 
     #[test]

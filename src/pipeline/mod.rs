@@ -13,17 +13,21 @@ use tracing::debug;
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
 use crate::event::{Effects, Origin, Raised, Time};
-use crate::history::HistoryError;
+use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
 mod keep;
 pub mod live;
 mod news;
 mod outcomes;
+mod provisional;
+#[cfg(test)]
+mod tests;
 
 pub use keep::{Keep, KeepError};
 pub use news::News;
 pub use outcomes::{Counts, Outcomes};
+use provisional::Provisional;
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -137,6 +141,7 @@ pub struct Road<'a> {
     pub patience: Box<dyn FnMut(&HistoryError) -> bool + 'a>,
     /// What was on record when the road was opened.
     recorded: BTreeMap<String, i64>,
+    provisional: Provisional,
     /// What becomes of the staged records.
     staged: Outcomes,
     outlet: &'a mut dyn Outlet,
@@ -146,7 +151,10 @@ pub struct Road<'a> {
 
 impl<'a> Road<'a> {
     /// A road from nowhere yet: origins are added with their keys.
-    pub fn new(engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+    pub fn new(mut engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+        if keep.is_some() {
+            engine.ask_history();
+        }
         let recorded = keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
         Road {
             engine,
@@ -157,6 +165,7 @@ impl<'a> Road<'a> {
             commits: Commits::default(),
             patience: Box::new(|_| false),
             recorded,
+            provisional: Provisional::default(),
             staged: Outcomes::default(),
             outlet,
             runtime,
@@ -193,11 +202,42 @@ impl<'a> Road<'a> {
         (Some(known), Some(fresh))
     }
 
+    /// A step of the engine; what it asks of the history is answered before it is done.
     fn step(&mut self, now: Time, input: Input) -> Result<Effects, RoadError> {
-        let effects = self.engine.step(now, input);
-        self.tally.add(&effects);
+        let mut all = Effects::default();
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let (before, settled) = (self.engine.watermark(), self.engine.settled());
+            let why = unrecorded(&input);
+            let mut effects = self.engine.step(now, input);
+            if let (Some(keep), Some(why), Some(to)) = (&mut self.keep, why, self.engine.watermark())
+                && before < Some(to)
+            {
+                keep.history.note(now, &Change::Advance { to, why: why.to_owned() }, None)?;
+            }
+            self.revise(settled, &mut effects)?;
+            self.follow(now, &mut effects)?;
+            if let (Some(keep), true) = (&mut self.keep, effects.asks) {
+                next = Some(Input::Known(keep.history.known(&self.engine.asked())?));
+            }
+            all.settled.extend(effects.settled);
+            all.notices.extend(effects.notices);
+            all.pause.extend(effects.pause);
+            all.resume.extend(effects.resume);
+        }
+        Ok(all)
+    }
+
+    /// What follows from a step: alerts leave at once, rows wait for the next segment.
+    fn follow(&mut self, now: Time, effects: &mut Effects) -> Result<(), RoadError> {
+        self.tally.add(effects);
+        if let Some(keep) = &mut self.keep
+            && !effects.raised.is_empty()
+        {
+            effects.raised = self.runtime.block_on(keep.history.news(&effects.raised))?;
+        }
         let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
-        self.staged.add(&effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
+        self.staged.add(effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
             debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
@@ -207,13 +247,13 @@ impl<'a> Road<'a> {
         {
             let keys = &self.keys;
             let key_of = |origin: &Origin| keys.get(origin).cloned().unwrap_or_else(|| origin.to_string());
-            let staged = keep.history.stage(&effects, key_of)?;
+            let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
                 self.commit(now)?;
             }
         }
-        Ok(effects)
+        Ok(())
     }
 
     /// Makes durable what is staged, where its oldest row has waited long enough.
@@ -233,6 +273,7 @@ impl<'a> Road<'a> {
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
+            keep.history.set_mark(self.engine.mark());
             let committed = loop {
                 match self.runtime.block_on(keep.history.commit(now)) {
                     Err(error) if error.retry() && (self.patience)(&error) => {}
@@ -245,7 +286,7 @@ impl<'a> Road<'a> {
             self.commits.last = Some(now);
             // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
             self.commits.unsaved = match keep.save(&self.engine, now) {
-                Err(error @ KeepError::File { .. }) => Some(error.to_string()),
+                Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
                 done => {
                     done?;
                     let records: i64 = keep.history.positions().values().sum();
@@ -290,14 +331,26 @@ impl<'a> Road<'a> {
                 "records were read and not taken up: this is a fault of the program".to_owned(),
             ));
         }
-        let mut last = self.engine.copy();
-        let effects = last.step(now, Input::Close);
-        self.tally.add(&effects);
-        self.outlet.raise(&effects.raised, now)?;
         if let Some(keep) = &mut self.keep {
-            keep.history.stage(&effects, |origin| origin.to_string())?;
+            keep.history.note(now, &Change::Close, self.engine.mark())?;
+        }
+        let (mut last, settled) = (self.engine.copy(), self.engine.settled());
+        let mut effects = last.step(now, Input::Close);
+        self.revise(settled, &mut effects)?;
+        self.follow(now, &mut effects)?;
+        if let Some(keep) = &mut self.keep {
             self.runtime.block_on(keep.history.commit(now))?;
         }
         Ok(())
+    }
+}
+
+/// Why time may go on with this input although no record says so; `None` for an input with records.
+fn unrecorded(input: &Input) -> Option<&'static str> {
+    match input {
+        Input::Idle(_) => Some("idle"),
+        Input::End(_) => Some("ended"),
+        Input::Advance(_) => Some("passed"),
+        _ => None,
     }
 }
