@@ -143,6 +143,9 @@ mod tests {
         AesSeal::new(&[7; 32])
     }
 
+    /// Something that is done to the lines.
+    type Change<'a> = &'a dyn Fn(&mut Vec<String>);
+
     /// A file of four acts.
     fn acts() -> (tempfile::TempDir, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
@@ -158,12 +161,12 @@ mod tests {
         let (_dir, lines) = acts();
         assert_eq!((lines.len(), wrong(&lines, "", &seal())), (4, None));
         assert!(lines.iter().all(|line| !line.contains("canary")));
-        let changed = |change: &dyn Fn(&mut Vec<String>)| {
+        let changed = |change: Change<'_>| {
             let mut lines = lines.clone();
             change(&mut lines);
             wrong(&lines, "", &seal())
         };
-        let cases: [(&str, &dyn Fn(&mut Vec<String>)); 7] = [
+        let cases: [(&str, Change<'_>); 7] = [
             ("altered", &|lines| lines[1] = lines[1].replace("alerts list", "alerts none")),
             ("the last one altered", &|lines| lines[3] = lines[3].replace("reload", "nothing")),
             ("taken out", &|lines| _ = lines.remove(2)),

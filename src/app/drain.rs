@@ -139,8 +139,7 @@ impl Drain {
     /// # Errors
     /// Where the disk refuses; the next round tries again.
     pub(super) fn round(&mut self, now: Time) -> Result<Round, DrainError> {
-        let mut round = Round::default();
-        round.receipts = self.receipts(now)?;
+        let mut round = Round { receipts: self.receipts(now)?, ..Round::default() };
         self.words(now)?;
         self.acts(now, &mut round)?;
         Ok(round)

@@ -25,6 +25,7 @@ use crate::notify::{Notifier, Vital, routes};
 use crate::pipeline::live::{Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// How long closing may take.
 const GRACE: Duration = Duration::from_secs(10);
@@ -71,13 +72,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let board = Shared::new(now(), past.map_err(Stop::failed)?);
     let _inside = runtime.enter();
     let _listening = acts::listen(&dirs.1, store.clone(), now).map_err(Stop::failed)?;
-    let clock = Arc::new(now);
-    let notifier =
-        Notifier::start(&settings.channels, store.clone(), &settings.default_zone, clock, vital(board.clone()));
-    let notifier = notifier.map_err(|wrongs| {
-        let lines: Vec<String> = wrongs.into_iter().map(|(name, what)| format!("channel {name}: {what}")).collect();
-        Stop::Failed(lines.join("\n"))
-    })?;
+    let notifier = notifier(&settings, store.clone(), board.clone())?;
     let channels: Arc<dyn Fn() -> _ + Send + Sync> = Arc::new(notifier.health());
     let sight = Sight { board: board.clone(), store: store.clone(), channels: channels.clone(), clock: now };
     show(&settings, sight)?;
@@ -130,6 +125,15 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     watch.drain(now());
     done.map_err(Stop::failed)?;
     Ok(tally)
+}
+
+/// Starts the channels.
+fn notifier(settings: &Settings, store: Arc<Store>, board: Shared) -> Result<Notifier, Stop> {
+    let started = Notifier::start(&settings.channels, store, &settings.default_zone, Arc::new(now), vital(board));
+    started.map_err(|wrongs| {
+        let lines: Vec<String> = wrongs.into_iter().map(|(name, what)| format!("channel {name}: {what}")).collect();
+        Stop::Failed(lines.join("\n"))
+    })
 }
 
 /// What stands in the alerts to the operator.

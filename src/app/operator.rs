@@ -157,6 +157,11 @@ impl Operator {
         more
     }
 
+    /// What happened of this kind was put right.
+    pub fn mended(&mut self, kind: &Kind) {
+        self.happened.retain(|(slug, _), _| *slug != kind.slug);
+    }
+
     /// What is open, for the board.
     pub fn open(&self) -> Vec<Trouble> {
         let trouble = |told: &Told| Trouble {

@@ -97,7 +97,7 @@ impl<'a> Watch<'a> {
         // Whoever waits does no chores: it is over.
         if let Some(why) = board.waits.take() {
             tracing::info!("it can be written again; reading goes on");
-            let what = format!("For a while {why}; nothing was lost.");
+            let what = format!("Reading stood still for a while: {why}. Nothing was lost.");
             self.happened.push(Seen { kind: &operator::DISK, about: "full".into(), what, count: 0 });
         }
         board.beat = Some(now);
@@ -174,8 +174,11 @@ impl<'a> Watch<'a> {
             return Vec::new();
         }
         let (words, wrong) = reload::settings(&self.parts.path, &mut self.parts.settings);
-        if let Some(what) = wrong {
-            self.happened.push(Seen { kind: &operator::SETTINGS, about: "settings".into(), what, count: 0 });
+        match wrong {
+            Some(what) => {
+                self.happened.push(Seen { kind: &operator::SETTINGS, about: "settings".into(), what, count: 0 });
+            }
+            None => self.operator.mended(&operator::SETTINGS),
         }
         self.rosters.follow(self.parts.settings.rosters.clone());
         let (news, about) = self.rosters.reload(&self.parts.settings, now);

@@ -272,7 +272,8 @@ impl Store {
         Ok(())
     }
 
-    /// Adds a row unless the same revision was queued for the channel before, also in a store that was lost; returns how many were added.
+    /// Adds a row unless the same revision was queued for the channel before, also in a store that was lost; returns how many were
+    /// added.
     fn queue(
         &self,
         transaction: &Transaction<'_>,

@@ -227,6 +227,8 @@ fn sighup_takes_up_what_is_good_and_refuses_what_is_not() {
     });
     // The old settings are still there: everything goes on.
     site.settings("");
+    running.signal("HUP");
+    running.until("all well", || running.health().1["status"] == "ok");
     site.produce(0, [access(2, "u1")]);
     running.until("the next record", || running.samples("phiwatch_records_total").values().sum::<f64>() == 2.0);
     running.stop();
