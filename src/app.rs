@@ -14,7 +14,7 @@ use crate::ingest::rosters::read_folder;
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
 use crate::roster::{Intake, Loaded, Roster, load};
-use crate::settings::Settings;
+use crate::settings::{Settings, local};
 use crate::store::{AesSeal, Store};
 
 mod audit;
@@ -45,21 +45,51 @@ pub fn runtime() -> Result<Runtime, Stop> {
 /// Loads the rosters that the settings name; none is an empty roster.
 ///
 /// # Errors
-/// Where the folder cannot be read. Problems in the files are in the answer.
+/// Where the settings name a folder that cannot be read or that holds no usable `users.csv`: to go on would make a stranger of
+/// everybody. Other problems in the files are in the answer.
 pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
-    let files = settings
-        .rosters
-        .as_deref()
-        .map(read_folder)
-        .transpose()
-        .map_err(|error| Stop::Usage(error.to_string()))?
-        .unwrap_or_default();
-    let intake = Intake { previous: None, at: now(), allow_shrink: false };
-    let mut loaded = load(&files, settings.default_zone.clone(), &intake);
-    if settings.rosters.is_none() {
-        loaded.problems.clear();
+    let loaded = look_at_rosters(settings).map_err(|problem| Stop::Problems(vec![problem]))?;
+    if let Some(problem) = nobody(settings, &loaded) {
+        return Err(Stop::Problems(loaded.problems.into_iter().chain([problem]).collect()));
     }
     Ok(loaded)
+}
+
+/// Loads the rosters, however little is in them; problems are named by the path of the file.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn look_at_rosters(settings: &Settings) -> Result<Loaded, Problem> {
+    let read = settings.rosters.as_deref().map(|dir| {
+        read_folder(dir).map_err(|error| Problem { file: dir.to_owned(), line: None, what: error.to_string() })
+    });
+    let files = read.transpose()?.unwrap_or_default();
+    let intake = Intake { previous: None, at: now(), allow_shrink: false };
+    let mut loaded = load(&files, settings.default_zone.clone(), &intake);
+    match &settings.rosters {
+        Some(dir) => loaded.problems.iter_mut().for_each(|problem| problem.file = dir.join(&problem.file)),
+        None => loaded.problems.clear(),
+    }
+    Ok(loaded)
+}
+
+/// Who people are, for showing: the rosters that the settings name, else the newest that the history at `dir` keeps.
+///
+/// # Errors
+/// Where the named rosters cannot be used, or the history cannot be read.
+pub fn people(settings: &Settings, _dir: &Path) -> Result<Option<Arc<Roster>>, Stop> {
+    match settings.rosters {
+        Some(_) => Ok(Some(Arc::new(rosters(settings)?.roster))),
+        None => Ok(None),
+    }
+}
+
+/// The problem of a folder that is named and knows nobody.
+pub fn nobody(settings: &Settings, loaded: &Loaded) -> Option<Problem> {
+    let dir = settings.rosters.as_ref()?;
+    let what = "the roster folder holds no users.csv with a usable row: every account would be unknown";
+    let empty = loaded.roster.user_ids().next().is_none();
+    empty.then(|| Problem { file: dir.clone(), line: None, what: what.to_owned() })
 }
 
 /// Says what is wrong with the rosters; they are used as far as they can be.
@@ -86,19 +116,68 @@ pub fn spread(settings: &Settings, roster: &Roster) -> Option<Problem> {
     })
 }
 
-/// What is wrong with the world that the settings name: broker, topics, rights, key.
-pub fn online(settings: &Settings) -> Vec<Problem> {
+/// What is wrong with the world that the settings name: broker, topics, rights, channels, key, store.
+///
+/// # Errors
+/// Where the machine gives no threads.
+pub fn online(settings: &Settings) -> Result<Vec<Problem>, Stop> {
     let mut problems = settings.kafka.as_ref().map(crate::ingest::kafka::probe).unwrap_or_default();
-    if let Some(history) = settings.history.as_ref().filter(|history| history.dir.join("keyring.json").exists())
-        && let Err(stop) = keyring(settings, &history.dir)
-    {
+    let greeted = runtime()?.block_on(crate::notify::greet(&settings.channels));
+    problems.extend(greeted.into_iter().map(|(channel, wrong)| Problem {
+        file: PathBuf::from(format!("channel {channel}")),
+        line: None,
+        what: wrong,
+    }));
+    if let Some(history) = &settings.history {
+        problems.extend(kept(settings, &history.dir));
+    }
+    Ok(problems)
+}
+
+/// What is wrong with the history at `dir`, its key and its state folder.
+fn kept(settings: &Settings, dir: &Path) -> Vec<Problem> {
+    let problem = |file: &Path, stop: Stop| {
         let what = match stop {
             Stop::Failed(what) | Stop::Usage(what) => what,
             Stop::Problems(found) => found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         };
-        problems.push(Problem { file: history.dir.clone(), line: None, what });
+        Problem { file: file.to_owned(), line: None, what }
+    };
+    if !dir.join("history.json").exists() {
+        let stop = foreign(dir).map(|what| problem(dir, Stop::Usage(what)));
+        return stop.into_iter().chain(unwritable(nearest_folder(dir))).collect();
     }
+    let state = settings.state_dir(dir);
+    let read = runtime().and_then(|runtime| {
+        let reader = runtime.block_on(crate::history::Reader::open(dir, &settings.key_source(dir)));
+        reader.map(drop).map_err(Stop::failed)
+    });
+    let mut problems: Vec<Problem> = read.err().map(|stop| problem(dir, stop)).into_iter().collect();
+    if problems.is_empty() && state.join(STORE_KEY).exists() {
+        problems.extend(store(settings, dir, &state, false).err().map(|stop| problem(&state, stop)));
+    }
+    problems.extend([nearest_folder(dir), nearest_folder(&state)].into_iter().filter_map(unwritable));
     problems
+}
+
+/// The folder itself, or the nearest one above it that is there.
+fn nearest_folder(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// The problem of a folder in which we may not write: found by writing a file and taking it away again.
+fn unwritable(folder: PathBuf) -> Option<Problem> {
+    let path = folder.join(format!(".phiwatch-check-{}", std::process::id()));
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let removed = written.and_then(|_| std::fs::remove_file(&path));
+    removed.err().map(|error| Problem { file: folder, line: None, what: format!("cannot be written: {error}") })
+}
+
+/// What is in a folder that should become a history and is not empty.
+fn foreign(dir: &Path) -> Option<String> {
+    let full = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    full.then(|| format!("{} is not empty and holds no history; name another folder", dir.display()))
 }
 
 /// The folder of the history: as given, else as the settings say.
@@ -106,17 +185,16 @@ pub fn online(settings: &Settings) -> Vec<Problem> {
 /// # Errors
 /// Where neither names one.
 pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathBuf, Stop> {
-    given
-        .cloned()
-        .or_else(|| settings.history.as_ref().map(|history| history.dir.clone()))
-        .ok_or_else(|| Stop::Usage("name the history: --history DIR, or [history] in the settings".to_owned()))
+    let named = given.or(settings.history.as_ref().map(|history| &history.dir));
+    let named = named.ok_or("name the history: --history DIR, or [history] in the settings".to_owned());
+    named.and_then(|dir| local(dir)).map_err(Stop::Usage)
 }
 
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
 fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
-    let foreign = || std::fs::read_dir(&history.dir).is_ok_and(|mut entries| entries.next().is_some());
-    if !history.dir.join("history.json").exists() && foreign() {
-        let what = format!("{} is not empty and holds no history; name another folder", history.dir.display());
+    if !history.dir.join("history.json").exists()
+        && let Some(what) = foreign(&history.dir)
+    {
         return Err(Stop::Usage(what));
     }
     let key = settings.key_source(&history.dir);

@@ -21,6 +21,7 @@ mod demo;
 mod peek;
 mod run;
 mod scan;
+mod shown;
 mod simulate;
 
 /// Watches who opens whose medical record: access logs in, few and explained alerts out.
@@ -58,6 +59,11 @@ impl Config {
         self.config
             .as_deref()
             .map_or_else(|| Ok(Settings::default()), |path| Settings::load(path).map_err(Stop::Problems))
+    }
+
+    /// As far as they can be read, and every problem in them.
+    fn read(&self) -> (Settings, Vec<Problem>) {
+        self.config.as_deref().map_or_else(|| (Settings::default(), Vec::new()), Settings::read)
     }
 }
 
@@ -126,7 +132,7 @@ fn report(stop: &Stop) -> ExitCode {
             for problem in problems {
                 eprintln!("{problem}");
             }
-            eprintln!("phiwatch: {} problems", problems.len());
+            eprintln!("phiwatch: {} {}", problems.len(), if problems.len() == 1 { "problem" } else { "problems" });
             ExitCode::from(2)
         }
     }

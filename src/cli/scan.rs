@@ -37,6 +37,7 @@ impl Scan {
         let mut settings = self.config.load()?;
         settings.rosters = self.rosters.or(settings.rosters);
         if let Some(dir) = self.history {
+            let dir = crate::settings::local(&dir).map_err(Stop::Usage)?;
             settings.history = Some(crate::history::Settings { dir, ..settings.history.unwrap_or_default() });
         }
         let mut out: Box<dyn Write> = match &self.alerts {

@@ -32,6 +32,7 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
         list(&same)
     );
     let mut answer = archive.answer(SPEC.name, window, &sql, &[]).await?;
-    super::patient_timeline::name_merges(&mut answer, &same);
+    let found = !answer.is_empty();
+    answer.notes.extend(archive.about_patient(&asked.words[0], &same, found).await?);
     Ok(answer)
 }

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use arrow::array::AsArray;
 use tokio::runtime::Handle;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
-use crate::event::{Effects, Origin, Raised, Time};
+use crate::event::{Day, Effects, Enriched, Origin, Raised, Time};
 use crate::history::HistoryError;
 use crate::store::StoreError;
 
@@ -35,6 +37,27 @@ pub struct Tally {
     pub alerts: BTreeMap<&'static str, u64>,
     /// What an operator should know, by kind and what it is about.
     pub notices: BTreeMap<(&'static str, String), u64>,
+    /// Rejects by reason.
+    pub reasons: BTreeMap<&'static str, u64>,
+    /// Events that name nobody.
+    pub without_actor: u64,
+    /// Accounts that no roster has, by a hash of their name, with their events.
+    pub unknown: BTreeMap<u64, u64>,
+    /// What detectors could not judge.
+    pub blind: BTreeMap<&'static str, Blind>,
+}
+
+/// Days on which a detector could not judge everybody, because too little is known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blind {
+    /// First and last of them.
+    pub days: (Day, Day),
+    /// Days on which it judged nobody at all.
+    pub whole: u64,
+    /// Days on which it judged some and others not.
+    pub part: u64,
+    /// Accounts it did not judge, summed over the days.
+    pub unjudged: u64,
 }
 
 impl fmt::Display for Tally {
@@ -49,6 +72,24 @@ impl fmt::Display for Tally {
         for ((kind, about), count) in &self.notices {
             write!(f, "\n{kind}: {count} records of {about}")?;
         }
+        for (reason, count) in &self.reasons {
+            write!(f, "\nrejected, {reason}: {count}")?;
+        }
+        if self.without_actor > 0 {
+            write!(f, "\nevents that name nobody: {}", self.without_actor)?;
+        }
+        if !self.unknown.is_empty() {
+            let events: u64 = self.unknown.values().sum();
+            write!(f, "\naccounts in no roster: {}, with {events} events", self.unknown.len())?;
+        }
+        for (detector, blind) in &self.blind {
+            let Blind { days: (first, last), whole, part, unjudged } = blind;
+            write!(f, "\nstill learning: {detector} judged nobody on {whole} days")?;
+            if *part > 0 {
+                write!(f, " and not everybody on {part}")?;
+            }
+            write!(f, " ({first} to {last}, {unjudged} account-days): its silence there means nothing")?;
+        }
         Ok(())
     }
 }
@@ -60,12 +101,35 @@ impl Tally {
             self.duplicates += applied.span.duplicates;
             self.rejects += applied.span.rejects;
             self.gap += applied.span.gap;
+            self.nameless(&applied.enriched);
+            for reject in &applied.rejects {
+                *self.reasons.entry(reject.reason.as_str()).or_default() += 1;
+            }
+        }
+        for one in &effects.unjudged {
+            let fresh = Blind { days: (one.day, one.day), whole: 0, part: 0, unjudged: 0 };
+            let blind = self.blind.entry(one.detector).or_insert(fresh);
+            blind.days = (blind.days.0.min(one.day), blind.days.1.max(one.day));
+            *(if one.judged == 0 { &mut blind.whole } else { &mut blind.part }) += 1;
+            blind.unjudged += one.unjudged;
         }
         for raised in effects.raised.iter().filter(|raised| raised.alert.settled) {
             *self.alerts.entry(raised.alert.disposition.as_str()).or_default() += 1;
         }
         for notice in &effects.notices {
             *self.notices.entry((notice.kind, notice.about.clone())).or_default() += notice.count;
+        }
+    }
+
+    /// Counts events whose account nobody can be found for.
+    fn nameless(&mut self, enriched: &Enriched) {
+        let Some(accounts) = enriched.facts.column_by_name("fact_account") else { return };
+        for (account, event) in accounts.as_string::<i32>().iter().zip(enriched.batch.rows()) {
+            match (account, event.actor_id()) {
+                (_, None) => self.without_actor += 1,
+                (Some("unknown"), Some(id)) => *self.unknown.entry(xxh3_64(id.as_bytes())).or_default() += 1,
+                _ => {}
+            }
         }
     }
 }

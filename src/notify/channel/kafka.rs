@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::{Failure, Sender, Sent, Spec, is_loopback, lines};
 use crate::notify::render::Notification;
@@ -24,6 +24,8 @@ pub const SPEC: Spec = Spec {
 
 /// The longest wait for the delivery report of a batch.
 const WHOLE: Duration = Duration::from_secs(45);
+/// How long the brokers have for the answer to a greeting.
+const GREETING: Duration = Duration::from_secs(10);
 
 /// Names of librdkafka that are ours to set: with others the promise of this channel would not hold.
 const OURS: &[&str] = &[
@@ -91,6 +93,23 @@ pub fn wrongs(settings: &KafkaSettings) -> Vec<String> {
         wrongs.push(wrong);
     }
     wrongs
+}
+
+/// Asks the brokers for the topic, within a few seconds.
+///
+/// # Errors
+/// In words, where they do not answer or have no such topic for us.
+pub async fn greet(settings: KafkaSettings) -> Result<(), String> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let producer = producer(&settings)?;
+        let found = producer.client().fetch_metadata(Some(&settings.topic), GREETING);
+        let found = found.map_err(|error| judge(&error).what().to_owned())?;
+        match found.topics().first().and_then(|topic| topic.error()) {
+            Some(error) => Err(format!("topic {}: {}", settings.topic, RDKafkaErrorCode::from(error))),
+            None => Ok(()),
+        }
+    });
+    asked.await.unwrap_or_else(|_| Err("the program is stopping".to_owned()))
 }
 
 /// Produces records.
