@@ -1,5 +1,6 @@
 //! Composition root: builds the parts from the settings, joins them, and hands them to the loops in `app::scan` and `app::live`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,13 +8,13 @@ use rand::TryRng;
 use tokio::runtime::Runtime;
 
 use crate::cli::Stop;
+use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
 use crate::history::{History, Settings as HistorySettings};
-use crate::ingest::rosters::read_folder;
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
-use crate::roster::{Intake, Loaded, Roster, load};
+use crate::roster::{Accepted, Loaded, Roster};
 use crate::settings::{Settings, local};
 use crate::store::{AesSeal, Store};
 
@@ -21,9 +22,14 @@ mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
 pub mod live;
+mod rosters;
 mod scan;
+#[cfg(test)]
+mod tests;
+mod verdicts;
 
 pub use audit::audit;
+pub use rosters::{look_at_rosters, nobody, people, rosters};
 pub use scan::scan;
 
 /// The key of the store, sealed by the keyring of the history.
@@ -42,60 +48,44 @@ pub fn runtime() -> Result<Runtime, Stop> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Stop::failed)
 }
 
-/// Loads the rosters that the settings name; none is an empty roster.
-///
-/// # Errors
-/// Where the settings name a folder that cannot be read or that holds no usable `users.csv`: to go on would make a stranger of
-/// everybody. Other problems in the files are in the answer.
-pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
-    let loaded = look_at_rosters(settings).map_err(|problem| Stop::Problems(vec![problem]))?;
-    if let Some(problem) = nobody(settings, &loaded) {
-        return Err(Stop::Problems(loaded.problems.into_iter().chain([problem]).collect()));
-    }
-    Ok(loaded)
+/// What a run or a scan begins with.
+struct Begun {
+    engine: Engine,
+    /// The positions up to which the engine has seen the input.
+    seen: BTreeMap<String, i64>,
+    /// The roster version that was in force before.
+    before: Option<Accepted>,
+    /// The rosters as they are now.
+    loaded: Loaded,
 }
 
-/// Loads the rosters, however little is in them; problems are named by the path of the file.
-///
-/// # Errors
-/// Where the folder cannot be read.
-pub fn look_at_rosters(settings: &Settings) -> Result<Loaded, Problem> {
-    let read = settings.rosters.as_deref().map(|dir| {
-        read_folder(dir).map_err(|error| Problem { file: dir.to_owned(), line: None, what: error.to_string() })
-    });
-    let files = read.transpose()?.unwrap_or_default();
-    let intake = Intake { previous: None, at: now(), allow_shrink: false };
-    let mut loaded = load(&files, settings.default_zone.clone(), &intake);
-    match &settings.rosters {
-        Some(dir) => loaded.problems.iter_mut().for_each(|problem| problem.file = dir.join(&problem.file)),
-        None => loaded.problems.clear(),
-    }
-    Ok(loaded)
-}
-
-/// Who people are, for showing: the rosters that the settings name, else the newest that the history at `dir` keeps.
-///
-/// # Errors
-/// Where the named rosters cannot be used, or the history cannot be read.
-pub fn people(settings: &Settings, _dir: &Path) -> Result<Option<Arc<Roster>>, Stop> {
-    match settings.rosters {
-        Some(_) => Ok(Some(Arc::new(rosters(settings)?.roster))),
-        None => Ok(None),
+impl Begun {
+    /// Without any memory.
+    fn anew(settings: &Settings) -> Result<Begun, Stop> {
+        let loaded = look(settings, None)?;
+        let engine = Engine::new(settings.engine.clone(), Arc::new(Roster::empty(settings.default_zone.clone())));
+        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded })
     }
 }
 
-/// The problem of a folder that is named and knows nobody.
-pub fn nobody(settings: &Settings, loaded: &Loaded) -> Option<Problem> {
-    let dir = settings.rosters.as_ref()?;
-    let what = "the roster folder holds no users.csv with a usable row: every account would be unknown";
-    let empty = loaded.roster.user_ids().next().is_none();
-    empty.then(|| Problem { file: dir.clone(), line: None, what: what.to_owned() })
+/// The engine as the last run left it, and the rosters.
+fn begin(settings: &Settings, keep: &Keep) -> Result<Begun, Stop> {
+    let before = rosters::accepted(keep)?;
+    let loaded = look(settings, before.as_ref())?;
+    let zone = settings.default_zone.clone();
+    let roster =
+        before.as_ref().map_or_else(|| Roster::empty(zone.clone()), |it| Roster::from_accepted(it, zone.clone()));
+    let (engine, seen) = keep.engine(&settings.engine, Arc::new(roster)).map_err(Stop::failed)?;
+    Ok(Begun { engine, seen, before, loaded })
 }
 
-/// Says what is wrong with the rosters; they are used as far as they can be.
-fn complain(loaded: &Loaded) {
-    for problem in &loaded.problems {
-        eprintln!("{problem}");
+/// Loads the rosters and says what is wrong with them.
+fn look(settings: &Settings, previous: Option<&Accepted>) -> Result<Loaded, Stop> {
+    let loaded = rosters::rosters_after(settings, previous)?;
+    rosters::complain(&loaded);
+    match spread(settings, &loaded.roster) {
+        Some(problem) => Err(Stop::Problems(vec![problem])),
+        None => Ok(loaded),
     }
 }
 

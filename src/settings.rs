@@ -113,6 +113,8 @@ pub struct Settings {
     pub default_zone: Zone,
     /// Folder of the rosters.
     pub rosters: Option<PathBuf>,
+    /// Takes rosters even where they shrank by more than half or are gone: asked for on the command line, for this start only.
+    pub allow_shrink: bool,
     /// The history, where one is kept.
     pub history: Option<crate::history::Settings>,
     /// The state folder, where it does not lie beside the history.
@@ -134,6 +136,7 @@ impl Default for Settings {
             engine: EngineSettings::default(),
             default_zone: Zone::utc(),
             rosters: None,
+            allow_shrink: false,
             history: None,
             state: None,
             key: None,
@@ -253,7 +256,7 @@ impl Reading<'_> {
         });
         let state = written.state.dir.map(|dir| folder.join(dir));
         let key = written.keys.file.map(|file| folder.join(file));
-        Settings { engine, default_zone, rosters, history, state, key, kafka, channels, topics }
+        Settings { engine, default_zone, rosters, allow_shrink: false, history, state, key, kafka, channels, topics }
     }
 
     /// Every `[[channels]]`, each read as its kind says.

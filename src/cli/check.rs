@@ -30,7 +30,7 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Stop> {
         let (mut settings, mut problems) = self.config.read();
         settings.rosters = self.rosters.or(settings.rosters);
-        match app::look_at_rosters(&settings) {
+        match app::look_at_rosters(&settings, None) {
             Ok(loaded) => {
                 for count in &loaded.counts {
                     eprintln!("{}: {} rows, {} refused", count.file, count.rows, count.refused);

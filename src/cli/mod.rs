@@ -46,6 +46,13 @@ enum Command {
     Simulate(simulate::Simulate),
 }
 
+impl Command {
+    /// Whether it talks to other machines: one that hangs up must not end the program, as a reader of its output may.
+    fn holds_connections(&self) -> bool {
+        matches!(self, Command::Demo(_) | Command::Run(_) | Command::Channels(_) | Command::Check(_) | Command::Peek(_))
+    }
+}
+
 /// Where settings come from; the embedded defaults without it.
 #[derive(Args)]
 pub struct Config {
@@ -87,9 +94,11 @@ impl Stop {
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    // A reader that goes away, as `| head` does, ends the program quietly.
-    reset_broken_pipe();
     let cli = Cli::parse();
+    if !cli.command.holds_connections() {
+        // A reader that goes away, as `| head` does, ends the program quietly.
+        reset_broken_pipe();
+    }
     log_to_standard_error();
     let done = match cli.command {
         Command::Demo(command) => command.run(),

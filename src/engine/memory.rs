@@ -18,7 +18,7 @@ use crate::event::Day;
 use crate::roster::Roster;
 
 /// Raised whenever the meaning or the form of the state changes.
-pub const MEMORY_VERSION: u32 = 2;
+pub const MEMORY_VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Memory {
@@ -70,7 +70,7 @@ impl Engine {
         }
         engine.gate = memory.gate;
         engine.identity = memory.identity;
-        engine.subjects = memory.subjects;
+        engine.subjects = memory.subjects.indexed();
         engine.calendar = memory.calendar;
         engine.budget = memory.budget;
         engine.triage = memory.triage;

@@ -14,13 +14,24 @@ use super::when::{Window, read_window};
 use super::{AskError, Asked, people};
 use crate::event::{Time, Zone};
 use crate::history::{HistoryError, KeySource, Reader};
-use crate::roster::Roster;
+use crate::roster::{Accepted, Roster};
 
 /// Stand for an open end: all times of events lie between.
 const OPEN: (&str, &str) = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
 
 /// How many rounds of merges are followed from one record number.
 const MERGES: usize = 8;
+
+/// The newest roster that the history keeps; plain dates in rows without a site are in `zone`. `None` where it keeps none.
+///
+/// # Errors
+/// Where it cannot be read, or is damaged.
+pub fn kept_roster(reader: &Reader, zone: &Zone) -> Result<Option<Roster>, HistoryError> {
+    let Some(bytes) = reader.newest_roster()? else { return Ok(None) };
+    let damaged = || HistoryError::Damaged { file: "blobs/roster".into(), what: "it is no roster version".into() };
+    let accepted = Accepted::from_bytes(&bytes).ok_or_else(damaged)?;
+    Ok(Some(Roster::from_accepted(&accepted, zone.clone())).filter(|roster| !roster.is_empty()))
+}
 
 /// The history as questions see it.
 pub struct Archive {
@@ -38,8 +49,11 @@ impl Archive {
     pub async fn open(dir: &Path, key: &KeySource, asked: &Asked) -> Result<Archive, HistoryError> {
         let reader = Reader::open(dir, key).await?;
         let reach = blind::reach(&reader).await?;
-        let roster = asked.roster.clone();
         let default = asked.zone.clone().unwrap_or_else(Zone::utc);
+        let roster = match &asked.roster {
+            Some(roster) => Some(roster.clone()),
+            None => kept_roster(&reader, &default)?.map(Arc::new),
+        };
         let zone = roster.as_deref().map_or(default, |roster| roster.home_zone().clone());
         Ok(Archive { reader, roster, zone, reach })
     }

@@ -31,7 +31,7 @@ use crate::history::{HistoryError, KeySource};
 use crate::roster::Roster;
 
 pub use answer::{Answer, Gap};
-pub use archive::Archive;
+pub use archive::{Archive, kept_roster};
 pub use blind::{Behind, Silence};
 pub use render::{Format, Rendered, render};
 pub use when::{Window, read_window};

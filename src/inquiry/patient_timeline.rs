@@ -18,7 +18,7 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
     let window = archive.window(asked)?;
     let same = archive.same_patient(&asked.words[0]).await?;
     let sql = format!(
-        "SELECT time, actor_id, actor_name AS name, role, department, activity, resource_type, resource_id, outcome, \
+        "SELECT time, actor_id, actor_name AS name, role, department, vendor_id, activity, resource_type, resource_id, outcome, \
          break_glass, relation, explained_by, marks, recorded_patient_id, site, client_host, client_ip, session_id, \
          source, event_id, flags \
          FROM touches WHERE patient_id IN ({}) AND time >= $1 AND time < $2 ORDER BY time, source, event_id",

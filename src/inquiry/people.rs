@@ -36,7 +36,7 @@ const BESIDE: [(&str, &str, Word, bool); 5] = [
 
 /// Adds names to `rows`: a column that is missing stands behind the identifier. Rows without a time are read as of `present`.
 pub(super) fn named(rows: &RecordBatch, roster: &Roster, present: Time) -> Result<RecordBatch, ArrowError> {
-    let mut fields: Vec<Arc<Field>> = rows.schema().fields().to_vec().clone();
+    let mut fields: Vec<Arc<Field>> = rows.schema().fields().to_vec();
     let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
     let as_of = as_of(rows, present);
     for (id, beside, word, overrules) in BESIDE {

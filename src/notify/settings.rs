@@ -304,7 +304,7 @@ impl ChannelSettings {
                 paths.extend(own.ca_file.iter_mut().chain(own.password.iter_mut().map(|secret| &mut secret.file)));
             }
             ChannelSettings::Webhook(own) => {
-                paths.extend([&mut own.secret.file]);
+                paths.push(&mut own.secret.file);
                 paths.extend(own.ca_file.iter_mut().chain(own.bearer.iter_mut().map(|secret| &mut secret.file)));
             }
             ChannelSettings::Syslog(own) => paths.extend(own.ca_file.iter_mut()),
@@ -381,7 +381,7 @@ impl ChannelSettings {
 }
 
 impl Settings {
-    /// Every problem of every channel, with the channel's index.
+    /// Every problem of every channel, with the channel's index; the field to blame stands first.
     pub fn problems(&self) -> Vec<(usize, String)> {
         let mut problems = Vec::new();
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
@@ -390,7 +390,6 @@ impl Settings {
             if let Some(first) = seen.insert(channel.name(), index) {
                 wrongs.push(format!("channel {} has the same name; give one of them another `name`", first + 1));
             }
-            // The field stands first, so that the place in the file can be found by it.
             let (number, name) = (index + 1, channel.name());
             problems.extend(wrongs.into_iter().map(|wrong| (index, format!("{wrong} (channel {number}, {name})"))));
         }

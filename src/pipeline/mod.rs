@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use tokio::runtime::Handle;
+use tracing::debug;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::engine::{Engine, Input};
@@ -19,8 +20,10 @@ use crate::store::StoreError;
 
 mod keep;
 pub mod live;
+mod news;
 
 pub use keep::{Keep, KeepError};
+pub use news::News;
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -222,6 +225,7 @@ impl<'a> Road<'a> {
         self.tally.add(&effects);
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
+            debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
         }
         if let Some(keep) = &mut self.keep
             && (!effects.applied.is_empty() || !effects.raised.is_empty())
@@ -256,6 +260,8 @@ impl<'a> Road<'a> {
         if let Some(keep) = &mut self.keep {
             self.runtime.block_on(keep.history.commit(now))?;
             keep.save(&self.engine, now)?;
+            let records: i64 = keep.history.positions().values().sum();
+            debug!(effect = "snapshot", records, "the snapshot is written");
         }
         self.oldest_staged = None;
         Ok(())

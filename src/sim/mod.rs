@@ -52,6 +52,9 @@ pub struct Plan {
     pub start: Day,
     /// Whether misuse is planted; the rest does not depend on it.
     pub misuse: bool,
+    /// How many misuses against the usual number, usually 1: ten times as many let a short run speak of everything. Above 1 more accounts
+    /// also lapse and end, so that there is something to misuse, and one account may be misused on several days.
+    pub misuses: f64,
     /// Share of lines that are broken off, as after a crash of the source; usually 0.
     pub broken: f64,
 }
@@ -59,7 +62,7 @@ pub struct Plan {
 impl Plan {
     /// A plan that starts on Monday, 2026-01-05, with misuse and without broken lines.
     pub fn new(seed: u64, users: usize, days: u32) -> Plan {
-        Plan { seed, users, days, start: Day(20_458), misuse: true, broken: 0.0 }
+        Plan { seed, users, days, start: Day(20_458), misuse: true, misuses: 1.0, broken: 0.0 }
     }
 }
 

@@ -118,7 +118,7 @@ impl Staff {
             staff.fill_site(site, count, town);
         }
         let mut dice = Dice::new(plan.seed, "fates", &[]);
-        fates::assign(&mut staff, plan.days as i32, &mut dice);
+        fates::assign(&mut staff, plan.days as i32, plan.misuses, &mut dice);
         staff
     }
 

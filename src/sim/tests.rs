@@ -130,6 +130,21 @@ fn order_identifiers_and_labels() {
 }
 
 #[test]
+fn a_dense_plan_has_many_misuses_of_every_kind() {
+    let hospital = generate(&Plan { misuses: 6.0, ..Plan::new(5, 80, 56) });
+    let mut scenarios: BTreeMap<String, u32> = BTreeMap::new();
+    let (mut ids, mut planted) = (BTreeSet::new(), 0);
+    for label in hospital.labels() {
+        *scenarios.entry(label.scenario).or_default() += 1;
+        planted += label.event_ids.len();
+        ids.extend(label.event_ids);
+    }
+    assert_eq!(scenarios.len(), 8, "{scenarios:?}");
+    assert!(scenarios.values().all(|count| *count >= 8), "{scenarios:?}");
+    assert_eq!(ids.len(), planted, "two misuses of one account are written by two hands");
+}
+
+#[test]
 fn everybody_who_acts_may_act() {
     let hospital = generate(&Plan::new(4, 220, 56));
     let planted = planted(&hospital);

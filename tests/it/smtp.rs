@@ -2,7 +2,7 @@
 //!
 //! Run with `tests/smtp/start cargo test --test it smtp:: -- --ignored`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use phiwatch::event::Time;
 use phiwatch::notify::channel::{Failure, Sent, build};
