@@ -22,11 +22,15 @@ mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
 pub mod live;
+pub mod monitor;
+mod operator;
+mod past;
 mod rosters;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod watch;
 
 pub use audit::audit;
 pub use rosters::{look_at_rosters, nobody, people, rosters};
@@ -170,14 +174,19 @@ fn foreign(dir: &Path) -> Option<String> {
     full.then(|| format!("{} is not empty and holds no history; name another folder", dir.display()))
 }
 
-/// The folder of the history: as given, else as the settings say.
+/// The folder of a history that is there: as given, else as the settings say.
 ///
 /// # Errors
-/// Where neither names one.
+/// Where neither names one, or where there is none.
 pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathBuf, Stop> {
     let named = given.or(settings.history.as_ref().map(|history| &history.dir));
     let named = named.ok_or("name the history: --history DIR, or [history] in the settings".to_owned());
-    named.and_then(|dir| local(dir)).map_err(Stop::Usage)
+    let dir = named.and_then(|dir| local(dir)).map_err(Stop::Usage)?;
+    // Before anything is noted beside it: a misspelt name must not leave a folder behind.
+    match dir.join("history.json").exists() {
+        true => Ok(dir),
+        false => Err(Stop::Failed(format!("{} holds no history", dir.display()))),
+    }
 }
 
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.

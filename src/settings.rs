@@ -1,13 +1,16 @@
 //! Settings: what was written in `phiwatch.toml`, and what it means. Each module owns its part; this file puts the parts together and
 //! reports every problem at once.
 
+mod channels;
 mod tree;
+mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::decode::{Format, Hints};
 use crate::engine::settings::{SETTLE, Settings as EngineSettings};
@@ -15,9 +18,9 @@ use crate::event::kind::Kind;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Zone};
 use crate::keys::KeySource;
-use crate::notify::ChannelSettings;
-use crate::notify::channel;
-use tree::{Tree, nearest};
+use tree::Tree;
+
+pub use words::{duration, local, unknown_format};
 
 /// The file as it was written: strict, and without meaning.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -47,6 +50,8 @@ struct Written {
     kafka: Option<crate::ingest::kafka::Settings>,
     /// Where alerts go.
     channels: crate::notify::Settings,
+    /// What `run` shows of itself, and what it tells the operator.
+    monitor: crate::app::monitor::Settings,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -125,8 +130,12 @@ pub struct Settings {
     pub kafka: Option<crate::ingest::kafka::Plan>,
     /// Where alerts go.
     pub channels: crate::notify::Settings,
+    /// What `run` shows of itself, and what it tells the operator.
+    pub monitor: crate::app::monitor::Plan,
     /// What is known of topics and files, by name.
     topics: BTreeMap<String, Hints>,
+    /// A hash of each section as it was written.
+    sections: BTreeMap<String, Vec<u8>>,
 }
 
 impl Default for Settings {
@@ -142,7 +151,9 @@ impl Default for Settings {
             key: None,
             kafka: None,
             channels: crate::notify::Settings::default(),
+            monitor: crate::app::monitor::Plan::default(),
             topics: BTreeMap::new(),
+            sections: BTreeMap::new(),
         }
     }
 }
@@ -168,10 +179,33 @@ impl Settings {
             }
         };
         let mut reading = Reading { tree: Tree::new(&text, path), file: path };
-        let settings = reading.settings();
+        // Where the grammar is broken, what follows from it would only hide the fault.
+        if !reading.tree.problems.is_empty() {
+            return (Settings::default(), reading.tree.problems);
+        }
+        let mut settings = reading.settings();
+        settings.sections = sections(&text);
         let mut problems = reading.tree.problems;
         problems.sort_by_key(|problem| problem.line);
         (settings, problems)
+    }
+
+    /// The sections that differ in `new` and that a running process cannot take over.
+    pub fn restart_for(&self, new: &Settings) -> Vec<String> {
+        let names: BTreeSet<&String> = self.sections.keys().chain(new.sections.keys()).collect();
+        let differs = |name: &&&String| match name.as_str() {
+            "rosters" => false,
+            "monitor" => self.monitor.listen != new.monitor.listen,
+            _ => self.sections.get(**name) != new.sections.get(**name),
+        };
+        names.iter().filter(differs).map(|name| format!("[{name}]")).collect()
+    }
+
+    /// Takes over what a running process can: where the rosters lie, and what is told to the operator.
+    pub fn take_over(&mut self, new: Settings) {
+        self.rosters = new.rosters;
+        let (listen, asked) = (self.monitor.listen, self.monitor.asked);
+        self.monitor = crate::app::monitor::Plan { listen, asked, ..new.monitor };
     }
 
     /// Where the key-encryption key of the history lies.
@@ -217,7 +251,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn settings(&mut self) -> Settings {
         let folder = self.file.parent().unwrap_or(Path::new(""));
-        let channels = self.channels(folder);
+        let channels = channels::read(&mut self.tree, folder);
         let written: Written = self.tree.read_root().unwrap_or_default();
         let shipped = EngineSettings::default();
         let per_1000 = written.budget.per_1000_users_per_day.unwrap_or(shipped.per_1000_users_per_day);
@@ -256,43 +290,24 @@ impl Reading<'_> {
         });
         let state = written.state.dir.map(|dir| folder.join(dir));
         let key = written.keys.file.map(|file| folder.join(file));
-        Settings { engine, default_zone, rosters, allow_shrink: false, history, state, key, kafka, channels, topics }
-    }
-
-    /// Every `[[channels]]`, each read as its kind says.
-    fn channels(&mut self, folder: &Path) -> crate::notify::Settings {
-        let (mut channels, mut places) = (Vec::new(), Vec::new());
-        for mut table in self.tree.take_list("channels") {
-            let place = table.clone();
-            let kind = table.get_mut().remove("kind");
-            let known = || channel::ALL.iter().map(|spec| spec.kind);
-            let read = match kind.as_ref().map(|kind| kind.get_ref().as_str().unwrap_or_default()) {
-                Some("file") => self.tree.read(table, "channels").map(ChannelSettings::File),
-                Some("stdout") => self.tree.read(table, "channels").map(ChannelSettings::Stdout),
-                Some("kafka") => self.tree.read(table, "channels").map(ChannelSettings::Kafka),
-                Some("email") => self.tree.read(table, "channels").map(ChannelSettings::Email),
-                Some("webhook") => self.tree.read(table, "channels").map(ChannelSettings::Webhook),
-                Some("syslog") => self.tree.read(table, "channels").map(ChannelSettings::Syslog),
-                other => {
-                    let all = known().collect::<Vec<_>>().join(", ");
-                    let meant = other.and_then(|other| nearest(other, known()));
-                    let meant = meant.map(|meant| format!("; do you mean {meant:?}?")).unwrap_or_default();
-                    let span = kind.as_ref().map_or(place.span(), |kind| kind.span());
-                    self.tree.problem_at(Some(span), format!("a channel needs a `kind` of {all}{meant}"));
-                    None
-                }
-            };
-            if let Some(mut channel) = read {
-                channel.rebase(folder);
-                channels.push(channel);
-                places.push(place);
-            }
+        let monitor = written.monitor.check(self.file).unwrap_or_else(|problems| {
+            problems.into_iter().for_each(|problem| self.tree.problem_in(&["monitor"], problem.what));
+            crate::app::monitor::Plan::default()
+        });
+        Settings {
+            engine,
+            default_zone,
+            rosters,
+            allow_shrink: false,
+            history,
+            state,
+            key,
+            kafka,
+            channels,
+            monitor,
+            topics,
+            sections: BTreeMap::new(),
         }
-        let channels = crate::notify::Settings(channels);
-        for (index, what) in channels.problems() {
-            self.tree.problem_of(&places[index], what);
-        }
-        channels
     }
 
     fn zone(&mut self, name: &str) -> Zone {
@@ -358,41 +373,10 @@ impl Reading<'_> {
     }
 }
 
-/// The folder that a history's address names.
-///
-/// # Errors
-/// In words, where it names an object store.
-pub fn local(address: &Path) -> Result<PathBuf, String> {
-    let text = address.to_string_lossy();
-    match text.split_once("://") {
-        Some(("file", path)) => Ok(PathBuf::from(path)),
-        Some((scheme, _)) => Err(format!(
-            "{scheme}:// is an object store: this version keeps a history in a local folder only; name a folder, such as \"/var/lib/phiwatch/history\""
-        )),
-        None if text.is_empty() => Err("the folder of the history has no name".to_owned()),
-        None => Ok(address.to_owned()),
-    }
-}
-
-/// What to say about a format that is not known.
-pub fn unknown_format(text: &str) -> String {
-    let known: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
-    format!("{text:?} is no format that can be read; choose one of {}", known.join(", "))
-}
-
-/// Reads `36h`, `90m`, `20s` or `2d`, in microseconds.
-pub fn duration(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(at);
-    let seconds = match unit.trim() {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(seconds * 1_000_000)
+/// A hash of each section, so that two versions can be compared without keeping what they say.
+fn sections(text: &str) -> BTreeMap<String, Vec<u8>> {
+    let table: toml::Table = toml::from_str(text).unwrap_or_default();
+    table.into_iter().map(|(name, value)| (name, Sha256::digest(value.to_string()).to_vec())).collect()
 }
 
 #[cfg(test)]
@@ -400,6 +384,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::notify::ChannelSettings;
 
     /// Problems as `line: words`, in this order and no others. `SECRET` stands for a file beside the settings.
     fn check(text: &str, expected: &[(Option<u64>, &str)]) {
@@ -506,16 +491,29 @@ mod tests {
     #[test]
     fn object_stores_are_refused_in_words() {
         check("[history]\ndir = \"s3://bucket/x\"\n", &[(Some(2), "local folder only")]);
-        assert_eq!(local(Path::new("file:///var/h")), Ok("/var/h".into()));
-        assert!(local(Path::new("")).is_err() && local(Path::new("az://c/x")).is_err());
     }
 
     #[test]
-    fn durations() {
-        for (text, seconds) in
-            [("36h", Some(129_600)), ("20 s", Some(20)), ("2d", Some(172_800)), ("h", None), ("5", None)]
-        {
-            assert_eq!(duration(text).map(|d| d / 1_000_000), seconds, "{text}");
+    fn what_a_running_process_cannot_take_over_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("phiwatch.toml");
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Settings::load(&path).unwrap()
+        };
+        let mut old = load("[rosters]\ndir = \"a\"\n[history]\ndir = \"h\"\n[monitor]\nstale_after = \"1d\"\n");
+        let cases: [(&str, &[&str]); 5] = [
+            ("# a remark\n[monitor]\nstale_after = \"1d\"\n[history]\ndir = \"h\"\n[rosters]\ndir = \"a\"\n", &[]),
+            ("[rosters]\ndir = \"b\"\n[history]\ndir = \"h\"\n[monitor]\nstale_after = \"2d\"\n", &[]),
+            ("[history]\ndir = \"other\"\n[budget]\nper_1000_users_per_day = 1.0\n", &["[budget]", "[history]"]),
+            ("", &["[history]"]),
+            ("[history]\ndir = \"h\"\n[monitor]\nlisten = \"127.0.0.1:1\"\n", &["[monitor]"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(old.restart_for(&load(text)), expected, "{text}");
         }
+        old.take_over(load(cases[1].0));
+        assert!(old.rosters.as_ref().unwrap().ends_with("b") && old.monitor.stale_after == 2 * 24 * HOUR);
+        assert!(old.history.as_ref().unwrap().dir.ends_with("h"));
     }
 }

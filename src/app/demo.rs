@@ -27,7 +27,7 @@ use crate::event::{Origin, Raised, Time};
 use crate::history;
 use crate::ingest::kafka::{Arrival, Begin, Kafka, Plan as KafkaPlan, Settings as KafkaSettings, Source};
 use crate::inquiry::{Asked, Format, ask};
-use crate::pipeline::live::{Orders, read};
+use crate::pipeline::live::{Beside, Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
 use crate::sim::{self, Plan};
@@ -130,7 +130,7 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
         key: &|origin| origin.to_string(),
         age: Duration::from_secs(5),
         until: Some(until),
-        chores: &mut Vec::new,
+        beside: &mut Alone,
         clock: &now,
     };
     read(&mut road, &mut source, &mut orders).map_err(Stop::failed)?;
@@ -144,6 +144,11 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     file.flush().map_err(Stop::failed)?;
     Ok(Shown { tally, told })
 }
+
+/// Nothing is done beside the reading.
+struct Alone;
+
+impl Beside for Alone {}
 
 /// Bytes that were read of each partition.
 #[derive(Default)]

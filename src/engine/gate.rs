@@ -66,6 +66,19 @@ enum Head {
     Undecided,
 }
 
+/// How a partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stand {
+    /// Newest time of a row that may move the watermark.
+    pub newest: Option<Time>,
+    /// Rows that were read and wait to be taken up.
+    pub queued: usize,
+    /// It is not read on for now: the others have to catch up.
+    pub waits: bool,
+    /// It is idle or has ended: it holds nobody back.
+    pub rests: bool,
+}
+
 /// All partitions.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Gate {
@@ -79,6 +92,11 @@ impl Lane {
     fn head(&self) -> Option<Event<'_>> {
         let stretch = self.queue.front()?;
         (self.row < stretch.batch.len()).then(|| stretch.batch.row(self.row))
+    }
+
+    /// No row of the first stretch is left.
+    fn is_spent(&self) -> bool {
+        self.queue.front().is_some_and(|stretch| self.row >= stretch.batch.len())
     }
 
     /// Times of the queued rows after the head.
@@ -211,6 +229,15 @@ impl Gate {
         self.lanes.iter().filter(|(_, lane)| wants(lane)).map(|(origin, _)| origin.clone()).collect()
     }
 
+    /// How each partition stands, for whoever looks on.
+    pub fn stands(&self) -> impl Iterator<Item = (&Origin, Stand)> {
+        self.lanes.iter().map(|(origin, lane)| {
+            let queued = lane.queue.iter().map(|stretch| stretch.batch.len()).sum();
+            let (newest, waits) = (lane.newest, lane.told_paused);
+            (origin, Stand { newest, queued, waits, rests: lane.idle || lane.ended })
+        })
+    }
+
     /// How far time has come; `None` before every partition has shown a record or is idle.
     pub fn watermark(&self) -> Option<Time> {
         self.watermark
@@ -279,8 +306,14 @@ impl Gate {
 
     /// The next row to take up. `declared` says whether a source may move time.
     pub fn next(&mut self, declared: &dyn Fn(&str) -> bool) -> Next {
-        if self.watermark.is_none() && !self.show_heads(declared) {
-            return Next::Nothing;
+        if self.watermark.is_none() {
+            // A stretch without rows says nothing of time, and what follows it may.
+            if let Some((origin, _)) = self.lanes.iter().find(|(_, lane)| lane.is_spent()) {
+                return Next::Stretch(origin.clone());
+            }
+            if !self.show_heads(declared) {
+                return Next::Nothing;
+            }
         }
         while let Some(origin) = self.pick() {
             let lane = self.lanes.get_mut(&origin).expect("picked from the lanes");

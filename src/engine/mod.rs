@@ -169,6 +169,16 @@ impl Engine {
         self.step(Time::MIN, Input::Advance(Time::MIN));
     }
 
+    /// How each partition stands.
+    pub fn stands(&self) -> impl Iterator<Item = (&Origin, gate::Stand)> {
+        self.gate.stands()
+    }
+
+    /// Local days that are open.
+    pub fn open_days(&self) -> usize {
+        self.open.len()
+    }
+
     /// Stretches that wait to be taken up.
     pub fn queued(&self) -> usize {
         self.gate.queued()

@@ -257,6 +257,30 @@ fn every_offset_leaves_once() {
 }
 
 #[test]
+fn a_partition_without_a_single_event_holds_nobody_back() {
+    let origins = [Origin::topic("t", 0), Origin::topic("t", 1)];
+    let mut engine = Engine::new(Settings::default(), roster());
+    let mut spans = Vec::new();
+    let records = ward(1);
+    let rowless = |from, to| Decoded { from, to, ..decoded(&origins[0], 0, &[]) };
+    for input in [
+        Input::Open(origins[0].clone()),
+        Input::Open(origins[1].clone()),
+        Input::Decoded(Box::new(rowless(0, 5))),
+        Input::Decoded(Box::new(decoded(&origins[1], 0, &records[..10]))),
+        Input::Decoded(Box::new(rowless(5, 7))),
+        Input::Idle(origins[0].clone()),
+        Input::End(origins[1].clone()),
+    ] {
+        let effects = engine.step(now(), input);
+        spans.extend(effects.applied.iter().map(|a| (a.span.origin.clone(), a.span.from, a.span.to)));
+    }
+    assert_eq!(spans[..2], [(origins[0].clone(), 0, 5), (origins[0].clone(), 5, 7)]);
+    assert_eq!(spans.iter().filter(|(origin, ..)| *origin == origins[1]).map(|(.., to)| *to).max(), Some(10));
+    assert_eq!(engine.queued(), 0);
+}
+
+#[test]
 fn an_engine_built_from_what_is_on_record_goes_on_as_if_nothing_had_happened() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let records = ward(3);

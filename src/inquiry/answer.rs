@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::Serialize;
 
-use super::blind::{Behind, Silence};
+use super::blind::{Behind, Learning, Silence};
 use super::when::Window;
 use crate::event::{Time, Zone};
 
@@ -27,6 +27,8 @@ pub struct Answer {
     pub gaps: Vec<Gap>,
     /// Sources that were silent in the time asked for.
     pub silent: Vec<Silence>,
+    /// What detectors could not judge in the time asked for.
+    pub learning: Vec<Learning>,
     /// What else has to be known to read the rows rightly.
     pub notes: Vec<String>,
     /// The zone in which people read the times; programs get UTC.

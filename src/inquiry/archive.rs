@@ -102,8 +102,9 @@ impl Archive {
         let gaps = blind::gaps(&self.reader, window).await?;
         let Reach { complete_to, behind, .. } = self.reach.clone();
         let silent = blind::silences(&self.reader, window, complete_to).await?;
+        let learning = blind::learning(&self.reader, window, &self.zone)?;
         let (notes, zone) = (Vec::new(), self.zone.clone());
-        Ok(Answer { question, columns, rows, window, complete_to, behind, gaps, silent, notes, zone })
+        Ok(Answer { question, columns, rows, window, complete_to, behind, gaps, silent, learning, notes, zone })
     }
 
     /// Who an account is, or that nobody knows it: for an answer about one account.
@@ -125,9 +126,8 @@ impl Archive {
         let mut notes = Vec::new();
         let present = self.reach.newest.unwrap_or(Time(0));
         let patient = self.roster.as_deref().and_then(|roster| roster.patient(id, present));
-        match patient.map(|patient| (patient.id, patient.surname)) {
-            Some((_, Some(surname))) => notes.push(format!("{id} is {surname}")),
-            Some((_, None)) | None => {}
+        if let Some(surname) = patient.and_then(|patient| patient.surname) {
+            notes.push(format!("{id} is {surname}"));
         }
         if same.len() > 1 {
             let names = same.iter().map(String::as_str).collect::<Vec<_>>().join(", ");

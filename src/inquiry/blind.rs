@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::answer::Gap;
 use super::when::Window;
 use crate::event::time::{DAY, HOUR};
-use crate::event::{Day, Time};
-use crate::history::{HistoryError, Reader};
+use crate::event::{Day, Time, Zone};
+use crate::history::{Change, HistoryError, Reader};
 
 /// A source counts as one that speaks daily where it did on so many
 const DAILY: usize = 12;
@@ -43,6 +43,21 @@ pub struct Silence {
     pub from: String,
     /// Last silent UTC date.
     pub to: String,
+}
+
+/// Days on which a detector knew too little to judge everybody: that it was silent there means nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Learning {
+    /// The family of its alerts.
+    pub detector: String,
+    /// First such local day.
+    pub from: String,
+    /// Last such local day.
+    pub to: String,
+    /// Days on which it judged nobody.
+    pub nobody: u64,
+    /// Days on which it judged some and others not.
+    pub some: u64,
 }
 
 /// How far the feeds were read.
@@ -95,6 +110,31 @@ pub(super) async fn gaps(reader: &Reader, window: Window) -> Result<Vec<Gap>, Hi
         }
     }
     Ok(origins.values().flat_map(|stretches| gaps_of(stretches, window)).collect())
+}
+
+/// What detectors could not judge on the local days in `window`, by what the control log says last of each day.
+pub(super) fn learning(reader: &Reader, window: Window, zone: &Zone) -> Result<Vec<Learning>, HistoryError> {
+    let mut days: BTreeMap<(String, Day), bool> = BTreeMap::new();
+    for noted in reader.changes()? {
+        if let Change::Unjudged { detector, day, judged, .. } = noted.change {
+            days.insert((detector, day), judged == 0);
+        }
+    }
+    let asked = |day: Day| {
+        window.until.is_none_or(|until| zone.day_start(day) < until)
+            && window.since.is_none_or(|since| since < zone.day_start(day.plus(1)))
+    };
+    let mut found: Vec<Learning> = Vec::new();
+    for ((detector, day), nobody) in days.into_iter().filter(|((_, day), _)| asked(*day)) {
+        if found.last().is_none_or(|last| last.detector != detector) {
+            let (from, to) = (day.to_string(), day.to_string());
+            found.push(Learning { detector, from, to, nobody: 0, some: 0 });
+        }
+        let last = found.last_mut().expect("one was just put there");
+        last.to = day.to_string();
+        *(if nobody { &mut last.nobody } else { &mut last.some }) += 1;
+    }
+    Ok(found)
 }
 
 /// Silent days of daily sources in `window`, up to the end of what is complete.
@@ -206,19 +246,19 @@ mod tests {
 
     #[test]
     fn silence_is_the_pause_of_a_daily_source() {
-        let check = |days: &[std::ops::Range<i32>], asked: (i32, i32), expected: &[(i32, i32)]| {
-            let days = days.iter().cloned().flatten().collect();
+        let check = |days: &[(i32, i32)], asked: (i32, i32), expected: &[(i32, i32)]| {
+            let days = days.iter().flat_map(|(from, after)| *from..*after).collect();
             assert_eq!(stretches(&days, asked.0, asked.1), expected, "{days:?} {asked:?}");
         };
-        check(&[0..30], (0, 30), &[]);
-        check(&[0..20], (0, 23), &[(20, 22)]);
-        check(&[0..20, 22..30], (0, 30), &[(20, 21)]);
+        check(&[(0, 30)], (0, 30), &[]);
+        check(&[(0, 20)], (0, 23), &[(20, 22)]);
+        check(&[(0, 20), (22, 30)], (0, 30), &[(20, 21)]);
         // The question begins inside the pause, which began before.
-        check(&[0..20], (22, 24), &[(22, 23)]);
+        check(&[(0, 20)], (22, 24), &[(22, 23)]);
         // Too young to be called daily; one that rests at weekends is not daily either.
-        check(&[0..8], (0, 12), &[]);
-        check(&[0..5, 7..12, 14..19], (0, 26), &[]);
+        check(&[(0, 8)], (0, 12), &[]);
+        check(&[(0, 5), (7, 12), (14, 19)], (0, 26), &[]);
         // Two missing days before do not hide the third.
-        check(&[0..10, 11..20], (0, 22), &[(20, 21)]);
+        check(&[(0, 10), (11, 20)], (0, 22), &[(20, 21)]);
     }
 }

@@ -32,7 +32,7 @@ use crate::roster::Roster;
 
 pub use answer::{Answer, Gap};
 pub use archive::{Archive, kept_roster};
-pub use blind::{Behind, Silence};
+pub use blind::{Behind, Learning, Silence};
 pub use render::{Format, Rendered, render};
 pub use when::{Window, read_window};
 

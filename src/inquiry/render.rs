@@ -61,7 +61,8 @@ pub fn render(answer: &Answer, format: Format) -> Rendered {
 /// What has to be said with the rows, one line each.
 fn said(answer: &Answer) -> Vec<String> {
     let mut lines = vec![match answer.complete_to {
-        Some(time) => format!("complete to {time}"),
+        Some(time) if answer.zone == Zone::utc() => format!("complete to {time}"),
+        Some(time) => format!("complete to {time} ({})", answer.zone.clock(time)),
         None => "nothing is on record".into(),
     }];
     for behind in &answer.behind {
@@ -77,6 +78,14 @@ fn said(answer: &Answer) -> Vec<String> {
         let (source, from, to) = (shown(&silence.source), &silence.from, &silence.to);
         let days = if from == to { format!("on {from}") } else { format!("from {from} to {to}") };
         lines.push(format!("silent: source {source} speaks daily and said nothing {days}"));
+    }
+    for one in &answer.learning {
+        let some = if one.some > 0 { format!(" and not everybody on {}", one.some) } else { String::new() };
+        let (detector, from, to) = (shown(&one.detector), &one.from, &one.to);
+        let nobody = one.nobody;
+        lines.push(format!(
+            "still learning: {detector} judged nobody on {nobody} days{some} ({from} to {to}); no alert there means nothing"
+        ));
     }
     lines.extend(answer.notes.iter().map(|note| format!("note: {}", shown(note))));
     lines
@@ -148,7 +157,9 @@ fn columns_with_values(answer: &Answer, cells: &[Vec<Value>]) -> (Vec<usize>, Ve
     if cells.is_empty() || answer.question == "sql" {
         return (all.collect(), Vec::new());
     }
-    all.partition(|column| cells.iter().any(|row| !plain(&row[*column]).is_empty()))
+    // That nobody is named is worth a column.
+    let told = |column: &usize| answer.columns.field(*column).name() == "actor_id";
+    all.partition(|column| told(column) || cells.iter().any(|row| !plain(&row[*column]).is_empty()))
 }
 
 fn has_times(answer: &Answer) -> bool {
@@ -168,6 +179,7 @@ fn document(answer: &Answer) -> String {
         "behind": answer.behind,
         "gaps": answer.gaps,
         "silent": answer.silent,
+        "learning": answer.learning,
         "notes": answer.notes,
         "columns": names,
         "rows": rows,

@@ -5,10 +5,6 @@ use arrow::datatypes::Int64Type;
 use futures::FutureExt;
 
 use super::{Answer, Archive, AskError, Asked, Spec};
-use crate::engine::detect::hours::SITE_DAYS_MIN;
-use crate::engine::stats::calibration::SCORED_MIN;
-use crate::engine::stats::delayed::DELAY;
-use crate::event::Day;
 
 /// The question.
 pub static SPEC: Spec = Spec {
@@ -35,11 +31,6 @@ const SQL: &str = "WITH found AS (
        r.records AS topic_records, r.duplicates AS topic_duplicates, r.rejects AS topic_rejects, r.gap AS topic_gap
      FROM found f FULL OUTER JOIN read r ON f.topic = r.topic ORDER BY 1, 2";
 
-/// First and last local day of people, and on how many days of an account there is anything.
-const ACCOUNT_DAYS: &str = "SELECT min(day) AS first, max(day) AS last, count(*) AS n FROM (
-       SELECT DISTINCT actor_id, CAST(CAST(fact_day AS INT) AS BIGINT) AS day FROM events
-       WHERE fact_account = 'user' AND coalesce(actor_kind, 'human') = 'human')";
-
 const REJECTS: &str = "SELECT coalesce(topic, file) AS topic, reason, count(*) AS n FROM rejects \
      GROUP BY coalesce(topic, file), reason ORDER BY 1, 3 DESC, 2";
 
@@ -47,7 +38,6 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
     let window = archive.window(asked)?;
     let mut answer = archive.answer(SPEC.name, window, SQL, &[]).await?;
     answer.notes.push("topic_* count every record ever read from the topic or file, whatever its time".into());
-    answer.notes.extend(learning(archive).await?);
     for rows in archive.reader.query(REJECTS, &[]).await? {
         let text = |column: usize, row: usize| rows.column(column).as_string::<i32>().value(row).to_string();
         for row in 0..rows.num_rows() {
@@ -56,20 +46,4 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
         }
     }
     Ok(answer)
-}
-
-/// What detectors cannot judge yet: their silence means nothing until then.
-async fn learning(archive: &Archive) -> Result<Option<String>, AskError> {
-    let rows = archive.reader.query(ACCOUNT_DAYS, &[]).await?;
-    let number = |column: usize| rows[0].column(column).as_primitive::<Int64Type>().iter().next().flatten();
-    let (Some(first), Some(last), days) = (number(0), number(1), number(2).unwrap_or(0)) else { return Ok(None) };
-    // What is learnt from a day is used three days later.
-    let from = Day(first as i32).plus(SITE_DAYS_MIN as i32 + DELAY);
-    let known = f64::from(days as i32) >= SCORED_MIN;
-    Ok((last < i64::from(from.0) || !known).then(|| {
-        format!(
-            "still learning: after-hours judges nobody before {from}, nor a role before {SCORED_MIN} of its account-days were \
-             scored ({days} are on record in all); no alert about hours means nothing until then"
-        )
-    }))
 }

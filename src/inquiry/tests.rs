@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::event::{Activity, Day, Effects, Origin, PatientFacts, Zone};
 use crate::history::fixture::{Row, at, effects, event, gap, key, read, stretch, stretch_of};
-use crate::history::{History, KeySource, Settings};
+use crate::history::{Change, History, KeySource, Settings};
 use crate::roster::{Intake, Roster, load};
 
 use super::{Asked, Format, ask};
@@ -235,6 +235,33 @@ async fn silent_sources_are_named_under_every_answer() {
     assert_eq!(silent(None, Some("2026-10-20")).await, serde_json::json!([]));
     let table = ask(&settings.dir, &source, "sources", &asked(&[]), Format::Table).await.unwrap().text;
     assert!(table.contains("source pacs speaks daily and said nothing from 2026-10-26 to 2026-10-29"), "{table}");
+}
+
+#[tokio::test]
+async fn detectors_that_were_still_learning_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = history(dir.path(), &[accesses()]).await;
+    let source = KeySource::beside(&settings.dir);
+    let mut history = History::open_or_create(&settings, &source).await.unwrap();
+    let days = [("2026-11-19", 0), ("2026-11-20", 3), ("2026-11-20", 0), ("2026-11-21", 2)];
+    for (day, judged) in days {
+        let day = Day::parse(day).unwrap();
+        let change = Change::Unjudged { detector: "after-hours".into(), day, judged, unjudged: 7 };
+        history.note(at("2026-11-22T12:00:00Z"), &change, None).unwrap();
+    }
+    drop(history);
+    let learning = async |since: Option<&str>| {
+        let asked = Asked { since: since.map(Into::into), ..asked(&[]) };
+        let json = ask(&settings.dir, &source, "sources", &asked, Format::Json).await.unwrap().text;
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["learning"].clone()
+    };
+    let row = |from: &str, to: &str, nobody: u64, some: u64| serde_json::json!([{"detector": "after-hours", "from": from, "to": to, "nobody": nobody, "some": some}]);
+    assert_eq!(learning(None).await, row("2026-11-19", "2026-11-21", 2, 1), "the last word on a day counts");
+    // A local day runs from 04:00: that of the 20th ends after this date has begun.
+    assert_eq!(learning(Some("2026-11-21")).await, row("2026-11-20", "2026-11-21", 1, 1));
+    assert_eq!(learning(Some("2026-11-22T04:00:00Z")).await, serde_json::json!([]));
+    let table = ask(&settings.dir, &source, "break-glass", &asked(&[]), Format::Table).await.unwrap().text;
+    assert!(table.contains("after-hours judged nobody on 2 days and not everybody on 1"), "{table}");
 }
 
 #[tokio::test]

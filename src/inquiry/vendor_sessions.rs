@@ -27,7 +27,7 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
     let [from, to] = super::archive::ends(reach);
     let named = asked.words.first().map(|word| by_name(archive, word));
     let vendor = named.as_ref().map_or(String::new(), |vendor| format!("WHERE vendor_id = {}", quote(vendor)));
-    // A session that has not ended is open up to the newest event.
+    // A session of which no end is on record counts for half a day after the last that is known of it.
     let sql = format!(
         "WITH sessions AS (
            SELECT source, coalesce(session_id, event_id) AS session_id,
@@ -54,7 +54,7 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
            s.target_host, s.target_account, s.approval_ref, s.approval, s.agreement, s.in_window, s.commands, s.files, s.bytes,
            s.failed_logins, count(DISTINCT o.event_id) AS ehr_opens, count(DISTINCT o.patient) AS ehr_patients, s.source
          FROM (SELECT * FROM sessions {vendor}) s LEFT JOIN opens o ON o.person = s.person
-           AND o.time >= coalesce(s.started, s.first) AND o.time < coalesce(s.ended, $2)
+           AND o.time >= coalesce(s.started, s.first) AND o.time < coalesce(s.ended, s.last + INTERVAL '12 hours')
          WHERE s.last >= $3 AND s.first < $4
          GROUP BY s.vendor_id, s.actor_id, s.name, s.session_id, s.started, s.ended, s.target_host, s.target_account,
            s.approval_ref, s.approval, s.agreement, s.in_window, s.commands, s.files, s.bytes, s.failed_logins, s.source, s.first

@@ -14,16 +14,18 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
-use crate::event::{Day, Effects, Enriched, Origin, Raised, Time};
-use crate::history::HistoryError;
+use crate::event::{Day, Effects, Enriched, Origin, Raised, Time, Unjudged};
+use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
 mod keep;
 pub mod live;
 mod news;
+mod outcomes;
 
 pub use keep::{Keep, KeepError};
 pub use news::News;
+pub use outcomes::{Counts, Outcomes};
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Tally {
     pub unknown: BTreeMap<u64, u64>,
     /// What detectors could not judge.
     pub blind: BTreeMap<&'static str, Blind>,
+    /// Of that, what is not yet in the control log.
+    unjudged: Vec<Unjudged>,
 }
 
 /// Days on which a detector could not judge everybody, because too little is known yet.
@@ -115,6 +119,7 @@ impl Tally {
             blind.days = (blind.days.0.min(one.day), blind.days.1.max(one.day));
             *(if one.judged == 0 { &mut blind.whole } else { &mut blind.part }) += 1;
             blind.unjudged += one.unjudged;
+            self.unjudged.push(one.clone());
         }
         for raised in effects.raised.iter().filter(|raised| raised.alert.settled) {
             *self.alerts.entry(raised.alert.disposition.as_str()).or_default() += 1;
@@ -122,6 +127,14 @@ impl Tally {
         for notice in &effects.notices {
             *self.notices.entry((notice.kind, notice.about.clone())).or_default() += notice.count;
         }
+    }
+
+    /// Notes in the control log what detectors could not judge, so that answers can say it.
+    fn note_unjudged(&mut self, keep: &mut Keep, now: Time) -> Result<(), HistoryError> {
+        for Unjudged { detector, day, judged, unjudged } in self.unjudged.drain(..) {
+            keep.history.note(now, &Change::Unjudged { detector: detector.to_owned(), day, judged, unjudged }, None)?;
+        }
+        Ok(())
     }
 
     /// Counts events whose account nobody can be found for.
@@ -166,6 +179,21 @@ pub trait Outlet {
     fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError>;
 }
 
+/// What was made durable since the road was opened.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Commits {
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// The newest one, by the clock.
+    pub last: Option<Time>,
+    /// The newest snapshot of the engine, by the clock.
+    pub snapshot: Option<Time>,
+    /// Why the newest snapshot could not be written.
+    pub unsaved: Option<String>,
+}
+
 /// The engine with what it stands between.
 pub struct Road<'a> {
     /// The engine.
@@ -176,8 +204,16 @@ pub struct Road<'a> {
     pub keys: BTreeMap<Origin, String>,
     /// What went down the road.
     pub tally: Tally,
+    /// What became of the records, as far as it is durable: it agrees with the table `spans`.
+    pub outcomes: Outcomes,
+    /// What was made durable, and when.
+    pub commits: Commits,
+    /// Asked after a failure of the history that may pass: it waits for a while and says whether to try again.
+    pub patience: Box<dyn FnMut(&HistoryError) -> bool + 'a>,
     /// What was on record when the road was opened.
     recorded: BTreeMap<String, i64>,
+    /// What becomes of the staged records.
+    staged: Outcomes,
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
@@ -187,8 +223,20 @@ impl<'a> Road<'a> {
     /// A road from nowhere yet: origins are added with their keys.
     pub fn new(engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
         let recorded = keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
-        let (keys, tally) = (BTreeMap::new(), Tally::default());
-        Road { engine, keep, keys, tally, recorded, outlet, runtime, oldest_staged: None }
+        Road {
+            engine,
+            keep,
+            keys: BTreeMap::new(),
+            tally: Tally::default(),
+            outcomes: Outcomes::default(),
+            commits: Commits::default(),
+            patience: Box::new(|_| false),
+            recorded,
+            staged: Outcomes::default(),
+            outlet,
+            runtime,
+            oldest_staged: None,
+        }
     }
 
     /// One turn of the wheel.
@@ -223,6 +271,8 @@ impl<'a> Road<'a> {
     fn step(&mut self, now: Time, input: Input) -> Result<Effects, RoadError> {
         let effects = self.engine.step(now, input);
         self.tally.add(&effects);
+        let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
+        self.staged.add(&effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
             debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
@@ -258,12 +308,45 @@ impl<'a> Road<'a> {
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
-            self.runtime.block_on(keep.history.commit(now))?;
-            keep.save(&self.engine, now)?;
-            let records: i64 = keep.history.positions().values().sum();
-            debug!(effect = "snapshot", records, "the snapshot is written");
+            self.tally.note_unjudged(keep, now)?;
+            let committed = loop {
+                match self.runtime.block_on(keep.history.commit(now)) {
+                    Err(error) if error.retry() && (self.patience)(&error) => {}
+                    done => break done?,
+                }
+            };
+            self.outcomes.take(std::mem::take(&mut self.staged));
+            self.commits.segments += u64::from(!committed.rows.is_empty());
+            self.commits.bytes += committed.bytes.unsigned_abs();
+            self.commits.last = Some(now);
+            // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
+            self.commits.unsaved = match keep.save(&self.engine, now) {
+                Err(error @ KeepError::File { .. }) => Some(error.to_string()),
+                done => {
+                    done?;
+                    let records: i64 = keep.history.positions().values().sum();
+                    debug!(effect = "snapshot", records, "the snapshot is written");
+                    self.commits.snapshot = Some(now);
+                    None
+                }
+            };
         }
         self.oldest_staged = None;
+        Ok(())
+    }
+
+    /// Alerts that the engine knows nothing of, such as those to the operator: to the outlet at once, on record with the next segment.
+    ///
+    /// # Errors
+    /// Where an edge fails.
+    pub fn tell(&mut self, raised: Vec<Raised>, now: Time) -> Result<(), RoadError> {
+        self.outlet.raise(&raised, now)?;
+        let effects = Effects { raised, ..Effects::default() };
+        self.staged.add(&effects, |_, _| false);
+        if let Some(keep) = &mut self.keep {
+            keep.history.stage(&effects, |origin| origin.to_string())?;
+            self.oldest_staged.get_or_insert_with(Instant::now);
+        }
         Ok(())
     }
 
@@ -288,6 +371,7 @@ impl<'a> Road<'a> {
         self.tally.add(&effects);
         self.outlet.raise(&effects.raised, now)?;
         if let Some(keep) = &mut self.keep {
+            self.tally.note_unjudged(keep, now)?;
             keep.history.stage(&effects, |origin| origin.to_string())?;
             self.runtime.block_on(keep.history.commit(now))?;
         }

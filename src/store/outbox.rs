@@ -217,6 +217,18 @@ impl Store {
         Ok(times.collect::<Result<_, _>>()?)
     }
 
+    /// When a notification last reached each channel.
+    ///
+    /// # Errors
+    /// Where the database refuses.
+    pub fn last_sent(&self) -> Result<BTreeMap<String, Time>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT channel, MAX(at) FROM receipts WHERE outcome = 'sent' GROUP BY channel")?;
+        let found = statement.query_map([], |row| Ok((row.get(0)?, Time(row.get(1)?))))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
     /// Receipts with a number above `seq`, in their order, at most `limit`.
     ///
     /// # Errors

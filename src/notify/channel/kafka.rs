@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::{ClientConfig, ClientContext};
 
 use super::{Failure, Sender, Sent, Spec, is_loopback, lines};
 use crate::notify::render::Notification;
@@ -112,11 +113,24 @@ pub async fn greet(settings: KafkaSettings) -> Result<(), String> {
     asked.await.unwrap_or_else(|_| Err("the program is stopping".to_owned()))
 }
 
+/// What librdkafka says by itself: it tries again many times a second and says so each time; what came of a send is told by its report.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+        tracing::debug!(message, "librdkafka");
+    }
+
+    fn error(&self, _: KafkaError, reason: &str) {
+        tracing::debug!(reason, "librdkafka");
+    }
+}
+
 /// Produces records.
 pub struct Producer {
     settings: KafkaSettings,
     /// Made anew after every failure: a fatal error of an idempotent producer ends only with it.
-    producer: Option<FutureProducer>,
+    producer: Option<FutureProducer<Quiet>>,
     detail: Detail,
 }
 
@@ -133,7 +147,7 @@ impl Producer {
     /// them, and what kept the next from arriving.
     async fn produce(
         &self,
-        producer: &FutureProducer,
+        producer: &FutureProducer<Quiet>,
         lines: &[(String, String)],
     ) -> (usize, Option<String>, Option<Failure>) {
         let mut waiting = Vec::new();
@@ -184,7 +198,7 @@ impl Sender for Producer {
     }
 }
 
-fn producer(settings: &KafkaSettings) -> Result<FutureProducer, String> {
+fn producer(settings: &KafkaSettings) -> Result<FutureProducer<Quiet>, String> {
     let mut config = ClientConfig::new();
     for (name, value) in &settings.client {
         config.set(name, value_text(value)?);
@@ -194,7 +208,7 @@ fn producer(settings: &KafkaSettings) -> Result<FutureProducer, String> {
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("message.timeout.ms", "40000");
-    config.create().map_err(|error| match error {
+    config.create_with_context(Quiet).map_err(|error| match error {
         KafkaError::ClientConfig(_, why, name, _) => format!("client: `{name}`: {why}"),
         _ => "client: librdkafka refuses these settings".to_owned(),
     })

@@ -56,7 +56,7 @@ const BLOCK_SLOTS: u32 = 16;
 const GAP_SLOTS: u32 = 6;
 const COLLEAGUES: usize = 3;
 /// Scores are ranked among those of accounts and sites that have a habit: before, every hour is as rare as any other.
-pub const SITE_DAYS_MIN: u32 = 10;
+const SITE_DAYS_MIN: u32 = 10;
 const OWN_DAYS_MIN: f32 = 5.0;
 
 /// One account's day.
