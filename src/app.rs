@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::TryRng;
 use tokio::runtime::Runtime;
 
@@ -27,6 +28,7 @@ mod operator;
 mod past;
 mod rosters;
 mod scan;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod verdicts;
@@ -72,15 +74,24 @@ impl Begun {
     }
 }
 
-/// The engine as the last run left it, and the rosters.
-fn begin(settings: &Settings, keep: &Keep) -> Result<Begun, Stop> {
+/// The engine as everything on record has left it, and the rosters.
+fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
     let before = rosters::accepted(keep)?;
     let loaded = look(settings, before.as_ref())?;
-    let zone = settings.default_zone.clone();
-    let roster =
-        before.as_ref().map_or_else(|| Roster::empty(zone.clone()), |it| Roster::from_accepted(it, zone.clone()));
-    let (engine, seen) = keep.engine(&settings.engine, Arc::new(roster)).map_err(Stop::failed)?;
-    Ok(Begun { engine, seen, before, loaded })
+    let bar = ProgressBar::hidden();
+    let style = "building the engine anew  {wide_bar} {human_pos} of {human_len} events  {eta}";
+    bar.set_style(ProgressStyle::with_template(style).map_err(Stop::failed)?);
+    let mut progress = |done, all| {
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_length(all);
+        bar.set_position(done);
+    };
+    let engine = keep.engine(&settings.engine, &settings.default_zone, now(), &mut progress);
+    bar.finish_and_clear();
+    let seen = keep.history.positions();
+    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded })
 }
 
 /// Loads the rosters and says what is wrong with them.

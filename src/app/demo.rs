@@ -101,12 +101,12 @@ pub fn demo(plan: &Plan, dir: &Path) -> Result<Shown, Stop> {
 fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let history = settings.history.as_ref().expect("the demo keeps a history");
     let runtime = runtime()?;
-    let keep = open_keep(settings, history, &runtime)?;
+    let mut keep = open_keep(settings, history, &runtime)?;
     let store = Some(own_store(&keep, &settings.state_dir(&history.dir))?);
     let mut file = BufWriter::new(File::create(dir.join("alerts.jsonl")).map_err(Stop::failed)?);
     let bar = bar(events, "{wide_bar} {human_pos} of {human_len} records")?;
     let mut screen = Screen { lines: Lines { out: &mut file, store }, bar: bar.clone(), told: 0 };
-    let Begun { engine, before, loaded, .. } = begin(settings, &keep)?;
+    let Begun { engine, before, loaded, .. } = begin(settings, &mut keep)?;
     let mut road = Road::new(engine, Some(keep), &mut screen, runtime.handle().clone());
     put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     let origins: Vec<Origin> = (0..PARTITIONS).map(|partition| Origin::topic(TOPIC, partition)).collect();

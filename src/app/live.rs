@@ -58,8 +58,8 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         settings.history.as_ref().ok_or_else(|| Stop::Usage("the settings have no [history] section".to_owned()))?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
-    let keep = open_keep(&settings, history, &runtime)?;
-    let Begun { engine, seen, before, loaded } = begin(&settings, &keep)?;
+    let mut keep = open_keep(&settings, history, &runtime)?;
+    let Begun { engine, seen, before, loaded } = begin(&settings, &mut keep)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let verdicts = Verdicts::new(&store, &keep)?;

@@ -94,17 +94,21 @@ pub(super) fn complain(loaded: &Loaded) {
     }
 }
 
-/// Puts the loaded rosters in force where they are others than `before`.
+/// Puts the settings and the loaded rosters in force where they are others than those that were.
 pub(super) fn put_in_force(
     settings: &Settings,
     road: &mut Road<'_>,
     before: Option<&Accepted>,
     loaded: Loaded,
 ) -> Result<(), RoadError> {
-    if before.is_some_and(|before| *before == loaded.accepted) {
-        return Ok(());
+    if before.is_none() || *road.engine.settings() != settings.engine {
+        road.hear(now(), News::Settings(Box::new(settings.engine.clone())))?;
     }
-    road.hear(now(), news(settings, loaded))?;
+    // The same dates mean other moments in another zone.
+    let zone = road.engine.roster().zone(None).name() != settings.default_zone.name();
+    if zone || before.is_none_or(|before| *before != loaded.accepted) {
+        road.hear(now(), news(settings, loaded))?;
+    }
     Ok(())
 }
 

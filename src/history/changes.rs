@@ -14,6 +14,7 @@ use super::control::Control;
 use super::log::Positions;
 use super::tables::Table;
 use super::{History, HistoryError, Reader, blobs};
+use crate::event::effects::Mark;
 use crate::event::{Day, Time};
 use crate::keys::Keyring;
 
@@ -90,17 +91,6 @@ impl Change {
     pub fn is_barrier(&self) -> bool {
         matches!(self, Change::Roster { .. } | Change::Settings { .. } | Change::Verdict { .. })
     }
-}
-
-/// How far time had come in the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// The watermark.
-    pub watermark: Time,
-    /// The newest settled day.
-    pub settled: Day,
-    /// What was the newest settled day when time began.
-    pub began: Day,
 }
 
 /// Where a change takes effect.

@@ -30,8 +30,11 @@ impl History {
     /// After an error every table is either as before or done.
     pub async fn compact(&mut self, day: Day) -> Result<usize, HistoryError> {
         let mut replaced = 0;
+        let barriers = self.barriers()?;
         for index in 0..self.logs.len() {
-            for old in self.groups(index, day)? {
+            // What a replay has to read before a change of the control log, and what behind it, stays apart.
+            let apart: &[u64] = if self.logs[index].table == Table::Events { &barriers } else { &[] };
+            for old in self.groups(index, day, apart)? {
                 let new = self.join(self.logs[index].table, day, &old)?;
                 self.logs[index].replace(&old, &new).await?;
                 replaced += old.len();
@@ -53,11 +56,14 @@ impl History {
     }
 
     /// The files of the day in groups that are worth joining.
-    fn groups(&self, index: usize, day: Day) -> Result<Vec<Vec<Segment>>, HistoryError> {
+    fn groups(&self, index: usize, day: Day, apart: &[u64]) -> Result<Vec<Vec<Segment>>, HistoryError> {
         let mut groups: Vec<Vec<Segment>> = vec![Vec::new()];
         let mut rows = 0;
         for file in self.logs[index].files()?.into_iter().filter(|file| segment::day_of(&file.name) == Some(day)) {
-            if rows + file.rows > MOST_ROWS {
+            let before = groups.last().and_then(|group| group.last()).map(|last| last.through);
+            let number = segment::number_of(&file.name);
+            let is_apart = before.is_some_and(|before| apart.iter().any(|barrier| (before..number).contains(barrier)));
+            if rows + file.rows > MOST_ROWS || is_apart {
                 groups.push(Vec::new());
                 rows = 0;
             }
@@ -85,7 +91,16 @@ impl History {
         // Any instant of the day names the same day and month.
         let arrival = Time(i64::from(day.0) * DAY + 12 * HOUR);
         let number = old.iter().map(|file| segment::number_of(&file.name)).min().unwrap_or(0);
-        segment::write(&self.dir, table, &rows, segment::When { arrival, number }, self.keyring.as_deref())
+        let joined =
+            segment::write(&self.dir, table, &rows, segment::When { arrival, number }, self.keyring.as_deref())?;
+        let through = old.iter().map(|file| file.through).max().unwrap_or(number);
+        Ok(Segment { through, ..joined })
+    }
+
+    /// The segments of events behind which a change of the control log takes effect.
+    fn barriers(&self) -> Result<Vec<u64>, HistoryError> {
+        let changes = self.changes()?.into_iter().filter(|noted| noted.change.is_barrier());
+        Ok(changes.map(|noted| noted.place.segment).collect())
     }
 }
 

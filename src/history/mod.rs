@@ -18,8 +18,8 @@
 //! statistics and bloom filters inside the (encrypted) file do the pruning. The Delta log carries row counts and nothing else.
 //!
 //! **Positions.** Every commit of every table carries a `txn` for each origin that it advances. Tables are committed one after the
-//! other, `spans` last; what a crash leaves behind is healed by reading again from the smallest position, each table skipping what
-//! it has. Alerts are recognised by id and revision.
+//! other, `spans` last; what a crash between two of them leaves behind is taken back when the history is opened again, and reading goes
+//! on from the smallest position. Alerts are recognised by id, revision and content.
 
 mod blobs;
 mod changes;
@@ -44,14 +44,16 @@ mod faults;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
+pub(crate) mod fuse;
+#[cfg(test)]
 mod tests;
 
 pub use crate::keys::KeySource;
-pub use changes::{Change, Mark, Noted, Place, newest_roster};
+pub use changes::{Change, Noted, Place, newest_roster};
 pub use control::Entry;
 pub use error::HistoryError;
-pub use known::Known;
 pub use read::Reader;
+pub use replay::OnRecord;
 pub use tables::Table;
 pub use writer::{Committed, History, Staged};
 

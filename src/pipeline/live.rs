@@ -17,7 +17,7 @@ use crate::ingest::kafka::{Arrival, RawBatch, Source};
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// How often time is let pass while every partition is idle.
-const ADVANCE: Duration = Duration::from_secs(60);
+const ADVANCE: Duration = Duration::from_secs(600);
 
 /// What whoever runs the loop does beside the reading.
 pub trait Beside {
@@ -206,9 +206,6 @@ fn pass_time(
     let (since, from) = *quiet.get_or_insert((Instant::now(), watermark));
     let to = from.plus(since.elapsed().as_micros() as i64);
     if to.0 - watermark.0 >= ADVANCE.as_micros() as i64 {
-        if let Some(keep) = &mut road.keep {
-            keep.history.control_append("advance", now, to.to_string().as_bytes())?;
-        }
         turn(road, source, now, Input::Advance(to))?;
         debug!(effect = "advance", %to, "every partition is idle: time goes on by itself");
     }

@@ -4,17 +4,14 @@
 //! engine is renewed. A crash between two of these only repeats work that is recognised by id, by offset or by revision.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use arrow::array::AsArray;
 use tokio::runtime::Handle;
 use tracing::debug;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
-use crate::event::{Day, Effects, Enriched, Origin, Raised, Time, Unjudged};
+use crate::event::{Effects, Origin, Raised, Time};
 use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
@@ -22,133 +19,16 @@ mod keep;
 pub mod live;
 mod news;
 mod outcomes;
+mod provisional;
+mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use keep::{Keep, KeepError};
 pub use news::News;
 pub use outcomes::{Counts, Outcomes};
-
-/// What went down the road.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tally {
-    /// Events.
-    pub events: u64,
-    /// Repeated records.
-    pub duplicates: u64,
-    /// Records that could not be used.
-    pub rejects: u64,
-    /// Offsets that were lost before they could be read.
-    pub gap: u64,
-    /// Settled alerts, by what was done with them.
-    pub alerts: BTreeMap<&'static str, u64>,
-    /// What an operator should know, by kind and what it is about.
-    pub notices: BTreeMap<(&'static str, String), u64>,
-    /// Rejects by reason.
-    pub reasons: BTreeMap<&'static str, u64>,
-    /// Events that name nobody.
-    pub without_actor: u64,
-    /// Accounts that no roster has, by a hash of their name, with their events.
-    pub unknown: BTreeMap<u64, u64>,
-    /// What detectors could not judge.
-    pub blind: BTreeMap<&'static str, Blind>,
-    /// Of that, what is not yet in the control log.
-    unjudged: Vec<Unjudged>,
-}
-
-/// Days on which a detector could not judge everybody, because too little is known yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blind {
-    /// First and last of them.
-    pub days: (Day, Day),
-    /// Days on which it judged nobody at all.
-    pub whole: u64,
-    /// Days on which it judged some and others not.
-    pub part: u64,
-    /// Accounts it did not judge, summed over the days.
-    pub unjudged: u64,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} events, {} duplicates, {} rejects", self.events, self.duplicates, self.rejects)?;
-        if self.gap > 0 {
-            write!(f, ", {} offsets lost", self.gap)?;
-        }
-        for (disposition, count) in &self.alerts {
-            write!(f, ", {count} alerts {disposition}")?;
-        }
-        for ((kind, about), count) in &self.notices {
-            write!(f, "\n{kind}: {count} records of {about}")?;
-        }
-        for (reason, count) in &self.reasons {
-            write!(f, "\nrejected, {reason}: {count}")?;
-        }
-        if self.without_actor > 0 {
-            write!(f, "\nevents that name nobody: {}", self.without_actor)?;
-        }
-        if !self.unknown.is_empty() {
-            let events: u64 = self.unknown.values().sum();
-            write!(f, "\naccounts in no roster: {}, with {events} events", self.unknown.len())?;
-        }
-        for (detector, blind) in &self.blind {
-            let Blind { days: (first, last), whole, part, unjudged } = blind;
-            write!(f, "\nstill learning: {detector} judged nobody on {whole} days")?;
-            if *part > 0 {
-                write!(f, " and not everybody on {part}")?;
-            }
-            write!(f, " ({first} to {last}, {unjudged} account-days): its silence there means nothing")?;
-        }
-        Ok(())
-    }
-}
-
-impl Tally {
-    fn add(&mut self, effects: &Effects) {
-        for applied in &effects.applied {
-            self.events += applied.span.events;
-            self.duplicates += applied.span.duplicates;
-            self.rejects += applied.span.rejects;
-            self.gap += applied.span.gap;
-            self.nameless(&applied.enriched);
-            for reject in &applied.rejects {
-                *self.reasons.entry(reject.reason.as_str()).or_default() += 1;
-            }
-        }
-        for one in &effects.unjudged {
-            let fresh = Blind { days: (one.day, one.day), whole: 0, part: 0, unjudged: 0 };
-            let blind = self.blind.entry(one.detector).or_insert(fresh);
-            blind.days = (blind.days.0.min(one.day), blind.days.1.max(one.day));
-            *(if one.judged == 0 { &mut blind.whole } else { &mut blind.part }) += 1;
-            blind.unjudged += one.unjudged;
-            self.unjudged.push(one.clone());
-        }
-        for raised in effects.raised.iter().filter(|raised| raised.alert.settled) {
-            *self.alerts.entry(raised.alert.disposition.as_str()).or_default() += 1;
-        }
-        for notice in &effects.notices {
-            *self.notices.entry((notice.kind, notice.about.clone())).or_default() += notice.count;
-        }
-    }
-
-    /// Notes in the control log what detectors could not judge, so that answers can say it.
-    fn note_unjudged(&mut self, keep: &mut Keep, now: Time) -> Result<(), HistoryError> {
-        for Unjudged { detector, day, judged, unjudged } in self.unjudged.drain(..) {
-            keep.history.note(now, &Change::Unjudged { detector: detector.to_owned(), day, judged, unjudged }, None)?;
-        }
-        Ok(())
-    }
-
-    /// Counts events whose account nobody can be found for.
-    fn nameless(&mut self, enriched: &Enriched) {
-        let Some(accounts) = enriched.facts.column_by_name("fact_account") else { return };
-        for (account, event) in accounts.as_string::<i32>().iter().zip(enriched.batch.rows()) {
-            match (account, event.actor_id()) {
-                (_, None) => self.without_actor += 1,
-                (Some("unknown"), Some(id)) => *self.unknown.entry(xxh3_64(id.as_bytes())).or_default() += 1,
-                _ => {}
-            }
-        }
-    }
-}
+use provisional::Provisional;
+pub use tally::{Blind, Tally};
 
 /// Why the road is closed.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +92,7 @@ pub struct Road<'a> {
     pub patience: Box<dyn FnMut(&HistoryError) -> bool + 'a>,
     /// What was on record when the road was opened.
     recorded: BTreeMap<String, i64>,
+    provisional: Provisional,
     /// What becomes of the staged records.
     staged: Outcomes,
     outlet: &'a mut dyn Outlet,
@@ -221,7 +102,10 @@ pub struct Road<'a> {
 
 impl<'a> Road<'a> {
     /// A road from nowhere yet: origins are added with their keys.
-    pub fn new(engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+    pub fn new(mut engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+        if keep.is_some() {
+            engine.ask_history();
+        }
         let recorded = keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
         Road {
             engine,
@@ -232,6 +116,7 @@ impl<'a> Road<'a> {
             commits: Commits::default(),
             patience: Box::new(|_| false),
             recorded,
+            provisional: Provisional::default(),
             staged: Outcomes::default(),
             outlet,
             runtime,
@@ -268,11 +153,42 @@ impl<'a> Road<'a> {
         (Some(known), Some(fresh))
     }
 
+    /// A step of the engine; what it asks of the history is answered before it is done.
     fn step(&mut self, now: Time, input: Input) -> Result<Effects, RoadError> {
-        let effects = self.engine.step(now, input);
-        self.tally.add(&effects);
+        let mut all = Effects::default();
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let (before, settled) = (self.engine.watermark(), self.engine.settled());
+            let why = unrecorded(&input);
+            let mut effects = self.engine.step(now, input);
+            if let (Some(keep), Some(why), Some(to)) = (&mut self.keep, why, self.engine.watermark())
+                && before < Some(to)
+            {
+                keep.history.note(now, &Change::Advance { to, why: why.to_owned() }, None)?;
+            }
+            self.revise(settled, &mut effects)?;
+            self.follow(now, &mut effects)?;
+            if let (Some(keep), true) = (&mut self.keep, effects.asks) {
+                next = Some(Input::Known(keep.history.known(&self.engine.asked())?));
+            }
+            all.settled.extend(effects.settled);
+            all.notices.extend(effects.notices);
+            all.pause.extend(effects.pause);
+            all.resume.extend(effects.resume);
+        }
+        Ok(all)
+    }
+
+    /// What follows from a step: alerts leave at once, rows wait for the next segment.
+    fn follow(&mut self, now: Time, effects: &mut Effects) -> Result<(), RoadError> {
+        self.tally.add(effects);
         let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
-        self.staged.add(&effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
+        self.staged.add(effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
+        if let Some(keep) = &mut self.keep
+            && !effects.raised.is_empty()
+        {
+            effects.raised = self.runtime.block_on(keep.history.news(&effects.raised))?;
+        }
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
             debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
@@ -282,13 +198,13 @@ impl<'a> Road<'a> {
         {
             let keys = &self.keys;
             let key_of = |origin: &Origin| keys.get(origin).cloned().unwrap_or_else(|| origin.to_string());
-            let staged = keep.history.stage(&effects, key_of)?;
+            let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
                 self.commit(now)?;
             }
         }
-        Ok(effects)
+        Ok(())
     }
 
     /// Makes durable what is staged, where its oldest row has waited long enough.
@@ -309,6 +225,7 @@ impl<'a> Road<'a> {
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
             self.tally.note_unjudged(keep, now)?;
+            keep.history.set_mark(self.engine.mark());
             let committed = loop {
                 match self.runtime.block_on(keep.history.commit(now)) {
                     Err(error) if error.retry() && (self.patience)(&error) => {}
@@ -321,7 +238,7 @@ impl<'a> Road<'a> {
             self.commits.last = Some(now);
             // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
             self.commits.unsaved = match keep.save(&self.engine, now) {
-                Err(error @ KeepError::File { .. }) => Some(error.to_string()),
+                Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
                 done => {
                     done?;
                     let records: i64 = keep.history.positions().values().sum();
@@ -366,15 +283,27 @@ impl<'a> Road<'a> {
                 "records were read and not taken up: this is a fault of the program".to_owned(),
             ));
         }
-        let mut last = self.engine.copy();
-        let effects = last.step(now, Input::Close);
-        self.tally.add(&effects);
-        self.outlet.raise(&effects.raised, now)?;
+        if let Some(keep) = &mut self.keep {
+            keep.history.note(now, &Change::Close, self.engine.mark())?;
+        }
+        let (mut last, settled) = (self.engine.copy(), self.engine.settled());
+        let mut effects = last.step(now, Input::Close);
+        self.revise(settled, &mut effects)?;
+        self.follow(now, &mut effects)?;
         if let Some(keep) = &mut self.keep {
             self.tally.note_unjudged(keep, now)?;
-            keep.history.stage(&effects, |origin| origin.to_string())?;
             self.runtime.block_on(keep.history.commit(now))?;
         }
         Ok(())
+    }
+}
+
+/// Why time may go on with this input although no record says so; `None` for an input with records.
+fn unrecorded(input: &Input) -> Option<&'static str> {
+    match input {
+        Input::Idle(_) => Some("idle"),
+        Input::End(_) => Some("ended"),
+        Input::Advance(_) => Some("passed"),
+        _ => None,
     }
 }

@@ -96,8 +96,12 @@ impl Store {
         let transaction = connection.transaction()?;
         let mut inserted = 0;
         for one in raised {
+            let corrects = self.corrects(&transaction, &one.alert)?;
             self.remember(&transaction, one, now)?;
             for channel in routes(one) {
+                if corrects {
+                    self.take_back(&transaction, &one.alert, &channel)?;
+                }
                 inserted += self.queue(&transaction, &one.alert, &channel, one.interrupts, one.at, now)?;
             }
         }
@@ -370,6 +374,25 @@ impl Store {
     }
 
     /// Adds a row unless the same revision was queued for the channel before; returns how many were added.
+    /// Whether the newest revision that is known says something else under the same number: its day was settled at the end of an
+    /// input and has grown since.
+    fn corrects(&self, transaction: &Transaction<'_>, alert: &Alert) -> Result<bool, StoreError> {
+        let mut before = match self.latest(transaction, &alert.alert_id)? {
+            Some(listed) if listed.alert.revision == alert.revision && listed.alert.settled => listed.alert,
+            _ => return Ok(false),
+        };
+        // Other rosters in force are no news by themselves.
+        before.made_by = alert.made_by.clone();
+        Ok(alert.settled && before != *alert)
+    }
+
+    /// Makes room in the outbox for the correction of a revision.
+    fn take_back(&self, transaction: &Transaction<'_>, alert: &Alert, channel: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM outbox WHERE alert_id = ?1 AND revision = ?2 AND channel = ?3";
+        transaction.prepare_cached(sql)?.execute(params![alert.alert_id, alert.revision, channel])?;
+        Ok(())
+    }
+
     fn queue(
         &self,
         transaction: &Transaction<'_>,
@@ -435,6 +458,28 @@ mod tests {
         let alerts: Vec<_> = rows.iter().map(|row| row.alert.clone()).collect();
         assert_eq!(alerts, batch.map(|one| one.alert), "in the order in which they were raised");
         assert_eq!(rows[0].queued, Time(1));
+    }
+
+    #[test]
+    fn a_settled_revision_that_says_something_else_goes_out_again() {
+        let (store, _dir) = store();
+        let said = |score: f64, rosters: &str| {
+            let mut one = raised("u1", 2);
+            (one.alert.settled, one.alert.score, one.alert.made_by.rosters) = (true, score, rosters.to_owned());
+            one
+        };
+        let raise = |one: &Raised| store.raise(std::slice::from_ref(one), &to(&["file"]), Time(1)).unwrap();
+        let ended = |seq: i64| store.close(&[seq], Outcome::Sent, None, Time(2));
+        for (score, rosters, new) in [(1.0, "a", 1), (1.0, "a", 0), (1.0, "b", 0), (2.0, "b", 1), (2.0, "b", 0)] {
+            assert_eq!(raise(&said(score, rosters)), new, "{score} {rosters}");
+            let waiting = store.waiting("file", 9).unwrap();
+            assert_eq!(waiting.len(), new);
+            for row in waiting {
+                assert_eq!(row.alert.score, score);
+                ended(row.seq).unwrap();
+            }
+        }
+        assert_eq!(store.show(&said(1.0, "a").alert.alert_id).unwrap().unwrap().0.alert.score, 2.0);
     }
 
     #[test]
