@@ -99,6 +99,9 @@ pub struct Actor<'a> {
     /// Claimed department.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub department: Option<&'a str>,
+    /// The principal of an assistant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<&'a str>,
 }
 
 /// `resource`.
