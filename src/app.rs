@@ -1,5 +1,6 @@
 //! Composition root: builds the parts from the settings, joins them, and hands them to the loops in `app::scan` and `app::live`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,13 +8,13 @@ use rand::TryRng;
 use tokio::runtime::Runtime;
 
 use crate::cli::Stop;
+use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
 use crate::history::{History, Settings as HistorySettings};
-use crate::ingest::rosters::read_folder;
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
-use crate::roster::{Intake, Loaded, Roster, load};
+use crate::roster::{Accepted, Loaded, Roster};
 use crate::settings::Settings;
 use crate::store::{AesSeal, Store};
 
@@ -21,9 +22,14 @@ mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
 pub mod live;
+mod rosters;
 mod scan;
+#[cfg(test)]
+mod tests;
+mod verdicts;
 
 pub use audit::audit;
+pub use rosters::rosters;
 pub use scan::scan;
 
 /// The key of the store, sealed by the keyring of the history.
@@ -42,30 +48,44 @@ pub fn runtime() -> Result<Runtime, Stop> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Stop::failed)
 }
 
-/// Loads the rosters that the settings name; none is an empty roster.
-///
-/// # Errors
-/// Where the folder cannot be read. Problems in the files are in the answer.
-pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
-    let files = settings
-        .rosters
-        .as_deref()
-        .map(read_folder)
-        .transpose()
-        .map_err(|error| Stop::Usage(error.to_string()))?
-        .unwrap_or_default();
-    let intake = Intake { previous: None, at: now(), allow_shrink: false };
-    let mut loaded = load(&files, settings.default_zone.clone(), &intake);
-    if settings.rosters.is_none() {
-        loaded.problems.clear();
-    }
-    Ok(loaded)
+/// What a run or a scan begins with.
+struct Begun {
+    engine: Engine,
+    /// The positions up to which the engine has seen the input.
+    seen: BTreeMap<String, i64>,
+    /// The roster version that was in force before.
+    before: Option<Accepted>,
+    /// The rosters as they are now.
+    loaded: Loaded,
 }
 
-/// Says what is wrong with the rosters; they are used as far as they can be.
-fn complain(loaded: &Loaded) {
-    for problem in &loaded.problems {
-        eprintln!("{problem}");
+impl Begun {
+    /// Without any memory.
+    fn anew(settings: &Settings) -> Result<Begun, Stop> {
+        let loaded = look(settings, None)?;
+        let engine = Engine::new(settings.engine.clone(), Arc::new(Roster::empty(settings.default_zone.clone())));
+        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded })
+    }
+}
+
+/// The engine as the last run left it, and the rosters.
+fn begin(settings: &Settings, keep: &Keep) -> Result<Begun, Stop> {
+    let before = rosters::accepted(keep)?;
+    let loaded = look(settings, before.as_ref())?;
+    let zone = settings.default_zone.clone();
+    let roster =
+        before.as_ref().map_or_else(|| Roster::empty(zone.clone()), |it| Roster::from_accepted(it, zone.clone()));
+    let (engine, seen) = keep.engine(&settings.engine, Arc::new(roster)).map_err(Stop::failed)?;
+    Ok(Begun { engine, seen, before, loaded })
+}
+
+/// Loads the rosters and says what is wrong with them.
+fn look(settings: &Settings, previous: Option<&Accepted>) -> Result<Loaded, Stop> {
+    let loaded = rosters::rosters_after(settings, previous)?;
+    rosters::complain(&loaded);
+    match spread(settings, &loaded.roster) {
+        Some(problem) => Err(Stop::Problems(vec![problem])),
+        None => Ok(loaded),
     }
 }
 

@@ -108,6 +108,8 @@ pub struct Settings {
     pub default_zone: Zone,
     /// Folder of the rosters.
     pub rosters: Option<PathBuf>,
+    /// Takes rosters even where they shrank by more than half or are gone: asked for on the command line, for this start only.
+    pub allow_shrink: bool,
     /// The history, where one is kept.
     pub history: Option<crate::history::Settings>,
     /// The state folder, where it does not lie beside the history.
@@ -129,6 +131,7 @@ impl Default for Settings {
             engine: EngineSettings::default(),
             default_zone: Zone::utc(),
             rosters: None,
+            allow_shrink: false,
             history: None,
             state: None,
             key: None,
@@ -251,7 +254,8 @@ impl Reading<'_> {
         self.problems.extend(written.channels.problems(self.file));
         let (state, key) =
             (written.state.dir.map(|dir| folder.join(dir)), written.keys.file.map(|file| folder.join(file)));
-        Settings { engine, default_zone, rosters, history, state, key, kafka, channels: written.channels, topics }
+        let (channels, allow_shrink) = (written.channels, false);
+        Settings { engine, default_zone, rosters, allow_shrink, history, state, key, kafka, channels, topics }
     }
 
     fn days(&mut self, key: &str, written: Option<i32>, shipped: i32) -> i32 {

@@ -17,11 +17,12 @@ use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 
+use super::rosters::put_in_force;
 use super::scan::Lines;
-use super::{complain, now, open_keep, own_store, rosters, runtime};
+use super::{Begun, begin, now, open_keep, own_store, runtime};
 use crate::cli::Stop;
 use crate::decode::Hints;
-use crate::engine::{Engine, Input};
+use crate::engine::Input;
 use crate::event::{Origin, Raised, Time};
 use crate::history;
 use crate::ingest::kafka::{Arrival, Begin, Kafka, Plan as KafkaPlan, Settings as KafkaSettings, Source};
@@ -99,16 +100,15 @@ pub fn demo(plan: &Plan, dir: &Path) -> Result<Shown, Stop> {
 
 fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let history = settings.history.as_ref().expect("the demo keeps a history");
-    let loaded = rosters(settings)?;
-    complain(&loaded);
     let runtime = runtime()?;
     let keep = open_keep(settings, history, &runtime)?;
     let store = Some(own_store(&keep, &settings.state_dir(&history.dir))?);
     let mut file = BufWriter::new(File::create(dir.join("alerts.jsonl")).map_err(Stop::failed)?);
     let bar = bar(events, "{wide_bar} {human_pos} of {human_len} records")?;
     let mut screen = Screen { lines: Lines { out: &mut file, store }, bar: bar.clone(), told: 0 };
-    let engine = Engine::new(settings.engine.clone(), Arc::new(loaded.roster));
+    let Begun { engine, before, loaded, .. } = begin(settings, &keep)?;
     let mut road = Road::new(engine, Some(keep), &mut screen, runtime.handle().clone());
+    put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     let origins: Vec<Origin> = (0..PARTITIONS).map(|partition| Origin::topic(TOPIC, partition)).collect();
     for origin in &origins {
         road.keys.insert(origin.clone(), origin.to_string());

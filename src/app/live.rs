@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::warn;
 
-use super::{complain, now, open_keep, own_store, rosters, runtime, spread};
+use super::rosters::{Folder, put_in_force};
+use super::verdicts::Verdicts;
+use super::{Begun, begin, now, open_keep, own_store, runtime};
 use crate::cli::Stop;
 use crate::engine::Input;
 use crate::event::{Origin, Raised, Time};
 use crate::ingest::kafka::{self, Begin, Kafka, Plan, Source, Survey};
-use crate::ingest::rosters::RosterWatch;
 use crate::notify::Notifier;
 use crate::pipeline::live::{Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
-use crate::roster::{Accepted, Intake, load};
 use crate::settings::Settings;
 
 /// How long closing may take.
@@ -40,19 +40,14 @@ pub fn run(settings: &Settings, until_end: bool) -> Result<Tally, Stop> {
     let plan = settings.kafka.as_ref().ok_or_else(|| Stop::Usage("the settings have no [kafka] section".to_owned()))?;
     let history =
         settings.history.as_ref().ok_or_else(|| Stop::Usage("the settings have no [history] section".to_owned()))?;
-    let loaded = rosters(settings)?;
-    complain(&loaded);
-    if let Some(problem) = spread(settings, &loaded.roster) {
-        return Err(Stop::Problems(vec![problem]));
-    }
-    let roster = Arc::new(loaded.roster);
     let runtime = runtime()?;
     let stop = Arc::new(AtomicBool::new(false));
     watch_signals(&runtime, stop.clone());
-    let mut keep = open_keep(settings, history, &runtime)?;
-    super::scan::remember(&mut keep, "roster", roster.hash().as_bytes())?;
-    let (engine, seen) = keep.engine(&settings.engine, roster).map_err(Stop::failed)?;
+    let keep = open_keep(settings, history, &runtime)?;
+    let Begun { engine, seen, before, loaded } = begin(settings, &keep)?;
     let store = own_store(&keep, &settings.state_dir(&history.dir))?;
+    let verdicts = Verdicts::new(&store, &keep)?;
+    let folder = Folder::new(settings, loaded.accepted.clone());
     let _inside = runtime.enter();
     let vital = Arc::new(Vec::new);
     let clock = Arc::new(now);
@@ -66,9 +61,10 @@ pub fn run(settings: &Settings, until_end: bool) -> Result<Tally, Stop> {
     let mut outbox = Outbox(notifier);
     let mut road = Road::new(engine, Some(keep), &mut outbox, runtime.handle().clone());
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
+    put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     open_lanes(&mut road, &places)?;
     let until = until_end.then(|| places.ends.clone());
-    let done = drive(settings, &mut road, &mut source, &places, until, &stop, loaded.accepted, &store);
+    let done = drive(settings, &mut road, &mut source, &places, until, &stop, folder, verdicts);
     let closed = Box::new(source).close(GRACE);
     if !closed {
         warn!("the Kafka client did not close in time and is left behind");
@@ -91,17 +87,10 @@ fn drive(
     places: &Places,
     until: Option<BTreeMap<Origin, i64>>,
     stop: &AtomicBool,
-    accepted: Accepted,
-    store: &crate::store::Store,
+    mut folder: Folder<'_>,
+    mut verdicts: Verdicts<'_>,
 ) -> Result<bool, RoadError> {
-    let mut watch = settings.rosters.clone().map(RosterWatch::new);
-    let mut accepted = accepted;
-    let mut chores = || {
-        let mut inputs = Vec::new();
-        inputs.extend(watch.as_mut().and_then(|watch| new_roster(settings, watch, &mut accepted)));
-        inputs.extend(verdicts(store));
-        inputs
-    };
+    let mut chores = || folder.poll().into_iter().chain(verdicts.poll()).collect();
     let age = settings.history.as_ref().map_or(60, |history| history.segment_age);
     let mut orders = Orders {
         stop,
@@ -112,7 +101,9 @@ fn drive(
         chores: &mut chores,
         clock: &now,
     };
-    read(road, source, &mut orders)
+    let done = read(road, source, &mut orders)?;
+    verdicts.taken()?;
+    Ok(done)
 }
 
 /// Asks for the topics until the broker answers.
@@ -206,53 +197,6 @@ fn open_lanes(road: &mut Road<'_>, places: &Places) -> Result<(), Stop> {
         road.turn(now(), Input::Open(origin.clone())).map_err(Stop::failed)?;
     }
     Ok(())
-}
-
-/// New rosters, where the files have changed and are whole.
-fn new_roster(settings: &Settings, watch: &mut RosterWatch, accepted: &mut Accepted) -> Option<Input> {
-    let files = match watch.poll() {
-        Ok(files) => files?,
-        Err(what) => {
-            warn!(%what, "the rosters cannot be read; the last ones stay");
-            return None;
-        }
-    };
-    let intake = Intake { previous: Some(accepted), at: now(), allow_shrink: false };
-    let loaded = load(&files, settings.default_zone.clone(), &intake);
-    for problem in &loaded.problems {
-        warn!(%problem, "roster");
-    }
-    if loaded.accepted.hash() == accepted.hash() {
-        return None;
-    }
-    info!(hash = loaded.roster.hash(), "new rosters are in force");
-    *accepted = loaded.accepted;
-    Some(Input::Roster(Arc::new(loaded.roster)))
-}
-
-/// Verdicts that were noted since; a justified one is an exception for 30 days.
-fn verdicts(store: &crate::store::Store) -> Vec<Input> {
-    let found = store.new_verdicts(100).unwrap_or_else(|error| {
-        error!(%error, "verdicts cannot be read");
-        Vec::new()
-    });
-    let mut inputs = Vec::new();
-    for verdict in found {
-        if verdict.ruling == crate::store::Ruling::Justified
-            && let Ok(Some((listed, _))) = store.show(&verdict.alert_id)
-        {
-            inputs.push(Input::Exception(crate::engine::triage::Exception {
-                family: listed.alert.family().to_owned(),
-                subject: listed.alert.subject.clone(),
-                from: listed.day.plus(1),
-                until: listed.day.plus(31),
-            }));
-        }
-        if let Err(error) = store.drained_verdicts(verdict.seq) {
-            error!(%error, "a verdict cannot be marked as taken up");
-        }
-    }
-    inputs
 }
 
 fn watch_signals(runtime: &tokio::runtime::Runtime, stop: Arc<AtomicBool>) {

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
 
-use super::{complain, now, open_keep, own_store, rosters, runtime, spread};
+use super::rosters::put_in_force;
+use super::verdicts::Verdicts;
+use super::{Begun, begin, now, open_keep, own_store, runtime};
 use crate::cli::Stop;
 use crate::decode::Limits;
-use crate::engine::{Engine, Input};
+use crate::engine::Input;
+
 use crate::event::{Disposition, Origin, Raised, Time};
+use crate::history::Change;
 use crate::ingest::files::FileReader;
 use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
@@ -21,15 +24,6 @@ use crate::store::Store;
 /// Rows and bytes of a stretch that is decoded at once.
 const CHUNK_ROWS: usize = 8_192;
 const CHUNK_BYTES: u64 = 8 << 20;
-
-/// A file that was read, as the control log remembers it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Known {
-    /// Hash of its decompressed bytes up to the position, in hexadecimal digits.
-    sha256: String,
-    /// The position: number of the next line or record.
-    next: i64,
-}
 
 /// Alerts as JSON lines, and in the store where there is a history.
 pub(super) struct Lines<'a> {
@@ -57,28 +51,29 @@ impl Outlet for Lines<'_> {
 /// # Errors
 /// Where the rosters, an input or the history cannot be read, or something cannot be written.
 pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
-    let loaded = rosters(settings)?;
-    complain(&loaded);
-    if let Some(problem) = spread(settings, &loaded.roster) {
-        return Err(Stop::Problems(vec![problem]));
-    }
-    let roster = Arc::new(loaded.roster);
     let runtime = runtime()?;
     let keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
-    let (engine, seen) = match &keep {
-        Some(keep) => keep.engine(&settings.engine, roster).map_err(Stop::failed)?,
-        None => (Engine::new(settings.engine.clone(), roster), BTreeMap::new()),
+    let Begun { engine, seen, before, loaded } = match &keep {
+        Some(keep) => begin(settings, keep)?,
+        None => Begun::anew(settings)?,
     };
     let store = match (&settings.history, &keep) {
         (Some(history), Some(keep)) => Some(own_store(keep, &settings.state_dir(&history.dir))?),
         _ => None,
     };
     let mut readers = Readers::open(settings, inputs, keep.as_ref(), &seen)?;
-    let mut outlet = Lines { out, store };
+    let mut verdicts = match (&store, &keep) {
+        (Some(store), Some(keep)) => Some(Verdicts::new(store, keep)?),
+        _ => None,
+    };
+    let told = store.clone();
+    let mut outlet = Lines { out, store: told };
     let mut road = Road::new(engine, keep, &mut outlet, runtime.handle().clone());
-    if let Some(keep) = &mut road.keep {
-        remember(keep, "roster", road.engine.roster().hash().as_bytes())?;
+    put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
+    for news in verdicts.iter_mut().flat_map(Verdicts::poll) {
+        road.hear(now(), news).map_err(Stop::failed)?;
     }
+    verdicts.iter_mut().try_for_each(Verdicts::taken).map_err(Stop::failed)?;
     road.keys = readers.keys();
     for origin in readers.origins() {
         road.turn(now(), Input::Open(origin)).map_err(Stop::failed)?;
@@ -96,9 +91,11 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
     road.close(now()).map_err(Stop::failed)?;
     readers.bar.finish_and_clear();
     if let Some(keep) = &mut road.keep {
+        let known = known_files(keep)?;
         for (sha256, next) in readers.ends() {
-            let known = serde_json::to_vec(&Known { sha256, next }).map_err(Stop::failed)?;
-            remember(keep, "file", &known)?;
+            if !known.get(&next).is_some_and(|hashes| hashes.contains(&sha256)) {
+                keep.history.note(now(), &Change::File { sha256, next }, None).map_err(Stop::failed)?;
+            }
         }
     }
     let tally = road.tally.clone();
@@ -109,15 +106,6 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
         }
         None => Ok(tally),
     }
-}
-
-/// Notes something in the control log, once.
-pub(super) fn remember(keep: &mut Keep, kind: &str, bytes: &[u8]) -> Result<(), Stop> {
-    let known = keep.history.control_read().map_err(Stop::failed)?;
-    if !known.iter().any(|entry| entry.kind == kind && entry.bytes == bytes) {
-        keep.history.control_append(kind, now(), bytes).map_err(Stop::failed)?;
-    }
-    Ok(())
 }
 
 /// One input file and how far it is known.
@@ -214,11 +202,9 @@ fn open(settings: &Settings, path: &Path) -> Result<FileReader, Stop> {
 /// The files that this history has read, by position.
 fn known_files(keep: &Keep) -> Result<BTreeMap<i64, Vec<String>>, Stop> {
     let mut known: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    for entry in keep.history.control_read().map_err(Stop::failed)? {
-        if entry.kind == "file"
-            && let Ok(file) = serde_json::from_slice::<Known>(&entry.bytes)
-        {
-            known.entry(file.next).or_default().push(file.sha256);
+    for noted in keep.history.changes().map_err(Stop::failed)? {
+        if let Change::File { sha256, next } = noted.change {
+            known.entry(next).or_default().push(sha256);
         }
     }
     Ok(known)

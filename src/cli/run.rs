@@ -17,11 +17,15 @@ pub struct Run {
     /// Read up to the ends found at the start, end the input as scan does, and exit.
     #[arg(long)]
     until_end: bool,
+    /// Take the rosters as they are, even where a file shrank by more than half or is gone.
+    #[arg(long)]
+    accept_rosters: bool,
 }
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Stop> {
-        let settings = Settings::load(&self.config).map_err(Stop::Problems)?;
+        let mut settings = Settings::load(&self.config).map_err(Stop::Problems)?;
+        settings.allow_shrink = self.accept_rosters;
         let tally = app::live::run(&settings, self.until_end)?;
         eprintln!("{tally}");
         Ok(())

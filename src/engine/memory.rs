@@ -70,7 +70,7 @@ impl Engine {
         }
         engine.gate = memory.gate;
         engine.identity = memory.identity;
-        engine.subjects = memory.subjects;
+        engine.subjects = memory.subjects.indexed();
         engine.calendar = memory.calendar;
         engine.budget = memory.budget;
         engine.triage = memory.triage;

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::stats::delayed::{Delayed, Learn};
+use super::stats::numbered::Numbered;
 use crate::event::facts::Account;
 use crate::event::{Day, Event, Facts, Subject, SubjectKind, Time};
 use crate::roster::{Roster, UserKind};
@@ -85,16 +87,26 @@ impl Learn for Sizes {
     }
 }
 
+fn hash(kind: SubjectKind, id: &str) -> u64 {
+    xxh3_64_with_seed(id.as_bytes(), kind as u64)
+}
+
+fn hash_of(subject: &Subject) -> u64 {
+    hash(subject.kind, &subject.id)
+}
+
 /// All subjects and groups.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Subjects {
-    by_id: HashMap<(SubjectKind, String), SubjectIx, Xxh3DefaultBuilder>,
+    /// Places in `all`, by kind and id: made anew by [`Subjects::indexed`] after reading.
+    #[serde(skip)]
+    by_id: HashTable<SubjectIx>,
     all: Vec<Watched>,
     by_name: BTreeMap<String, GroupIx>,
     groups: Vec<Group>,
     sizes: Delayed<Sizes>,
     units: BTreeMap<String, u32>,
-    days: BTreeMap<Day, HashMap<SubjectIx, Presence, Xxh3DefaultBuilder>>,
+    days: BTreeMap<Day, HashMap<SubjectIx, Presence, Numbered>>,
 }
 
 /// The local day at a place.
@@ -123,15 +135,28 @@ impl Subjects {
         Some((ix, presence))
     }
 
+    /// These subjects after they were read: the index is not kept.
+    pub fn indexed(mut self) -> Subjects {
+        self.by_id.clear();
+        for ix in 0..self.all.len() as SubjectIx {
+            self.index(ix);
+        }
+        self
+    }
+
+    fn index(&mut self, ix: SubjectIx) {
+        let of = |ix: &SubjectIx| hash_of(&self.all[*ix as usize].subject);
+        self.by_id.insert_unique(of(&ix), ix, of);
+    }
+
     fn number(&mut self, kind: SubjectKind, id: &str) -> SubjectIx {
-        let key = (kind, id.to_owned());
-        if let Some(ix) = self.by_id.get(&key) {
-            return *ix;
+        if let Some(ix) = self.find(kind, id) {
+            return ix;
         }
         let ix = self.all.len() as SubjectIx;
         let subject = Subject { kind, id: id.to_owned() };
         self.all.push(Watched { subject, sort: Sort::Human, last: None });
-        self.by_id.insert(key, ix);
+        self.index(ix);
         ix
     }
 
@@ -194,7 +219,11 @@ impl Subjects {
 
     /// The subject with this kind and id, where it was ever met.
     pub fn find(&self, kind: SubjectKind, id: &str) -> Option<SubjectIx> {
-        self.by_id.get(&(kind, id.to_owned())).copied()
+        let is = |ix: &SubjectIx| {
+            let subject = &self.all[*ix as usize].subject;
+            subject.kind == kind && subject.id == id
+        };
+        self.by_id.find(hash(kind, id), is).copied()
     }
 
     /// A group.
@@ -214,8 +243,12 @@ impl Subjects {
 
     /// The group whose history scores are ranked in: the role at a site, or the root.
     pub fn role(&self, group: GroupIx) -> GroupIx {
-        let chain: Vec<GroupIx> = self.chain(group).collect();
-        chain[chain.len().saturating_sub(2)]
+        // The last but one of the chain.
+        self.chain(group)
+            .find(|ix| {
+                self.groups[*ix as usize].parent.is_none_or(|parent| self.groups[parent as usize].parent.is_none())
+            })
+            .unwrap_or(group)
     }
 
     /// The smallest group of the chain with enough active members as of `day`, else its root.

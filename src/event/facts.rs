@@ -180,11 +180,9 @@ impl FactsBuilder {
         self.approval.append_option(facts.approval.map(Approval::as_str));
         self.in_window.append_option(facts.in_window);
         push_list(&mut self.patients, facts.patients.iter().map(|p| Some(p.patient_id)));
-        let relations: Vec<String> = facts.patients.iter().map(|p| p.relations.join(";")).collect();
-        push_list(&mut self.relations, relations.iter().map(|r| Some(r.as_str()).filter(|r| !r.is_empty())));
+        push_joined(&mut self.relations, facts.patients.iter().map(|p| p.relations.as_slice()));
         push_list(&mut self.explained_by, facts.patients.iter().map(|p| p.explained_by));
-        let marks: Vec<String> = facts.patients.iter().map(|p| p.marks.join(";")).collect();
-        push_list(&mut self.marks, marks.iter().map(|m| Some(m.as_str()).filter(|m| !m.is_empty())));
+        push_joined(&mut self.marks, facts.patients.iter().map(|p| p.marks.as_slice()));
         self.unexplained.append_value(facts.unexplained() as i32);
         self.roster.append_value(roster);
     }
@@ -225,6 +223,18 @@ impl FactsBuilder {
 fn push_list<'s>(builder: &mut ListBuilder<StringBuilder>, values: impl Iterator<Item = Option<&'s str>>) {
     for value in values {
         builder.values().append_option(value);
+    }
+    builder.append(true);
+}
+
+/// A list of words joined with `;`, one text for each list of words; none for an empty one.
+fn push_joined<'s>(builder: &mut ListBuilder<StringBuilder>, values: impl Iterator<Item = &'s [&'static str]>) {
+    for words in values {
+        match words {
+            [] => builder.values().append_null(),
+            [word] => builder.values().append_value(word),
+            several => builder.values().append_value(several.join(";")),
+        }
     }
     builder.append(true);
 }

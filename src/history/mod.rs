@@ -22,6 +22,7 @@
 //! it has. Alerts are recognised by id and revision.
 
 mod blobs;
+mod changes;
 mod compact;
 mod control;
 mod error;
@@ -46,6 +47,7 @@ pub(crate) mod fixture;
 mod tests;
 
 pub use crate::keys::KeySource;
+pub use changes::{Change, Mark, Noted, Place, newest_roster};
 pub use control::Entry;
 pub use error::HistoryError;
 pub use known::Known;

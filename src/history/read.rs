@@ -3,7 +3,7 @@
 //! A reader takes no lock. The tables are committed one after the other, so it goes back in the logs that are ahead until all five
 //! stand at the same positions: an answer sees a segment in every table or in none.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ impl Snapshot {
 
 /// A history that is open for reading, as of one moment.
 pub struct Reader {
+    pub(super) dir: PathBuf,
+    pub(super) keyring: Option<Arc<Keyring>>,
     session: SessionContext,
     positions: Positions,
 }
@@ -77,7 +79,8 @@ impl Reader {
             go_back(log, &positions).await?;
         }
         let snapshots = logs.iter().map(Snapshot::of).collect::<Result<Vec<_>, _>>()?;
-        Ok(Reader { session: session(dir, &keyring, &snapshots)?, positions })
+        let session = session(dir, &keyring, &snapshots)?;
+        Ok(Reader { dir: dir.into(), keyring, session, positions })
     }
 
     /// The next offset of each origin at this moment, by position key.

@@ -111,6 +111,13 @@ impl History {
         smallest
     }
 
+    /// The next offset of each origin, by position key, what is staged included.
+    pub fn reached(&self) -> BTreeMap<String, i64> {
+        let mut reached = self.positions();
+        reached.extend(self.stage.ends().iter().map(|(key, next)| (key.clone(), *next)));
+        reached
+    }
+
     /// Takes up the effects of a step; `key_of` gives the position key of an origin. Nothing is durable until [`Self::commit`].
     ///
     /// A stretch that is on record already is left out.
@@ -212,6 +219,8 @@ impl History {
             None => None,
         };
         self.logs[index].append(written.as_ref(), &ahead).await?;
+        let records: i64 = self.positions().values().sum();
+        tracing::debug!(effect = table.name(), records, "the table has a commit");
         if let Some(written) = written {
             committed.rows.insert(table.name(), written.rows);
             committed.bytes += written.size;

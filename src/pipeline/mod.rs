@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tracing::debug;
 
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
@@ -17,8 +18,10 @@ use crate::store::StoreError;
 
 mod keep;
 pub mod live;
+mod news;
 
 pub use keep::{Keep, KeepError};
+pub use news::News;
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -158,6 +161,7 @@ impl<'a> Road<'a> {
         self.tally.add(&effects);
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
+            debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
         }
         if let Some(keep) = &mut self.keep
             && (!effects.applied.is_empty() || !effects.raised.is_empty())
@@ -192,6 +196,8 @@ impl<'a> Road<'a> {
         if let Some(keep) = &mut self.keep {
             self.runtime.block_on(keep.history.commit(now))?;
             keep.save(&self.engine, now)?;
+            let records: i64 = keep.history.positions().values().sum();
+            debug!(effect = "snapshot", records, "the snapshot is written");
         }
         self.oldest_staged = None;
         Ok(())

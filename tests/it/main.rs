@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod kafka;
+mod kill;
 mod mock_kafka;
+mod program;
 mod real_kafka;
 mod road;
 mod smtp;

@@ -21,7 +21,8 @@ fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run by tests/kafka/start run"))
 }
 
-fn brokers() -> String {
+/// Where the node listens without encryption.
+pub fn brokers() -> String {
     env("PHIWATCH_KAFKA")
 }
 

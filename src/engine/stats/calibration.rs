@@ -23,8 +23,20 @@ pub struct ScoreHistory {
     bins: Vec<f32>,
 }
 
-/// Scores of one settled day: count by bin.
-pub type ScoreStep = Vec<(u8, f32)>;
+/// Scores of one settled day: how many fell into each bin, by first sight. A large group has many scores and few bins.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScoreStep(Vec<(u8, u32)>);
+
+impl ScoreStep {
+    /// Adds a score.
+    pub fn add(&mut self, score: f64) {
+        let bin = bin(score);
+        match self.0.iter_mut().find(|(known, _)| *known == bin) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((bin, 1)),
+        }
+    }
+}
 
 impl Default for ScoreHistory {
     fn default() -> ScoreHistory {
@@ -41,14 +53,15 @@ impl Learn for ScoreHistory {
         for bin in &mut self.bins {
             *bin *= keep;
         }
-        for (bin, count) in step {
-            self.bins[usize::from(*bin)] += count;
+        for (bin, count) in &step.0 {
+            // One by one: the sum of roundings is that of scores taken up as they come.
+            (0..*count).for_each(|_| self.bins[usize::from(*bin)] += 1.0);
         }
     }
 }
 
 /// The bin of a score.
-pub fn bin(score: f64) -> u8 {
+fn bin(score: f64) -> u8 {
     ((score / WIDTH) as usize).min(BINS - 1) as u8
 }
 
@@ -126,7 +139,8 @@ mod tests {
     /// Scores of a perfect model are exponential: `P(score >= s) = 10^-s`.
     fn perfect(count: usize) -> ScoreHistory {
         let mut history = ScoreHistory::default();
-        let step: ScoreStep = (0..count).map(|i| (bin(-((i as f64 + 0.5) / count as f64).log10()), 1.0)).collect();
+        let mut step = ScoreStep::default();
+        (0..count).for_each(|i| step.add(-((i as f64 + 0.5) / count as f64).log10()));
         history.fold(Day(1), &step);
         history
     }

@@ -42,6 +42,13 @@ pub fn quantile(mu: f64, phi: f64, p: f64) -> u64 {
     high
 }
 
+/// `y`, or the smallest count with `P(Y >= count) <= p` where that is less.
+///
+/// Nearly every count lies below: then one look at its tail says so, and the quantile is not searched for.
+pub fn capped(y: u64, mu: f64, phi: f64, p: f64) -> u64 {
+    if tail(mu, phi, y) > p { y } else { y.min(quantile(mu, phi, p)) }
+}
+
 /// What one settled day teaches: the winsorised count with the day's factors taken out, and the normalised residual.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CountStep {
@@ -54,7 +61,7 @@ pub struct CountStep {
 impl CountStep {
     /// The step of a day with `y`, expected `mu = mu0 * factor` and dispersion `phi`.
     pub fn new(y: u64, mu: f64, phi: f64, factor: f64) -> CountStep {
-        let capped = y.min(quantile(mu, phi, 1e-4)) as f64;
+        let capped = capped(y, mu, phi, 1e-4) as f64;
         let residual = ((capped - mu).powi(2) - mu) / mu.max(0.5).powi(2);
         CountStep { level: (capped / factor) as f32, residual: residual.clamp(-2.0, 50.0) as f32 }
     }
@@ -230,6 +237,25 @@ mod tests {
         for (mu, phi, p) in [(20.0, 0.4, 1e-3), (0.05, 0.02, 1e-4), (5_000.0, 0.3, 1e-6), (3.0, 8.0, 0.5)] {
             let y = quantile(mu, phi, p);
             assert!(tail(mu, phi, y) <= p && tail(mu, phi, y - 1) > p, "mu {mu} phi {phi} p {p}: {y}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn capping_is_the_smaller_of_both(y in 0_u64..3_000, mu in 0.05_f64..800.0, phi in 0.02_f64..20.0, digits in 0.3_f64..7.0) {
+            let p = 10_f64.powf(-digits);
+            proptest::prop_assert_eq!(capped(y, mu, phi, p), y.min(quantile(mu, phi, p)));
+        }
+
+        #[test]
+        fn the_quantile_is_found_by_halving(mu in 0.05_f64..3_000.0, phi in 0.02_f64..20.0, digits in 0.3_f64..9.0) {
+            let p = 10_f64.powf(-digits);
+            let (mut low, mut high) = (0, 1 << 40);
+            while low + 1 < high {
+                let middle = low + (high - low) / 2;
+                if tail(mu, phi, middle) <= p { high = middle } else { low = middle }
+            }
+            proptest::prop_assert_eq!(quantile(mu, phi, p), high);
         }
     }
 

@@ -1,12 +1,13 @@
 //! What is learnt of hours: histograms of accounts, roles and sites, and the constants of a day that follow from them.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::detect::Constants;
-use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep};
+use crate::engine::stats::calibration::{ScoreHistory, ScoreStep};
 use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::groups::{AsOf, Groups, Scored};
 use crate::engine::subjects::{GroupIx, Presence};
 use crate::event::Day;
 
@@ -122,6 +123,12 @@ impl Learn for Group {
     }
 }
 
+impl Scored for Group {
+    fn scores(&self) -> &ScoreHistory {
+        &self.scores
+    }
+}
+
 /// The set bits of a day's hours.
 pub(super) fn bits(hours: u32) -> impl Iterator<Item = usize> {
     (0..24).filter(move |hour| hours & (1 << hour) != 0)
@@ -129,21 +136,21 @@ pub(super) fn bits(hours: u32) -> impl Iterator<Item = usize> {
 
 /// The constants of an account's day.
 pub(super) fn limits(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    groups: &Groups<Group>,
     habit: Option<&Delayed<Habit>>,
     presence: Presence,
     constants: &Constants<'_>,
 ) -> Limits {
     let day = constants.day;
-    let known = |ix: GroupIx| groups.get(&ix).map(|group| group.for_day(day)).unwrap_or_default();
     let role = constants.subjects.role(presence.group);
     let root = constants.subjects.chain(role).last().unwrap_or(role);
     let off = presence.off_day;
-    let site = known(root).hours.shares(off, &[1.0 / 24.0; 24], SITE_VOTES);
-    let peers = if role == root { site } else { known(role).hours.shares(off, &site, SITE_VOTES) };
+    let site = groups.as_of(root, day).state.hours.shares(off, &[1.0 / 24.0; 24], SITE_VOTES);
+    let peers = if role == root { site } else { groups.as_of(role, day).state.hours.shares(off, &site, SITE_VOTES) };
     let own = habit.map(|habit| habit.for_day(day)).unwrap_or_default().hours.shares(off, &peers, ROLE_VOTES);
     let map = calibration(groups, role, constants);
-    let score = |p: f64| map.as_ref().map_or(f64::INFINITY, |map| map.score(p));
+    let map = map.as_ref().and_then(|known| known.calibration.as_ref());
+    let score = |p: f64| map.map_or(f64::INFINITY, |map| map.score(p));
     Limits {
         surprise: own.map(|share| -share.log10() as f32),
         cross: score(constants.alphas.told),
@@ -151,12 +158,11 @@ pub(super) fn limits(
     }
 }
 
-/// The map from scores to p-values for a role, else for everybody of its sort.
+/// The group whose scores a role is ranked in: the role itself, else everybody of its sort; `None` while there are too few.
 pub(super) fn calibration(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    groups: &Groups<Group>,
     role: GroupIx,
     constants: &Constants<'_>,
-) -> Option<Calibration> {
-    let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
-    constants.subjects.chain(role).find_map(known)
+) -> Option<Arc<AsOf<Group>>> {
+    groups.calibration(constants.subjects.chain(role), constants.day)
 }

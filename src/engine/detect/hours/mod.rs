@@ -21,10 +21,10 @@ use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
     finding, one_in,
 };
-use crate::engine::stats::calibration::{Calibration, bin};
 use crate::engine::stats::delayed::Delayed;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
+use crate::engine::stats::groups::Groups;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
 use crate::event::time::MINUTE;
@@ -72,16 +72,23 @@ struct Tally {
     first_slot: [u8; 24],
     shifts_known: bool,
     limits: Option<Limits>,
+    told: Option<u32>,
+    /// Use at hours that may be told of; few accounts have any.
+    notable: Option<Box<Notable>>,
+}
+
+/// The evidence of an account's day.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Notable {
     events: Events,
     patients: Distinct,
-    told: Option<u32>,
 }
 
 /// The detector.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Hours {
     habits: BTreeMap<SubjectIx, Delayed<Habit>>,
-    groups: BTreeMap<GroupIx, Delayed<Group>>,
+    groups: Groups<Group>,
     open: OpenDays<Tally>,
     /// Accounts of a unit at an unusual hour, by unit, day off or not, and hour.
     #[serde(skip)]
@@ -107,9 +114,10 @@ impl Detector for Hours {
         let outside = tally.add(seen, constants);
         let surprise = f64::from(limits.surprise[hour]);
         if outside && surprise >= limits.notable {
-            tally.events.add(seen.event);
+            let notable = tally.notable.get_or_insert_default();
+            notable.events.add(seen.event);
             for patient in &seen.facts.patients {
-                tally.patients.insert(patient.patient_id);
+                notable.patients.insert(patient.patient_id);
             }
         }
         let rarest = tally.rarest(&limits, |_| 1.0);
@@ -118,7 +126,9 @@ impl Detector for Hours {
         {
             tally.told = Some(cut);
             let role = constants.subjects.role(seen.presence.group);
-            let p = calibration(&self.groups, role, constants).map_or(1.0, |map| map.p(rarest.1));
+            let known = calibration(&self.groups, role, constants);
+            let map = known.as_ref().and_then(|known| known.calibration.as_ref());
+            let p = map.map_or(1.0, |map| map.p(rarest.1));
             let habit = self.habits.get(&seen.subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
             let mut finding = describe(tally, &habit, rarest.0, p, "", seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
@@ -142,7 +152,6 @@ impl Detector for Hours {
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
-        let mut calibrations: BTreeMap<GroupIx, Option<Calibration>> = BTreeMap::new();
         self.tested = 0;
         for (subject, presence) in day.present {
             let constants = day.constants;
@@ -153,8 +162,9 @@ impl Detector for Hours {
             let weight = |hour: usize| self.weight(&tally, hour, *presence);
             let (hour, score) = tally.rarest(&judged, weight);
             let role = constants.subjects.role(presence.group);
-            let map = calibrations.entry(role).or_insert_with(|| calibration(&self.groups, role, constants));
-            let p = map.as_ref().map_or(1.0, |map| map.p(score));
+            let known = calibration(&self.groups, role, constants);
+            let map = known.as_ref().and_then(|known| known.calibration.as_ref());
+            let p = map.map_or(1.0, |map| map.p(score));
             self.tested += u64::from(map.is_some());
             let (crossed_hour, crossed) = tally.rarest(&told, |_| 1.0);
             let ratio = crossed / told.cross;
@@ -177,12 +187,12 @@ impl Detector for Hours {
             }
             if scored {
                 for group in constants.subjects.chain(role) {
-                    taught.entry(group).or_default().scores.push((bin(score), 1.0));
+                    taught.entry(group).or_default().scores.add(score);
                 }
             }
         }
         for (ix, step) in taught {
-            self.groups.entry(ix).or_default().teach(day.constants.day, step);
+            self.groups.teach(ix, day.constants.day, step);
         }
     }
 
@@ -284,7 +294,7 @@ impl Hours {
     /// Whether the account and its site were watched long enough for a score to mean something.
     fn settled_habit(&self, subject: SubjectIx, role: GroupIx, constants: &Constants<'_>) -> bool {
         let root = constants.subjects.chain(role).last().unwrap_or(role);
-        let site = self.groups.get(&root).map_or(0, |group| group.for_day(constants.day).days);
+        let site = self.groups.as_of(root, constants.day).state.days;
         let own = self.habits.get(&subject).map_or(0.0, |habit| habit.for_day(constants.day).days);
         site >= SITE_DAYS_MIN && own >= OWN_DAYS_MIN
     }
@@ -320,7 +330,9 @@ fn describe(
     presence: Presence,
     constants: &Constants<'_>,
 ) -> Finding {
-    let mut finding = finding(&HABIT, constants, subject, presence, &tally.events);
+    let none = Notable::default();
+    let notable = tally.notable.as_deref().unwrap_or(&none);
+    let mut finding = finding(&HABIT, constants, subject, presence, &notable.events);
     let off = usize::from(presence.off_day);
     let kind = if presence.off_day { "days off" } else { "working days" };
     let days: f64 = f64::from(habit.days).min(180.0);
@@ -341,7 +353,7 @@ fn describe(
         one_in(p),
     );
     finding.p = Some(p);
-    finding.patients = tally.patients.len() as u64;
+    finding.patients = notable.patients.len() as u64;
     finding.facts = facts([
         ("hour", json!(hour)),
         ("hours_active", json!(bits(tally.hours).collect::<Vec<_>>())),

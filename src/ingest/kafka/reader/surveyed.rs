@@ -101,7 +101,7 @@ impl Reader {
                 // It is said again with the next survey, so it can be left out where the pipeline is slow.
                 if !crowded {
                     self.out.push_batch(lane.cut());
-                    self.out.push(Arrival::End { origin, offset, stood });
+                    self.out.push(Arrival::End { origin, offset, stood, asked });
                 }
             }
             Verdict::Lost { low } => {
