@@ -26,7 +26,7 @@ pub fn day(hospital: &Hospital, day: i32, out: &mut Vec<SimEvent>) {
             scribe.row(time, "ehr", activity, &[], |line| {
                 let kind = if grants { "Account" } else { "Setting" };
                 line.resource = Some(Resource { kind, id: grants.then(|| about.id.clone()) });
-                line.approval_ref = ticket.as_deref();
+                line.approval_ref = ticket;
             });
         }
         out.append(&mut scribe.finish().0);

@@ -246,7 +246,7 @@ impl<'a> Scribe<'a> {
             patients: patients.to_vec(),
             client: Some(client),
             outcome: Some(Outcome::Success),
-            approval_ref: self.approval.as_deref(),
+            approval_ref: self.approval.clone(),
             session_id: (!self.session.is_empty()).then(|| self.session.clone()),
             unknown,
             ..Line::default()

@@ -47,7 +47,7 @@ impl Ties {
         let role = row.and_then(|row| cell(row, "role")).or(record.role.as_deref());
         let bills =
             |text: Option<&str>| text.is_some_and(|text| text.starts_with("Bill") || text.starts_with("Coding"));
-        let bills = bills(department) || matches!(role, Some("coder" | "biller"));
+        let bills = record.actor.is_some() && (bills(department) || matches!(role, Some("coder" | "biller")));
         let mut ties = Ties { own: [None; 9], unit: [None; 9], billing: false };
         let closer =
             |place: &mut Option<i64>, distance: i64| *place = Some(place.map_or(distance, |d| d.min(distance)));
@@ -139,7 +139,7 @@ fn of_others(
     let same_unit = |other: &str| {
         let row = papers.as_of("users", other, record.time).map(|(row, _)| row);
         let other = row.and_then(|row| cell(row, "department"));
-        other.is_some() && other == department
+        other.is_some() && other.map(str::to_lowercase) == department.map(str::to_lowercase)
     };
     let staff: Vec<&str> = papers.staff_of(chart).collect();
     let colleague = record.actor.is_some() && staff.iter().any(|other| same_unit(other));

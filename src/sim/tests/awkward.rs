@@ -242,7 +242,7 @@ fn sent(mut records: Vec<(i64, Value)>, dice: &mut Dice) -> Vec<Vec<u8>> {
     for (time, mut line) in records {
         let late = match dice.below(20) {
             0 => dice.between(HOUR, 30 * HOUR),
-            1 if dice.chance(0.2) => dice.between(2 * DAY, 4 * DAY),
+            1 if dice.chance(0.2) => dice.between(2 * DAY, 3 * DAY),
             _ => dice.between(0, MINUTE),
         };
         let text = serde_json::to_vec(&line).unwrap();

@@ -29,8 +29,9 @@ fn check(world: &World, what: &str) -> BTreeMap<String, usize> {
     let papers = Papers::new(&world.rosters, world.zone.clone());
     let judged = judge(&papers, &world.lines);
     rows(&judged, &run, what);
-    let settled = run.settled();
-    let own: Vec<&Raised> = settled.values().filter(|raised| !raised.alert.facts.contains_key("backfill")).collect();
+    // What came as backfill goes beyond the settled revision, and outside the promise.
+    let timely = |raised: &&Raised| raised.alert.settled && !raised.alert.facts.contains_key("backfill");
+    let own: Vec<&Raised> = run.effects.iter().flat_map(|effects| &effects.raised).filter(timely).collect();
     for raised in &own {
         alert(&judged, raised, what);
     }

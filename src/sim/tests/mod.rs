@@ -2,6 +2,7 @@
 
 mod awkward;
 mod faults;
+mod fuzz;
 mod judged;
 
 use std::collections::{BTreeMap, BTreeSet};
