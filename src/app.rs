@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::TryRng;
 use tokio::runtime::Runtime;
 
@@ -18,17 +19,26 @@ use crate::roster::{Accepted, Loaded, Roster};
 use crate::settings::Settings;
 use crate::store::{AesSeal, Store};
 
+mod acts;
 mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
+mod drain;
 pub mod live;
+pub mod monitor;
+mod operator;
+mod past;
 mod rosters;
 mod scan;
+mod spool;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod verdicts;
+mod watch;
 
-pub use audit::audit;
+pub use acts::{Act, act};
+pub use audit::{audit, who};
 pub use rosters::rosters;
 pub use scan::scan;
 
@@ -68,15 +78,24 @@ impl Begun {
     }
 }
 
-/// The engine as the last run left it, and the rosters.
-fn begin(settings: &Settings, keep: &Keep) -> Result<Begun, Stop> {
+/// The engine as everything on record has left it, and the rosters.
+fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
     let before = rosters::accepted(keep)?;
     let loaded = look(settings, before.as_ref())?;
-    let zone = settings.default_zone.clone();
-    let roster =
-        before.as_ref().map_or_else(|| Roster::empty(zone.clone()), |it| Roster::from_accepted(it, zone.clone()));
-    let (engine, seen) = keep.engine(&settings.engine, Arc::new(roster)).map_err(Stop::failed)?;
-    Ok(Begun { engine, seen, before, loaded })
+    let bar = ProgressBar::hidden();
+    let style = "building the engine anew  {wide_bar} {human_pos} of {human_len} events  {eta}";
+    bar.set_style(ProgressStyle::with_template(style).map_err(Stop::failed)?);
+    let mut progress = |done, all| {
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_length(all);
+        bar.set_position(done);
+    };
+    let engine = keep.engine(&settings.engine, &settings.default_zone, now(), &mut progress);
+    bar.finish_and_clear();
+    let seen = keep.history.positions();
+    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded })
 }
 
 /// Loads the rosters and says what is wrong with them.
@@ -132,6 +151,18 @@ pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathB
         .ok_or_else(|| Stop::Usage("name the history: --history DIR, or [history] in the settings".to_owned()))
 }
 
+/// As [`history_dir`], where there is one already: looking at what is not there makes nothing.
+///
+/// # Errors
+/// Where none is named, or none is there.
+pub fn present_history(settings: &Settings, given: Option<&PathBuf>) -> Result<PathBuf, Stop> {
+    let dir = history_dir(settings, given)?;
+    match dir.join("history.json").exists() {
+        true => Ok(dir),
+        false => Err(Stop::Failed(format!("{} holds no history", dir.display()))),
+    }
+}
+
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
 fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
     let foreign = || std::fs::read_dir(&history.dir).is_ok_and(|mut entries| entries.next().is_some());
@@ -160,10 +191,14 @@ pub fn store(settings: &Settings, dir: &Path, state: &Path, writes: bool) -> Res
     opened.map(Arc::new).map_err(Stop::failed)
 }
 
-/// Opens the store for the one who writes the history: there must be no second keyring while the history has one.
+/// Opens the store for the one who writes the history.
 fn own_store(keep: &Keep, state: &Path) -> Result<Arc<Store>, Stop> {
-    let seal = AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?);
-    Store::open(state, Arc::new(seal)).map(Arc::new).map_err(Stop::failed)
+    Store::open(state, Arc::new(own_seal(keep, state)?)).map(Arc::new).map_err(Stop::failed)
+}
+
+/// What seals the state folder, for the one who writes the history: there must be no second keyring while the history has one.
+fn own_seal(keep: &Keep, state: &Path) -> Result<AesSeal, Stop> {
+    Ok(AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?))
 }
 
 /// What seals the state folder of a history.

@@ -1,11 +1,12 @@
 //! Settings: what was written in `phiwatch.toml`, and what it means. Each module owns its part; this file puts the parts together and
 //! reports every problem at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::decode::{Format, Hints};
 use crate::engine::settings::{SETTLE, Settings as EngineSettings};
@@ -42,6 +43,8 @@ struct Written {
     kafka: Option<crate::ingest::kafka::Settings>,
     /// Where alerts go.
     channels: crate::notify::Settings,
+    /// What `run` shows of itself, and what it tells the operator.
+    monitor: crate::app::monitor::Settings,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -120,8 +123,12 @@ pub struct Settings {
     pub kafka: Option<crate::ingest::kafka::Plan>,
     /// Where alerts go.
     pub channels: crate::notify::Settings,
+    /// What `run` shows of itself, and what it tells the operator.
+    pub monitor: crate::app::monitor::Plan,
     /// What is known of topics and files, by name.
     topics: BTreeMap<String, Hints>,
+    /// A hash of each section as it was written.
+    sections: BTreeMap<String, Vec<u8>>,
 }
 
 impl Default for Settings {
@@ -137,7 +144,9 @@ impl Default for Settings {
             key: None,
             kafka: None,
             channels: crate::notify::Settings::default(),
+            monitor: crate::app::monitor::Plan::default(),
             topics: BTreeMap::new(),
+            sections: BTreeMap::new(),
         }
     }
 }
@@ -156,8 +165,27 @@ impl Settings {
             vec![problem(line, error.message().to_owned())]
         })?;
         let mut reading = Reading { text: &text, file: path, problems: Vec::new() };
-        let settings = reading.settings(written);
+        let mut settings = reading.settings(written);
+        settings.sections = sections(&text);
         if reading.problems.is_empty() { Ok(settings) } else { Err(reading.problems) }
+    }
+
+    /// The sections that differ in `new` and that a running process cannot take over.
+    pub fn restart_for(&self, new: &Settings) -> Vec<String> {
+        let names: BTreeSet<&String> = self.sections.keys().chain(new.sections.keys()).collect();
+        let differs = |name: &&&String| match name.as_str() {
+            "rosters" => false,
+            "monitor" => self.monitor.listen != new.monitor.listen,
+            _ => self.sections.get(**name) != new.sections.get(**name),
+        };
+        names.iter().filter(differs).map(|name| format!("[{name}]")).collect()
+    }
+
+    /// Takes over what a running process can: where the rosters lie, and what is told to the operator.
+    pub fn take_over(&mut self, new: Settings) {
+        self.rosters = new.rosters;
+        let (listen, asked) = (self.monitor.listen, self.monitor.asked);
+        self.monitor = crate::app::monitor::Plan { listen, asked, ..new.monitor };
     }
 
     /// Where the key-encryption key of the history lies.
@@ -252,10 +280,26 @@ impl Reading<'_> {
             }
         });
         self.problems.extend(written.channels.problems(self.file));
+        let monitor = written.monitor.check(self.file).unwrap_or_else(|problems| {
+            self.problems.extend(problems);
+            crate::app::monitor::Plan::default()
+        });
         let (state, key) =
             (written.state.dir.map(|dir| folder.join(dir)), written.keys.file.map(|file| folder.join(file)));
-        let (channels, allow_shrink) = (written.channels, false);
-        Settings { engine, default_zone, rosters, allow_shrink, history, state, key, kafka, channels, topics }
+        Settings {
+            engine,
+            default_zone,
+            rosters,
+            allow_shrink: false,
+            history,
+            state,
+            key,
+            kafka,
+            channels: written.channels,
+            monitor,
+            topics,
+            sections: BTreeMap::new(),
+        }
     }
 
     fn days(&mut self, key: &str, written: Option<i32>, shipped: i32) -> i32 {
@@ -302,6 +346,12 @@ impl Reading<'_> {
         }
         hints
     }
+}
+
+/// A hash of each section, so that two versions can be compared without keeping what they say.
+fn sections(text: &str) -> BTreeMap<String, Vec<u8>> {
+    let table: toml::Table = toml::from_str(text).unwrap_or_default();
+    table.into_iter().map(|(name, value)| (name, Sha256::digest(value.to_string()).to_vec())).collect()
 }
 
 /// What to say about a format that is not known.
@@ -359,6 +409,30 @@ mod tests {
                 (Some(8), "hl7"),
             ],
         );
+    }
+
+    #[test]
+    fn what_a_running_process_cannot_take_over_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("phiwatch.toml");
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Settings::load(&path).unwrap()
+        };
+        let mut old = load("[rosters]\ndir = \"a\"\n[history]\ndir = \"h\"\n[monitor]\nstale_after = \"1d\"\n");
+        let cases: [(&str, &[&str]); 5] = [
+            ("# a remark\n[monitor]\nstale_after = \"1d\"\n[history]\ndir = \"h\"\n[rosters]\ndir = \"a\"\n", &[]),
+            ("[rosters]\ndir = \"b\"\n[history]\ndir = \"h\"\n[monitor]\nstale_after = \"2d\"\n", &[]),
+            ("[history]\ndir = \"other\"\n[budget]\nper_1000_users_per_day = 1.0\n", &["[budget]", "[history]"]),
+            ("", &["[history]"]),
+            ("[history]\ndir = \"h\"\n[monitor]\nlisten = \"127.0.0.1:1\"\n", &["[monitor]"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(old.restart_for(&load(text)), expected, "{text}");
+        }
+        old.take_over(load(cases[1].0));
+        assert!(old.rosters.as_ref().unwrap().ends_with("b") && old.monitor.stale_after == 2 * 24 * HOUR);
+        assert!(old.history.as_ref().unwrap().dir.ends_with("h"));
     }
 
     #[test]

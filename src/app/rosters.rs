@@ -5,12 +5,10 @@
 
 use std::sync::Arc;
 
-use tracing::{info, warn};
-
 use super::now;
 use crate::cli::Stop;
 use crate::history::newest_roster;
-use crate::ingest::rosters::{RosterWatch, read_folder};
+use crate::ingest::rosters::read_folder;
 use crate::pipeline::{Keep, News, Road, RoadError};
 use crate::roster::{Accepted, Intake, Loaded, load};
 use crate::settings::Settings;
@@ -55,62 +53,25 @@ pub(super) fn complain(loaded: &Loaded) {
     }
 }
 
-/// Puts the loaded rosters in force where they are others than `before`.
+/// Puts the settings and the loaded rosters in force where they are others than those that were.
 pub(super) fn put_in_force(
     settings: &Settings,
     road: &mut Road<'_>,
     before: Option<&Accepted>,
     loaded: Loaded,
 ) -> Result<(), RoadError> {
-    if before.is_some_and(|before| *before == loaded.accepted) {
-        return Ok(());
+    if before.is_none() || *road.engine.settings() != settings.engine {
+        road.hear(now(), News::Settings(Box::new(settings.engine.clone())))?;
     }
-    road.hear(now(), news(settings, loaded))?;
+    // The same dates mean other moments in another zone.
+    let zone = road.engine.roster().zone(None).name() != settings.default_zone.name();
+    if zone || before.is_none_or(|before| *before != loaded.accepted) {
+        road.hear(now(), news(settings, loaded))?;
+    }
     Ok(())
 }
 
-fn news(settings: &Settings, loaded: Loaded) -> News {
+pub(super) fn news(settings: &Settings, loaded: Loaded) -> News {
     let zone = settings.default_zone.name().to_owned();
     News::Roster { accepted: loaded.accepted, roster: Arc::new(loaded.roster), zone }
-}
-
-/// The roster folder while `run` reads.
-pub(super) struct Folder<'a> {
-    settings: &'a Settings,
-    watch: Option<RosterWatch>,
-    accepted: Accepted,
-}
-
-impl<'a> Folder<'a> {
-    /// A folder of which `accepted` is in force.
-    pub fn new(settings: &'a Settings, accepted: Accepted) -> Folder<'a> {
-        Folder { settings, watch: settings.rosters.clone().map(RosterWatch::new), accepted }
-    }
-
-    /// New rosters, where the files have changed and are whole.
-    pub fn poll(&mut self) -> Option<News> {
-        let files = match self.watch.as_mut()?.poll() {
-            Ok(files) => files?,
-            Err(what) => {
-                warn!(%what, "the rosters cannot be read; the last ones stay");
-                return None;
-            }
-        };
-        let intake = Intake { previous: Some(&self.accepted), at: now(), allow_shrink: false };
-        let loaded = load(&files, self.settings.default_zone.clone(), &intake);
-        for problem in &loaded.problems {
-            warn!(%problem, "roster");
-        }
-        if loaded.counts.iter().any(|count| count.kept_previous) {
-            warn!(
-                "a roster file was refused and the last good one stays; a start with --accept-rosters takes what is there"
-            );
-        }
-        if loaded.accepted == self.accepted {
-            return None;
-        }
-        info!(hash = loaded.roster.hash(), "new rosters are in force");
-        self.accepted = loaded.accepted.clone();
-        Some(news(self.settings, loaded))
-    }
 }

@@ -1,13 +1,15 @@
 //! `scan`: the engine over files, side by side by event time, with or without a history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::drain;
 use super::rosters::put_in_force;
+use super::spool::Spool;
 use super::verdicts::Verdicts;
 use super::{Begun, begin, now, open_keep, own_store, runtime};
 use crate::cli::Stop;
@@ -16,7 +18,7 @@ use crate::engine::Input;
 
 use crate::event::{Disposition, Origin, Raised, Time};
 use crate::history::Change;
-use crate::ingest::files::FileReader;
+use crate::ingest::files::{FileError, FileReader};
 use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -29,12 +31,15 @@ const CHUNK_BYTES: u64 = 8 << 20;
 pub(super) struct Lines<'a> {
     pub(super) out: &'a mut dyn Write,
     pub(super) store: Option<Arc<Store>>,
+    /// What was printed, by alert and revision.
+    pub(super) printed: BTreeSet<(String, u32)>,
 }
 
 impl Outlet for Lines<'_> {
     fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError> {
         if let Some(store) = &self.store {
             store.raise(raised, &|_| Vec::new(), now)?;
+            self.printed.extend(raised.iter().map(|one| (one.alert.alert_id.clone(), one.alert.revision)));
         }
         for one in raised.iter().filter(|one| one.alert.disposition == Disposition::Notified) {
             serde_json::to_writer(&mut *self.out, &one.alert).map_err(std::io::Error::from)?;
@@ -52,8 +57,8 @@ impl Outlet for Lines<'_> {
 /// Where the rosters, an input or the history cannot be read, or something cannot be written.
 pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
     let runtime = runtime()?;
-    let keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
-    let Begun { engine, seen, before, loaded } = match &keep {
+    let mut keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
+    let Begun { engine, seen, before, loaded } = match &mut keep {
         Some(keep) => begin(settings, keep)?,
         None => Begun::anew(settings)?,
     };
@@ -67,7 +72,7 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
         _ => None,
     };
     let told = store.clone();
-    let mut outlet = Lines { out, store: told };
+    let mut outlet = Lines { out, store: told, printed: BTreeSet::new() };
     let mut road = Road::new(engine, keep, &mut outlet, runtime.handle().clone());
     put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     for news in verdicts.iter_mut().flat_map(Verdicts::poll) {
@@ -98,7 +103,11 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
             }
         }
     }
-    let tally = road.tally.clone();
+    let (tally, keep) = (road.tally.clone(), road.keep.take());
+    drop(road);
+    if let (Some(keep), Some(store)) = (&keep, &store) {
+        drain::printed(&keep.history, store, &outlet.printed, now())?;
+    }
     match readers.failure {
         Some(failure) => {
             eprintln!("{tally}");
@@ -137,13 +146,19 @@ impl Readers {
         let mut files = BTreeMap::new();
         for path in inputs {
             let name = path.to_string_lossy().into_owned();
-            let mut input = Input1 { reader: open(settings, path)?, key: name.clone(), whole: None, from: 0 };
+            // What has to be recognised when it comes again is read twice.
+            let spool = match keep {
+                Some(keep) if name == "-" => Some(Spool::take(std::io::stdin(), keep.state()).map_err(Stop::failed)?),
+                _ => None,
+            };
+            let reader = || match &spool {
+                Some(spool) => FileReader::of(&name, spool.reader(), settings.hints(&name), Limits::default()),
+                None => open(settings, path),
+            };
+            let reader = || reader().map_err(Stop::failed);
+            let mut input = Input1 { reader: reader()?, key: name.clone(), whole: None, from: 0 };
             if let Some(known) = &known {
-                if name == "-" {
-                    let what = "standard input cannot be recognised when it comes again: with a history, name a file";
-                    return Err(Stop::Usage(what.to_owned()));
-                }
-                let (whole, from) = survey(open(settings, path)?, known);
+                let (whole, from) = survey(reader()?, known);
                 input.key = format!("file:{}", whole.0);
                 // A scan that was broken off goes on where the snapshot stands.
                 input.from = from.max(seen.get(&input.key).copied().unwrap_or(0));
@@ -194,9 +209,9 @@ impl Readers {
     }
 }
 
-fn open(settings: &Settings, path: &Path) -> Result<FileReader, Stop> {
+fn open(settings: &Settings, path: &Path) -> Result<FileReader, FileError> {
     let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
-    FileReader::open(path, settings.hints(&name), Limits::default()).map_err(Stop::failed)
+    FileReader::open(path, settings.hints(&name), Limits::default())
 }
 
 /// The files that this history has read, by position.

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Config, Stop};
-use crate::app;
-
+use crate::app::{self, Act};
 use crate::event::time::DAY;
-use crate::store::{Filter, Mute, Ruling, Verdict};
+use crate::store::{Filter, Ruling};
 
 /// Look at alerts, and say what came of them.
 #[derive(Args)]
@@ -77,12 +76,9 @@ enum Finding {
 impl Alerts {
     pub(super) fn run(self) -> Result<(), Stop> {
         let settings = self.config.load()?;
-        let dir = app::history_dir(&settings, self.history.as_ref())?;
+        let dir = app::present_history(&settings, self.history.as_ref())?;
         let state = settings.state_dir(&dir);
-        let writes = matches!(self.command, What::Verdict { .. } | What::Mute { .. });
-        let store = app::store(&settings, &dir, &state, writes)?;
-        let now = app::now();
-        let who = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+        let look = || app::store(&settings, &dir, &state, false);
         match self.command {
             What::List { detection, limit, all, json } => {
                 app::audit(&settings, &dir, "alerts list", detection.as_deref().unwrap_or("*"))?;
@@ -91,11 +87,11 @@ impl Alerts {
                     filter.disposition = Some(crate::event::Disposition::Notified);
                     filter.state = Some(crate::event::State::Open);
                 }
-                list(&store.list(&filter).map_err(Stop::failed)?, json)
+                list(&look()?.list(&filter).map_err(Stop::failed)?, json)
             }
             What::Show { id } => {
                 app::audit(&settings, &dir, "alerts show", &id)?;
-                let found = store.show(&id).map_err(Stop::failed)?;
+                let found = look()?.show(&id).map_err(Stop::failed)?;
                 let (listed, verdicts) = found.ok_or_else(|| Stop::Failed(format!("there is no alert {id}")))?;
                 println!("{}", serde_json::to_string_pretty(&listed.alert).map_err(Stop::failed)?);
                 for verdict in verdicts {
@@ -104,25 +100,22 @@ impl Alerts {
                 Ok(())
             }
             What::Verdict { id, ruling, reason } => {
-                if store.show(&id).map_err(Stop::failed)?.is_none() {
-                    return Err(Stop::Failed(format!("there is no alert {id}")));
-                }
                 app::audit(&settings, &dir, "alerts verdict", &id)?;
                 let ruling = match ruling {
                     Finding::Confirmed => Ruling::Confirmed,
                     Finding::Justified => Ruling::Justified,
                     Finding::FalseAlarm => Ruling::FalseAlarm,
                 };
-                let verdict = Verdict { seq: 0, alert_id: id, ruling, reason, who, at: now };
-                store.add_verdict(&verdict).map_err(Stop::failed)?;
+                let act = Act::Verdict { alert_id: id, ruling, reason, who: app::who() };
+                app::act(&settings, &dir, &state, &act)?;
                 println!("noted");
                 Ok(())
             }
             What::Mute { detection, days, reason } => {
                 app::audit(&settings, &dir, "alerts mute", &detection)?;
-                let until = now.plus(i64::from(days) * DAY);
-                let mute = Mute { seq: 0, detection, subject: None, reason, who, at: now, until };
-                store.add_mute(&mute).map_err(Stop::failed)?;
+                let until = app::now().plus(i64::from(days) * DAY);
+                let act = Act::Mute { detection, subject: None, reason, who: app::who(), until: until.0 };
+                app::act(&settings, &dir, &state, &act)?;
                 println!("muted until {until}");
                 Ok(())
             }

@@ -45,7 +45,7 @@ impl Ask {
     pub(super) fn run(self) -> Result<(), Stop> {
         let mut settings = self.config.load()?;
         settings.rosters = self.rosters.or(settings.rosters);
-        let dir = app::history_dir(&settings, self.history.as_ref())?;
+        let dir = app::present_history(&settings, self.history.as_ref())?;
         let format = Format::parse(&self.format)
             .ok_or_else(|| Stop::Usage(format!("{:?} is no format; choose table, json or csv", self.format)))?;
         let roster = app::rosters(&settings)?.roster;

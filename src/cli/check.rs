@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Config, Stop};
 use crate::app;
+use crate::settings::Settings;
 
 /// Name every problem in settings and rosters at once.
 ///
@@ -20,11 +21,17 @@ pub struct Check {
     /// Tries what the settings name: the broker, its topics, and the key.
     #[arg(long)]
     online: bool,
+    /// Only asks the `run` of these settings how it is, and prints what /healthz says: for container health checks.
+    #[arg(long, conflicts_with_all = ["online", "rosters"])]
+    live: bool,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Stop> {
         let mut settings = self.config.load()?;
+        if self.live {
+            return live(&settings);
+        }
         settings.rosters = self.rosters.or(settings.rosters);
         let loaded = app::rosters(&settings)?;
         for count in &loaded.counts {
@@ -41,4 +48,13 @@ impl Check {
         }
         Err(Stop::Problems(problems))
     }
+}
+
+fn live(settings: &Settings) -> Result<(), Stop> {
+    let off = || Stop::Usage("[monitor] listen is off: nobody can be asked".to_owned());
+    let address = settings.monitor.listen.ok_or_else(off)?;
+    let answer = app::monitor::ask(address);
+    let (well, body) = answer.map_err(|error| Stop::Failed(format!("nobody answers at {address}: {error}")))?;
+    println!("{body}");
+    if well { Ok(()) } else { Err(Stop::Failed("it does not do its work".to_owned())) }
 }

@@ -82,7 +82,7 @@ impl Stop {
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     // A reader that goes away, as `| head` does, ends the program quietly.
-    reset_broken_pipe();
+    set_signals();
     let cli = Cli::parse();
     log_to_standard_error();
     let done = match cli.command {
@@ -132,10 +132,13 @@ fn report(stop: &Stop) -> ExitCode {
     }
 }
 
-#[allow(unsafe_code, reason = "Rust ignores SIGPIPE at start; only the C library can give it back its meaning")]
-fn reset_broken_pipe() {
-    // SAFETY: called before any thread starts; SIG_DFL is a valid disposition.
+#[allow(unsafe_code, reason = "what a signal does by itself can only be chosen through the C library")]
+fn set_signals() {
+    // SAFETY: called before any thread starts; both are valid dispositions.
     unsafe {
+        // Rust ignores SIGPIPE at start: it gets its meaning back.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // A file that has grown to the limit of the process is an error of the write, like a full disk, and no sudden death.
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }

@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::Stop;
 use crate::app;
-use crate::settings::Settings;
 
 /// Watch Kafka: records in, alerts and history out, until SIGTERM or Ctrl-C.
+///
+/// SIGHUP reads the settings and the rosters again.
 #[derive(Args)]
 pub struct Run {
     /// The settings file.
@@ -24,9 +25,7 @@ pub struct Run {
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Stop> {
-        let mut settings = Settings::load(&self.config).map_err(Stop::Problems)?;
-        settings.allow_shrink = self.accept_rosters;
-        let tally = app::live::run(&settings, self.until_end)?;
+        let tally = app::live::run(&self.config, self.until_end, self.accept_rosters)?;
         eprintln!("{tally}");
         Ok(())
     }

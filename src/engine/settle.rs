@@ -61,6 +61,18 @@ impl Engine {
         }
         let due = calendar::settled_at(&self.roster, &self.settings, watermark);
         let settled = *self.settled.get_or_insert(due);
+        self.began.get_or_insert(settled);
+        self.settle_through(due, effects);
+        let newest = due.max(settled);
+        self.horizon = Some(Horizon {
+            settles_at: calendar::settles_at(&self.roster, &self.settings, newest.plus(1)),
+            fixed_until: calendar::earliest_start(&self.roster, newest.plus(DELAY + 1)),
+        });
+    }
+
+    /// Settles the days up to `due`, one after the other.
+    pub(super) fn settle_through(&mut self, due: Day, effects: &mut Effects) {
+        let Some(settled) = self.settled else { return };
         let mut day = settled;
         while day < due {
             // Days without anybody settle in closed form: nothing is learnt from them.
@@ -75,11 +87,6 @@ impl Engine {
         if due > settled {
             self.gate.wake();
         }
-        let newest = due.max(settled);
-        self.horizon = Some(Horizon {
-            settles_at: calendar::settles_at(&self.roster, &self.settings, newest.plus(1)),
-            fixed_until: calendar::earliest_start(&self.roster, newest.plus(DELAY + 1)),
-        });
     }
 
     /// Settles the day after `settled` although time has not come that far: at the end of the input nothing else can.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use super::alert::Raised;
 use super::batch::EventBatch;
@@ -36,6 +37,17 @@ impl Decoded {
         let first = Decoded { batch: head, rejects: known, from: self.from, to: at, gap: 0 };
         (first, Decoded { batch: tail, rejects: fresh, from: at, to: self.to, gap: self.gap })
     }
+}
+
+/// How far time had come in the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The watermark.
+    pub watermark: Time,
+    /// The newest settled day.
+    pub settled: Day,
+    /// What was the newest settled day when time began.
+    pub began: Day,
 }
 
 /// Events with their facts, duplicates taken out.
@@ -88,6 +100,8 @@ pub struct Effects {
     pub raised: Vec<Raised>,
     /// Local days that settled.
     pub settled: Vec<Day>,
+    /// Old records wait for what the history knows of them; the step is not done before it has said so.
+    pub asks: bool,
     /// Partitions to stop reading for now.
     pub pause: Vec<Origin>,
     /// Partitions to read again.

@@ -11,6 +11,7 @@ pub mod effects;
 pub mod facts;
 pub mod flags;
 pub mod kind;
+pub mod print;
 pub mod reject;
 pub mod schema;
 pub mod span;

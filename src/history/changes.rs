@@ -14,7 +14,8 @@ use super::control::Control;
 use super::log::Positions;
 use super::tables::Table;
 use super::{History, HistoryError, Reader, blobs};
-use crate::event::{Day, Time};
+use crate::event::Time;
+use crate::event::effects::Mark;
 use crate::keys::Keyring;
 
 /// The kind of blob under which roster versions are kept.
@@ -78,17 +79,6 @@ impl Change {
     pub fn is_barrier(&self) -> bool {
         matches!(self, Change::Roster { .. } | Change::Settings { .. } | Change::Verdict { .. })
     }
-}
-
-/// How far time had come in the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// The watermark.
-    pub watermark: Time,
-    /// The newest settled day.
-    pub settled: Day,
-    /// What was the newest settled day when time began.
-    pub began: Day,
 }
 
 /// Where a change takes effect.
@@ -170,7 +160,7 @@ pub fn newest_roster(changes: &[Noted]) -> Option<(&str, &str)> {
 
 fn changes(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Vec<Noted>, HistoryError> {
     let mut changes = Vec::new();
-    for entry in Control::read(dir, keyring)? {
+    for entry in Control::read(dir, "control", keyring)? {
         let read = serde_json::from_slice(&entry.bytes);
         let (place, change) = read.map_err(|_| HistoryError::Damaged {
             file: "control".into(),

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use super::log::{Positions, TableLog, url};
 use super::segment::{Segment, decryption};
 use super::tables::Table;
+use super::writer::is_mark;
 use super::{HistoryError, layout};
 use crate::keys::{KeySource, Keyring};
 
@@ -74,10 +75,11 @@ impl Reader {
             let missing = || HistoryError::Absent(dir.join(table.name()));
             logs.push(TableLog::open(dir, table).await?.ok_or_else(missing)?);
         }
-        let positions = logs[0].positions().clone();
+        let mut positions = logs[0].positions().clone();
         for log in &mut logs[1..] {
             go_back(log, &positions).await?;
         }
+        positions.retain(|key, _| !is_mark(key));
         let snapshots = logs.iter().map(Snapshot::of).collect::<Result<Vec<_>, _>>()?;
         let session = session(dir, &keyring, &snapshots)?;
         Ok(Reader { dir: dir.into(), keyring, session, positions })
@@ -162,7 +164,7 @@ fn failed(error: DataFusionError) -> HistoryError {
 }
 
 /// Goes back in a log that is ahead of `positions`. A compaction does not move them.
-async fn go_back(log: &mut TableLog, positions: &Positions) -> Result<(), HistoryError> {
+pub(super) async fn go_back(log: &mut TableLog, positions: &Positions) -> Result<(), HistoryError> {
     for _ in 0..STEPS_BACK {
         let ahead = log.positions().iter().any(|(key, next)| positions.get(key).is_none_or(|at| next > at));
         if !ahead || !log.step_back().await? {

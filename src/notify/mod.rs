@@ -121,11 +121,12 @@ impl Notifier {
         self.bell.send_modify(|(rung, _)| *rung = rung.wrapping_add(1));
     }
 
-    /// How each channel does, by name.
-    pub fn health(&self) -> BTreeMap<String, Health> {
+    /// How each channel does, by name: asked as often as one likes, by whoever looks on.
+    pub fn health(&self) -> impl Fn() -> BTreeMap<String, Health> + Send + Sync + use<> {
+        let health = self.health.clone();
         let read =
             |health: &Arc<Mutex<Health>>| health.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        self.health.iter().map(|(name, health)| (name.clone(), read(health))).collect()
+        move || health.iter().map(|(name, health)| (name.clone(), read(health))).collect()
     }
 
     /// Lets every channel send what can be sent now, groups included, and stops. What cannot be sent stays in the outbox.

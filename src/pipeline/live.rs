@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{News, Road, RoadError};
 use crate::decode::{Decoder, Hints, Limits, RawRecord};
@@ -17,7 +17,24 @@ use crate::ingest::kafka::{Arrival, RawBatch, Source};
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// How often time is let pass while every partition is idle.
-const ADVANCE: Duration = Duration::from_secs(60);
+const ADVANCE: Duration = Duration::from_secs(600);
+
+/// What whoever runs the loop does beside the reading.
+pub trait Beside {
+    /// An arrival that is about to go down the road.
+    fn heard(&mut self, _arrival: &Arrival, _now: Time) {}
+
+    /// A step is done: what it asked of the source, and what an operator should know.
+    fn turned(&mut self, _effects: &Effects, _now: Time) {}
+
+    /// Called every two seconds, for rosters, verdicts and all else that has to be done now and then; what it gives is taken up.
+    ///
+    /// # Errors
+    /// Where an edge fails for good.
+    fn chores(&mut self, _road: &mut Road<'_>, _now: Time) -> Result<Vec<News>, RoadError> {
+        Ok(Vec::new())
+    }
+}
 
 /// What the loop is told from outside.
 pub struct Orders<'a> {
@@ -31,8 +48,8 @@ pub struct Orders<'a> {
     pub age: Duration,
     /// The end of each partition as it was found at the start: reading ends when all of them are reached.
     pub until: Option<BTreeMap<Origin, i64>>,
-    /// Called now and then, for rosters and verdicts; what it gives is taken up.
-    pub chores: &'a mut dyn FnMut() -> Vec<News>,
+    /// What is done beside the reading.
+    pub beside: &'a mut dyn Beside,
     /// What time it is.
     pub clock: &'a dyn Fn() -> Time,
 }
@@ -43,7 +60,8 @@ pub struct Orders<'a> {
 /// Where an edge fails for good; everything durable stays so.
 pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_>) -> Result<bool, RoadError> {
     let mut decoders: BTreeMap<Origin, Decoder> = BTreeMap::new();
-    let mut ends = Ends { until: orders.until.take(), idle: BTreeSet::new(), doubted: Instant::now() };
+    let mut ends =
+        Ends { until: orders.until.take(), idle: BTreeSet::new(), stopped: BTreeSet::new(), doubted: Instant::now() };
     let mut chores = Instant::now();
     let mut quiet: Option<(Instant, Time)> = None;
     for origin in road.keys.keys().filter(|origin| ends.is_over(origin)).cloned().collect::<Vec<_>>() {
@@ -52,6 +70,7 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
     while !orders.stop.load(Ordering::Relaxed) {
         let now = (orders.clock)();
         if let Some(arrival) = source.next(POLL) {
+            orders.beside.heard(&arrival, now);
             let origin = arrival.origin().filter(|origin| !ends.is_over(origin)).cloned();
             let input = match arrival {
                 Arrival::Batch(raw) => batch(&raw, road, orders, &mut ends, &mut decoders)?,
@@ -60,27 +79,36 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
             if let Some(input) = input {
                 let effects = turn(road, source, now, input)?;
                 tell(road, &effects);
+                orders.beside.turned(&effects, now);
             }
             // Time does not wait for a partition that is read up to the end: nothing more of it is taken.
             if let Some(origin) = origin.filter(|origin| ends.is_over(origin)) {
                 let effects = turn(road, source, now, Input::End(origin))?;
                 tell(road, &effects);
+                orders.beside.turned(&effects, now);
             }
         }
         road.commit_when_due(now, orders.age)?;
         if chores.elapsed() >= Duration::from_secs(2) {
             chores = Instant::now();
-            for news in (orders.chores)() {
+            for news in orders.beside.chores(road, now)? {
                 let effects = road.hear(now, news)?;
                 obey(source, &effects);
+                orders.beside.turned(&effects, now);
             }
             pass_time(road, source, &ends.idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
             let durable = road.keys.iter().filter_map(|(origin, key)| Some((origin.clone(), *positions.get(key)?)));
             source.commit_hint(&durable.collect());
         }
-        if ends.is_done() {
+        if ends.is_done() && ends.stopped.is_empty() {
             return Ok(true);
+        }
+        if ends.is_done() {
+            road.commit(now)?;
+            let stopped: Vec<String> = ends.stopped.iter().map(ToString::to_string).collect();
+            let what = "not read to the end: the topic was made again, or its log ends before our position";
+            return Err(RoadError::Source(format!("{}: {what}", stopped.join(", "))));
         }
     }
     Ok(false)
@@ -102,6 +130,8 @@ struct Ends {
     until: Option<BTreeMap<Origin, i64>>,
     /// Partitions at whose ends time no longer waits for them.
     idle: BTreeSet<Origin>,
+    /// Partitions that are no longer the ones that were read before.
+    stopped: BTreeSet<Origin>,
     /// Ends that were asked for before this moment say nothing of now.
     doubted: Instant,
 }
@@ -176,10 +206,8 @@ fn pass_time(
     let (since, from) = *quiet.get_or_insert((Instant::now(), watermark));
     let to = from.plus(since.elapsed().as_micros() as i64);
     if to.0 - watermark.0 >= ADVANCE.as_micros() as i64 {
-        if let Some(keep) = &mut road.keep {
-            keep.history.control_append("advance", now, to.to_string().as_bytes())?;
-        }
         turn(road, source, now, Input::Advance(to))?;
+        debug!(effect = "advance", %to, "every partition is idle: time goes on by itself");
     }
     Ok(())
 }
@@ -210,6 +238,7 @@ fn calm(
             error!(%origin, position, end, "the topic was made again or its log ends before our position; reading of it has stopped");
             ends.until.iter_mut().for_each(|until| _ = until.remove(&origin));
             ends.idle.insert(origin.clone());
+            ends.stopped.insert(origin.clone());
             Ok(Some(Input::Idle(origin)))
         }
         Arrival::NewPartition(origin) => {
@@ -218,14 +247,8 @@ fn calm(
             let is_over = ends.is_over(&origin);
             Ok((!is_over).then_some(Input::Open(origin)))
         }
-        Arrival::Trouble { what } => {
-            warn!(what, "the broker does not answer; it is tried again");
-            Ok(None)
-        }
-        Arrival::Recovered { after } => {
-            info!(seconds = after.as_secs(), "the broker answers again");
-            Ok(None)
-        }
+        // The reader says these in the log, once when it begins and once when it is over.
+        Arrival::Trouble { .. } | Arrival::Recovered { .. } => Ok(None),
         Arrival::Fatal { what } => Err(RoadError::Source(what)),
     }
 }

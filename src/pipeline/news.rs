@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Road, RoadError};
 use crate::engine::Input;
+use crate::engine::settings::Settings;
 use crate::engine::triage::Exception;
 use crate::event::{Effects, Time};
 use crate::history::Change;
@@ -12,6 +13,8 @@ use crate::roster::{Accepted, Roster};
 /// What became known beside the records.
 #[derive(Debug, Clone)]
 pub enum News {
+    /// Other settings of the engine.
+    Settings(Box<Settings>),
     /// Another roster version was accepted.
     Roster {
         /// What is kept of it.
@@ -38,6 +41,9 @@ impl Road<'_> {
     pub fn hear(&mut self, now: Time, news: News) -> Result<Effects, RoadError> {
         self.commit(now)?;
         let change = match &news {
+            News::Settings(settings) => {
+                Change::Settings { json: serde_json::to_string(settings).expect("settings are plain values") }
+            }
             News::Roster { accepted, roster, zone } => {
                 let hash = roster.hash().to_owned();
                 if let Some(keep) = &self.keep {
@@ -51,9 +57,10 @@ impl Road<'_> {
             }
         };
         if let Some(keep) = &mut self.keep {
-            keep.history.note(now, &change, None)?;
+            keep.heard = keep.history.note(now, &change, self.engine.mark())?;
         }
         match news {
+            News::Settings(settings) => self.turn(now, Input::Settings(settings)),
             News::Roster { roster, .. } => self.turn(now, Input::Roster(roster)),
             News::Verdict { exception: Some(exception), .. } => self.turn(now, Input::Exception(exception)),
             News::Verdict { exception: None, .. } => Ok(Effects::default()),

@@ -70,26 +70,30 @@ impl Watched {
         said
     }
 
-    /// Waits until so many records are on record.
-    pub fn until(&self, records: i64) {
+    /// Waits for this effect with at least so many records on record.
+    pub fn until(&self, name: &str, records: i64) {
         while let Ok(effect) = self.effects.recv() {
-            if effect.records.is_some_and(|now| now >= records) {
+            if effect.name == name && effect.records.unwrap_or(0) >= records {
                 return;
             }
         }
         panic!("run ended before {records} records were on record");
     }
 
+    /// Kills it; gives back what it said beside its effects.
+    pub fn kill(mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.listener.join().unwrap()
+    }
+
     /// Asks it to stop, as systemd would, and waits.
     pub fn stop(self) -> Vec<String> {
-        assert_eq!(unsafe_free_terminate(self.child.id()), Some(true));
+        // The standard library only knows SIGKILL.
+        let asked = std::process::Command::new("kill").arg(self.child.id().to_string()).status();
+        assert!(asked.unwrap().success());
         self.finish()
     }
-}
-
-/// SIGTERM by the `kill` program: the standard library only knows SIGKILL.
-fn unsafe_free_terminate(id: u32) -> Option<bool> {
-    std::process::Command::new("kill").arg(id.to_string()).status().ok().map(|status| status.success())
 }
 
 /// One death.

@@ -36,6 +36,13 @@ pub fn settled(path: &Path) -> Settled {
         .collect()
 }
 
+/// The alerts in a file that were told before they settled, by id.
+pub fn crossed(path: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let alerts = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    alerts.filter(|alert| alert["settled"] == false).map(|alert| alert["alert_id"].to_string()).collect()
+}
+
 /// The same alerts, byte for byte.
 pub fn check_same(expected: &Settled, found: &Settled) {
     let ids = |alerts: &Settled| alerts.keys().cloned().collect::<BTreeSet<_>>();
@@ -61,8 +68,12 @@ pub struct Hospital {
     pub dir: PathBuf,
     /// Its records in order of arrival.
     pub lines: Vec<String>,
+    /// How many of them `scan` counts as events.
+    pub events: u64,
     /// What `scan` tells of them in the end.
     pub expected: Settled,
+    /// The alerts that it told before their day settled, by id.
+    pub crossed: BTreeSet<String>,
 }
 
 impl Hospital {
@@ -98,9 +109,13 @@ impl Hospital {
         std::fs::write(dir.join("scan.toml"), ENGINE).unwrap();
         let scan = ["scan", "--config", "scan.toml", "--rosters", "rosters", "--alerts", "scan.jsonl"];
         let output = phiwatch(&dir).args(scan).arg("events.jsonl.zst").output();
-        done(&output.unwrap(), "scan");
+        let output = output.unwrap();
+        done(&output, "scan");
+        let tally = String::from_utf8_lossy(&output.stderr);
+        let events = tally.split(" events, ").next().and_then(|n| n.rsplit('\n').next()).unwrap().parse().unwrap();
         let expected = settled(&dir.join("scan.jsonl"));
-        Hospital { dir, lines, expected }
+        let crossed = crossed(&dir.join("scan.jsonl"));
+        Hospital { dir, lines, events, expected, crossed }
     }
 }
 
@@ -111,9 +126,22 @@ const ENGINE: &str = "[budget]\nper_1000_users_per_day = 4.0\n";
 pub fn settings(hospital: &Hospital, brokers: &str, topic: &str) -> String {
     format!(
         "{ENGINE}[rosters]\ndir = {:?}\n[kafka]\nbrokers = [{brokers:?}]\ntopics = [{topic:?}]\nbatch = {{ rows = 2000 }}\n\
-         [history]\ndir = \"history\"\nsegment_rows = 4000\n[[channels]]\nkind = \"file\"\npath = \"alerts.jsonl\"\n",
+         [history]\ndir = \"history\"\nsegment_rows = 4000\nsegment_age = 2\n[[channels]]\nkind = \"file\"\npath = \"alerts.jsonl\"\n",
         hospital.dir.join("rosters")
     )
+}
+
+/// Nothing is lost and nothing is doubled: the sums over all records that were produced.
+pub fn check_sums(dir: &Path, records: usize) {
+    let topic = "WHERE topic IS NOT NULL";
+    let all = "sum(events + duplicates + rejects + gap) AS all_of_them, sum(gap) AS gap";
+    let counted = ask(dir, &format!("SELECT {all} FROM spans {topic}"));
+    assert_eq!((&counted["all_of_them"], &counted["gap"]), (&Value::from(records), &Value::from(0)));
+    let rows = ask(dir, "SELECT count(*) AS n, count(DISTINCT source || ' ' || event_id) AS once FROM events");
+    assert_eq!(rows["n"], rows["once"], "no record is an event twice");
+    let spans = ask(dir, "SELECT sum(events) AS events, sum(rejects) AS rejects FROM spans");
+    assert_eq!(rows["n"], spans["events"]);
+    assert_eq!(ask(dir, "SELECT count(*) AS n FROM rejects")["n"], spans["rejects"]);
 }
 
 /// Writes records to the partitions of a topic, the next of them to the next partition.

@@ -248,7 +248,12 @@ impl Reader {
         let Some(more) = self.told.pass(Instant::now()) else {
             return false;
         };
-        tracing::warn!(group = self.plan.group, more, "kafka: {what}");
+        // One line when it begins and one when it is over; whoever looks on hears of it once a minute.
+        if self.trouble.is_some_and(|(_, told)| told) {
+            tracing::debug!(group = self.plan.group, more, "kafka: {what}");
+        } else {
+            tracing::warn!(group = self.plan.group, more, "kafka: {what}");
+        }
         self.out.push(Arrival::Trouble { what });
         true
     }
