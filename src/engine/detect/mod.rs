@@ -233,7 +233,7 @@ pub fn finding(
         detection,
         subject: constants.subjects.get(subject).subject.clone(),
         day: constants.day,
-        window: (presence.start, presence.end),
+        window: presence.window,
         raised_at: events.last().unwrap_or(presence.start),
         stage: Stage::Crossing(1.0),
         p: None,
