@@ -8,7 +8,7 @@ use super::settings::Settings;
 use super::stats::delayed::DELAY;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
 use super::{Engine, calendar};
-use crate::event::{Class, Day, Disposition, Effects, State, Time};
+use crate::event::{Class, Day, Disposition, Effects, State, Time, Unjudged};
 use crate::roster::Roster;
 
 /// Days without anybody are settled one by one only up to this many; a longer silence is passed over at once.
@@ -121,6 +121,10 @@ impl Engine {
                 effects.raised.push(raised);
             }
             self.teach_budget(day, told);
+            for (detector, memory) in self.detectors.iter().filter(|(_, memory)| memory.unjudged() > 0) {
+                let (judged, unjudged) = (memory.tested(), memory.unjudged());
+                effects.unjudged.push(Unjudged { detector, day, judged, unjudged });
+            }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
         }

@@ -82,7 +82,7 @@ impl History {
         for log in &mut logs {
             log.take_back(&dir, &whole).await?;
         }
-        let control = Control::open(&dir, keyring.clone())?;
+        let control = Control::open(&dir, "control", keyring.clone())?;
         let (settings, stage) = (settings.clone(), Stage::default());
         Ok(History {
             dir,
@@ -185,7 +185,7 @@ impl History {
 
     /// Every entry of the control log, in order.
     pub fn control_read(&self) -> Result<Vec<Entry>, HistoryError> {
-        Control::read(&self.dir, self.keyring.clone())
+        Control::read(&self.dir, "control", self.keyring.clone())
     }
 
     /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.

@@ -77,7 +77,7 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
             orders.beside.heard(&arrival, now);
             let origin = arrival.origin().filter(|origin| !ends.is_over(origin)).cloned();
             let input = match decoded {
-                Some(decoded) => batch(decoded, road, orders, &mut ends)?,
+                Some(decoded) => batch(decoded, road, ahead.source, orders, &mut ends)?,
                 None => calm(arrival, road, orders, &mut ends)?,
             };
             if let Some(input) = input {
@@ -163,6 +163,7 @@ impl Ends {
 fn batch(
     decoded: Box<Decoded>,
     road: &mut Road<'_>,
+    source: &mut dyn Source,
     orders: &Orders<'_>,
     ends: &mut Ends,
 ) -> Result<Option<Input>, RoadError> {
@@ -175,7 +176,7 @@ fn batch(
     if ends.idle.remove(origin) {
         ends.doubted = Instant::now();
         for origin in std::mem::take(&mut ends.idle) {
-            road.turn((orders.clock)(), Input::Open(origin))?;
+            turn(road, source, (orders.clock)(), Input::Open(origin))?;
         }
     }
     ends.reached(origin, decoded.to);

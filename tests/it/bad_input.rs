@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::mocking::MockCluster;
@@ -106,7 +107,7 @@ fn files_of_bad_records() {
         &lines(&[&number, &list, &good, &text]),
         "1 events, 0 duplicates, 3 rejects",
         &[],
-        &["bad_time", "wrong_type", "wrong_type"],
+        &["wrong_type", "wrong_type", "wrong_type"],
     );
     check_scan("an unknown activity", &lines(&[&look]), "0 events, 0 duplicates, 1 rejects", &[], &["unknown_value"]);
     check_scan("no time", &lines(&[&timeless, &good]), "1 events, 0 duplicates, 1 rejects", &[], &["missing_field"]);
@@ -170,7 +171,7 @@ fn rosters_with_bad_rows_are_named_line_by_line() {
             "users.csv:3: overlaps an earlier row of the same key; the row is refused",
         ),
         (
-            "user_id,status\nu1,retired\n",
+            "user_id,status\nu1,retired\nu2,active\n",
             "users.csv:2: `status` is not active, leave, disabled or terminated; the row is refused",
         ),
     ] {
@@ -184,6 +185,37 @@ fn rosters_with_bad_rows_are_named_line_by_line() {
         let scan = phiwatch(dir).args(["scan", "--config", "phiwatch.toml", "in.jsonl"]).output().unwrap();
         check(&scan, 0, &[problem, "1 events"]);
     }
+}
+
+#[test]
+fn a_roster_folder_that_is_named_has_to_know_somebody() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::create_dir(dir.join("rosters")).unwrap();
+    std::fs::write(dir.join("in.jsonl"), access("a", NOON)).unwrap();
+    let scan = || phiwatch(dir).args(["scan", "--rosters", "rosters", "in.jsonl"]).output().unwrap();
+    check(&scan(), 2, &["rosters: the roster folder holds no users.csv with a usable row"]);
+    std::fs::write(dir.join("rosters/users.csv"), "user_id,status\nu1,retired\n").unwrap();
+    check(&scan(), 2, &["rosters/users.csv:2", "no users.csv with a usable row"]);
+    std::fs::remove_dir_all(dir.join("rosters")).unwrap();
+    check(&scan(), 2, &["the roster folder rosters does not exist"]);
+}
+
+#[test]
+fn every_problem_of_the_settings_is_named_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let settings = "[budget]\nper_1000 = 2\n[rosters]\ndir = \"none\"\n[[channels]]\nkind = \"file\"\npaht = \"x\"\n";
+    std::fs::write(dir.join("phiwatch.toml"), settings).unwrap();
+    let said = phiwatch(dir).args(["check", "--config", "phiwatch.toml"]).output().unwrap();
+    let words = [
+        "phiwatch.toml:2: unknown key `per_1000` in budget; do you mean `per_1000_users_per_day`?",
+        "phiwatch.toml:5: `path` is missing in channels",
+        "phiwatch.toml:7: unknown key `paht` in channels; do you mean `path`?",
+        "none: the roster folder none does not exist",
+        "4 problems",
+    ];
+    check(&said, 2, &words);
 }
 
 #[test]
@@ -202,9 +234,10 @@ fn decode_keeps_what_cannot_be_used() {
     check(&none, 1, &["none.jsonl: cannot be opened"]);
 }
 
-/// A hash of everything below a folder.
+/// A hash of everything below a folder but the self-audit, which notes the attempt.
 fn fingerprint(dir: &Path) -> Vec<u8> {
     let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| !path.ends_with("audit.jsonl"));
     paths.sort();
     let mut hash = Sha256::new();
     for path in paths {
@@ -261,11 +294,22 @@ fn histories_that_cannot_be_used_are_left_alone() {
     assert_eq!(done(&output, "ask").lines().last(), Some("2"));
 }
 
-/// The disk takes no more: every file may grow to a few kilobytes only.
-fn on_a_full_disk(dir: &Path, kilobytes: usize, words: &[&str]) -> Output {
+/// A run on a disk that takes no more: every file may grow to a few kilobytes only. It waits for room where waiting may help, and is then
+/// asked to stop. Gives back its exit code and what it said.
+fn on_a_full_disk(dir: &Path, kilobytes: usize, words: &[&str]) -> (Option<i32>, String) {
     let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec \"$0\" \"$@\"");
     let mut command = Command::new("bash");
-    command.current_dir(dir).args(["-c", &script, env!("CARGO_BIN_EXE_phiwatch")]).args(words).output().unwrap()
+    command.current_dir(dir).args(["-c", &script, env!("CARGO_BIN_EXE_phiwatch")]).args(words);
+    let mut run = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut said, mut asked) = (String::new(), false);
+    for line in BufReader::new(run.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.contains("nothing is read until it can") && !asked {
+            asked = Command::new("kill").arg(run.id().to_string()).status().unwrap().success();
+        }
+        said += &(line + "\n");
+    }
+    (run.wait().unwrap().code(), said)
 }
 
 #[test]
@@ -286,14 +330,14 @@ fn a_full_disk_stops_with_a_sentence_and_loses_nothing() {
     let run = ["run", "--config", "phiwatch.toml", "--until-end"];
     let mut full = 0;
     for kilobytes in [1, 4, 16, 40, 70, 100] {
-        let output = on_a_full_disk(dir, kilobytes, &run);
-        let said = said(&output);
-        if output.status.code() == Some(1) {
+        let (code, said) = on_a_full_disk(dir, kilobytes, &run);
+        if code == Some(1) {
             full += 1;
-            assert!(said.contains("File too large") || said.contains("full"), "{kilobytes} KiB: {said}");
+            assert!(said.contains("File too large") || said.contains("disk I/O error"), "{kilobytes} KiB: {said}");
         } else {
-            assert_eq!(output.status.code(), Some(0), "{kilobytes} KiB: {said}");
+            assert_eq!(code, Some(0), "{kilobytes} KiB: {said}");
         }
+        assert!(said.lines().count() < 20, "{kilobytes} KiB: {said}");
     }
     assert!(full >= 3, "{full} runs met a full disk");
     done(&phiwatch(dir).args(run).output().unwrap(), "run");

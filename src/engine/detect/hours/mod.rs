@@ -95,6 +95,8 @@ struct Hours {
     unusual: BTreeMap<(u32, usize), usize>,
     #[serde(skip)]
     tested: u64,
+    #[serde(skip)]
+    unjudged: u64,
 }
 
 impl Detector for Hours {
@@ -152,7 +154,7 @@ impl Detector for Hours {
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
-        self.tested = 0;
+        (self.tested, self.unjudged) = (0, 0);
         for (subject, presence) in day.present {
             let constants = day.constants;
             let Some(tally) = self.open.take(constants.day, *subject) else { continue };
@@ -166,6 +168,7 @@ impl Detector for Hours {
             let map = known.as_ref().and_then(|known| known.calibration.as_ref());
             let p = map.map_or(1.0, |map| map.p(score));
             self.tested += u64::from(map.is_some());
+            self.unjudged += u64::from(map.is_none());
             let (crossed_hour, crossed) = tally.rarest(&told, |_| 1.0);
             let ratio = crossed / told.cross;
             let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
@@ -198,6 +201,10 @@ impl Detector for Hours {
 
     fn tested(&self) -> u64 {
         self.tested
+    }
+
+    fn unjudged(&self) -> u64 {
+        self.unjudged
     }
 
     fn forget(&mut self, through: Day) {
