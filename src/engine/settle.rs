@@ -103,7 +103,8 @@ impl Engine {
         let mut present = self.subjects.present_on(day);
         if !present.is_empty() {
             self.calendar.correct(day, &mut present);
-            let findings = self.judge(day, &present);
+            let humans = self.humans(day);
+            let findings = self.judge(day, &present, humans);
             let mut told = 0.0;
             for finding in findings {
                 let raised = self.triage.admit(finding, &self.made_by, false);
@@ -113,7 +114,7 @@ impl Engine {
                 told += f64::from(u8::from(counts));
                 effects.raised.push(raised);
             }
-            self.teach_budget(day, told);
+            self.teach_budget(day, told, humans);
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
         }
@@ -126,11 +127,11 @@ impl Engine {
         effects.settled.push(day);
     }
 
-    fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)]) -> Findings {
+    fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
         let fixed = self.open.remove(&day);
         let fixed = fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
-        let settling = Settling { constants: &constants, present };
+        let settling = Settling { constants: &constants, present, humans };
         let mut findings = Findings::new();
         for spec in detect::ALL {
             let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
@@ -141,9 +142,16 @@ impl Engine {
         findings
     }
 
-    fn teach_budget(&mut self, day: Day, told: f64) {
-        let at = self.roster.zone(None).day_start(day);
-        let target = self.settings.per_1000_users_per_day / 1_000.0 * self.roster.active_humans(at) as f64;
+    /// Human accounts that may work on a day: those of the roster; where it names nobody, those that were seen of late.
+    fn humans(&self, day: Day) -> f64 {
+        if self.roster.user_ids().next().is_none() {
+            return f64::from(self.subjects.humans(day));
+        }
+        self.roster.active_humans(self.roster.zone(None).day_start(day)) as f64
+    }
+
+    fn teach_budget(&mut self, day: Day, told: f64, humans: f64) {
+        let target = self.settings.per_1000_users_per_day / 1_000.0 * humans;
         let tests = self.detectors.values().map(|detector| detector.tested()).sum::<u64>() as f64;
         let surge = self.detectors.values().map(|detector| detector.surge()).fold(1.0, f64::max);
         self.budget.teach(day, BudgetStep { target, tests, told, surge });

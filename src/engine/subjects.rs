@@ -226,6 +226,17 @@ impl Subjects {
         present
     }
 
+    /// Human accounts, known or not, that were there on `day` or within four weeks before it.
+    pub fn humans(&self, day: Day) -> u32 {
+        let present = self.days.get(&day);
+        let seen = |(ix, watched): (usize, &Watched)| {
+            watched.sort == Sort::Human
+                && (watched.last.is_some_and(|(last, _)| last > day.plus(-MEMBER_DAYS))
+                    || present.is_some_and(|present| present.contains_key(&(ix as SubjectIx))))
+        };
+        self.all.iter().enumerate().filter(|entry| seen(*entry)).count() as u32
+    }
+
     /// Closes a settled day: who was there counts as a member of a group from now on.
     pub fn settle(&mut self, day: Day) {
         let Some(present) = self.days.remove(&day) else { return };

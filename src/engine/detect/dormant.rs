@@ -6,8 +6,11 @@
 //!
 //! ## How
 //! Each account has a rate of active days, drawn to the rate of all (`notes/detection.md`, section 5.4). The p-value of a gap is the
-//! beta-binomial probability of so many days without use. Days of known leave do not count. Nothing before the first settled day is
-//! absence.
+//! beta-binomial probability of so many days without use. Days of known leave do not count, nor do days on which nobody at all was
+//! seen. Nothing before the first settled day is absence.
+//!
+//! Accounts differ more than any one rate can say: the consultant who comes twice a year ends a "dormancy" each time. So the p-value of
+//! the alert is how often absences as improbable as this end at the site, in account-days: where that is usual it is held.
 //!
 //! ## When it is wrong
 //! Leave that the roster does not show looks like dormancy: one alert on the first day back.
@@ -20,9 +23,9 @@ use statrs::function::beta::ln_beta;
 
 use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
-    facts, finding, one_in,
+    facts, finding, one_in, significant,
 };
-use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::delayed::{DELAY, Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::open::OpenDays;
@@ -64,9 +67,17 @@ const REVIEW: Detection = Detection {
     references: REFERENCES,
 };
 
-/// A gap has to be this improbable, whatever the budget.
+/// A gap has to be this improbable by the account's rhythm, whatever the budget.
 const P_MAX: f64 = 1e-3;
 const HALF_LIFE_DAYS: f64 = 180.0;
+/// Improbability of a gap, in powers of ten, by bin.
+const BINS: usize = 16;
+const BIN_WIDTH: f64 = 2.0;
+/// Before any absence was seen to end: a tenth of one in a hundred account-days.
+const PRIOR_ENDS: f64 = 0.1;
+const PRIOR_ACTIVE: f64 = 100.0;
+/// Days on which nobody was seen are an outage of the log where they are so many together; a closed weekend is not.
+const OUTAGE_DAYS: i32 = 4;
 /// Weight of everybody's rate of active days in an account's own.
 const PRIOR_DAYS: f64 = 10.0;
 /// 1970-01-04 was a Sunday.
@@ -104,19 +115,74 @@ impl Learn for Use {
     }
 }
 
-/// What is learnt of everybody: active accounts against accounts that might have been.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+/// What is learnt of everybody: active accounts against accounts that might have been, absences that ended, and outages.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Everybody {
     active: f64,
     idle: f64,
+    /// Absences that ended, by how improbable they were.
+    ends: [f64; BINS],
+    /// Account-days among which they were seen.
+    watched: f64,
+    /// The newest day on which anybody was seen.
+    last: Option<Day>,
+    /// First and last day of each stretch without anybody, oldest first.
+    outages: Vec<(Day, Day)>,
+}
+
+/// What one settled day teaches about everybody.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct EverybodyStep {
+    active: f64,
+    idle: f64,
+    /// Bins of the absences that ended.
+    ends: Vec<u8>,
 }
 
 impl Learn for Everybody {
-    type Step = (f64, f64);
-    fn fold(&mut self, _: Day, (active, idle): &(f64, f64)) {
-        self.active = 0.97 * self.active + active;
-        self.idle = 0.97 * self.idle + idle;
+    type Step = EverybodyStep;
+    fn fold(&mut self, day: Day, step: &EverybodyStep) {
+        self.active = 0.97 * self.active + step.active;
+        self.idle = 0.97 * self.idle + step.idle;
+        let keep = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
+        self.ends.iter_mut().for_each(|ends| *ends *= keep);
+        step.ends.iter().for_each(|bin| self.ends[usize::from(*bin)] += 1.0);
+        self.watched = keep * self.watched + step.active;
+        self.outages.extend(self.silence(day));
+        if self.outages.len() > OUTAGES_MAX {
+            self.outages.remove(0);
+        }
+        self.last = Some(day);
     }
+}
+
+/// Outages that are remembered.
+const OUTAGES_MAX: usize = 32;
+
+impl Everybody {
+    /// The stretch without anybody that ends before `until`, where it is an outage.
+    fn silence(&self, until: Day) -> Option<(Day, Day)> {
+        let first = self.last?.plus(1);
+        (until.0 - first.0 >= OUTAGE_DAYS).then_some((first, until.plus(-1)))
+    }
+
+    /// Days after `from` and before `day` on which the log was silent; what is younger than the delay is not known yet.
+    fn silent_days(&self, from: Day, day: Day) -> i32 {
+        let now = self.silence(day.plus(1 - DELAY));
+        let overlap = |(first, last): &(Day, Day)| ((last.0).min(day.0 - 1) - (first.0).max(from.0 + 1) + 1).max(0);
+        self.outages.iter().chain(&now).map(overlap).sum()
+    }
+
+    /// Share of account-days on which an absence as improbable as `p` ends.
+    fn rank(&self, p: f64) -> f64 {
+        let ends: f64 = self.ends[usize::from(bin(p))..].iter().sum();
+        ((ends + PRIOR_ENDS) / (self.watched + PRIOR_ACTIVE)).min(1.0)
+    }
+}
+
+/// The bin of a gap's improbability.
+fn bin(p: f64) -> u8 {
+    ((-p.max(1e-300).log10() / BIN_WIDTH) as usize).min(BINS - 1) as u8
 }
 
 /// The detector.
@@ -137,7 +203,12 @@ struct Absence {
     since: Day,
     days: i32,
     leave_days: i32,
+    /// Days on which the log was silent.
+    silent_days: i32,
+    /// By the account's own rhythm.
     p: f64,
+    /// Among the account-days of everybody.
+    rank: f64,
 }
 
 impl Detector for Dormant {
@@ -159,7 +230,8 @@ impl Detector for Dormant {
         let everybody = self.everybody.for_day(constants.day);
         let id = &constants.subjects.get(seen.subject).subject;
         if let Some(absence) = absence(&used, &everybody, id, seen.presence, constants)
-            && absence.passes(constants)
+            && absence.counts(constants)
+            && absence.rank <= constants.alphas.told
         {
             let mut finding = describe(tally, &absence, seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
@@ -171,20 +243,30 @@ impl Detector for Dormant {
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let constants = day.constants;
         let everybody = self.everybody.for_day(constants.day);
-        let mut active = 0.0;
+        let mut step = EverybodyStep::default();
         for (subject, presence) in day.present {
             let Some(tally) = self.open.take(constants.day, *subject) else { continue };
             let known = self.uses.entry(*subject).or_default();
             if presence.sort != Sort::Machine {
-                active += 1.0;
+                step.active += 1.0;
                 let id = &constants.subjects.get(*subject).subject;
                 let count = tally.events.count() as f64;
                 let crossed = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
-                if let Some(crossed) = crossed.filter(|absence| absence.passes(constants)) {
+                if let Some(crossed) = crossed.filter(|absence| absence.counts(constants)) {
                     // The days in between have settled since: the account may have been back before this day.
                     let back = known.newest().last.filter(|last| *last > crossed.since && *last < constants.day);
+                    if back.is_none() {
+                        step.ends.push(bin(crossed.p));
+                    }
+                    let told = crossed.rank <= constants.alphas.told;
+                    let held = crossed.rank <= constants.alphas.held;
+                    if !told && !held {
+                        known.teach(constants.day, ());
+                        continue;
+                    }
                     let mut finding = describe(&tally, &crossed, *subject, *presence, constants);
-                    finding.stage = Stage::Settled(Verdict { ratio: count, passes: back.is_none(), held: true });
+                    let ratio = if told { count } else { 0.0 };
+                    finding.stage = Stage::Settled(Verdict { ratio, passes: told && back.is_none(), held });
                     if let Some(back) = back {
                         finding.reason.push_str(&format!(" It had been used again before, on {back}."));
                     }
@@ -193,8 +275,8 @@ impl Detector for Dormant {
             }
             known.teach(constants.day, ());
         }
-        let all = constants.roster.active_humans(constants_start(day)) as f64;
-        self.everybody.teach(constants.day, (active, (all - active).max(0.0)));
+        step.idle = (day.humans - step.active).max(0.0);
+        self.everybody.teach(constants.day, step);
         // The list of a week comes with the first day that settles after its Sunday began.
         let week = constants.day.0.saturating_sub(SUNDAY_ZERO).div_euclid(7);
         if self.listed.is_some_and(|listed| week > listed) {
@@ -221,13 +303,14 @@ fn constants_start(day: &Settling<'_>) -> Time {
 }
 
 impl Absence {
-    fn passes(&self, constants: &Constants<'_>) -> bool {
+    /// Whether it is an absence by the policy, and improbable.
+    fn counts(&self, constants: &Constants<'_>) -> bool {
         let policy = if self.detection.id == NEVER_USED.id {
             constants.settings.never_used_after_days
         } else {
             constants.settings.dormant_after_days
         };
-        self.days - self.leave_days >= policy && self.p < P_MAX
+        self.days - self.leave_days - self.silent_days >= policy && self.p < P_MAX
     }
 }
 
@@ -253,14 +336,16 @@ fn absence(
         return None;
     }
     let leave_days = leave(id, from, constants.day, presence, constants);
+    let silent_days = everybody.silent_days(from, constants.day);
     let rate = if everybody.active + everybody.idle < 50.0 {
         0.5
     } else {
         (everybody.active / (everybody.active + everybody.idle)).clamp(0.05, 0.95)
     };
     let (a, b) = (used.active + PRIOR_DAYS * rate, used.idle + PRIOR_DAYS * (1.0 - rate));
-    let p = (ln_beta(a, b + f64::from(days - leave_days).max(0.0)) - ln_beta(a, b)).exp();
-    Some(Absence { detection, since, days, leave_days, p })
+    let missed = f64::from(days - leave_days - silent_days).max(0.0);
+    let p = (ln_beta(a, b + missed) - ln_beta(a, b)).exp();
+    Some(Absence { detection, since, days, leave_days, silent_days, p, rank: everybody.rank(p) })
 }
 
 /// When an account that was never used was made.
@@ -311,7 +396,7 @@ fn describe(
     } else {
         format!(
             "Account {id} was used on {} after {} days without use{leave} (last use {}): {} that day; with its \
-             rhythm such a gap is expected about once in {}.",
+             rhythm such a gap is expected about once in {} times.",
             constants.day,
             absence.days,
             absence.since,
@@ -319,11 +404,13 @@ fn describe(
             one_in(absence.p)
         )
     };
-    finding.p = Some(absence.p.max(1e-300));
+    finding.p = Some(absence.rank);
     finding.patients = tally.patients.len() as u64;
     finding.facts = facts([
         ("days_without_use", json!(absence.days)),
         ("leave_days", json!(absence.leave_days)),
+        ("silent_days", json!(absence.silent_days)),
+        ("p_of_gap", json!(significant(absence.p))),
         ("since", json!(absence.since.to_string())),
         ("policy_days", json!(constants.settings.dormant_after_days)),
         ("events", json!(uses)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::detect::Constants;
-use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep};
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail, calibrate};
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::subjects::{GroupIx, Presence};
 use crate::event::Day;
@@ -15,14 +15,28 @@ pub(super) const HALF_LIFE_DAYS: f64 = 180.0;
 pub(super) const KERNEL: [f64; 5] = [0.05, 0.2, 0.5, 0.2, 0.05];
 /// Weight of the role in an account's histogram, in votes.
 pub(super) const ROLE_VOTES: f64 = 10.0;
-/// Weight of the site in a role's histogram, in votes.
+/// Weight of the site in a role's histogram, and of the shipped hours in a site's, in votes.
 pub(super) const SITE_VOTES: f64 = 50.0;
+/// A day off counts for more, a working day for less, so that one who works on all days has the same share on both.
+const EXPOSURE: [f64; 2] = [3.5 / 5.0, 3.5 / 2.0];
+/// Where nothing is known: parts of the work of a hospital by hour from midnight on, on working days and on days off.
+const SHIPPED: [[f64; 24]; 2] = [
+    [4., 3., 3., 3., 3., 5., 10., 20., 30., 32., 32., 30., 26., 30., 32., 28., 22., 16., 12., 11., 9., 8., 7., 5.],
+    [4., 3., 3., 3., 3., 4., 7., 9., 10., 11., 11., 10., 9., 9., 9., 9., 8., 8., 9., 8., 7., 6., 6., 5.],
+];
+
+/// Shares of the 48 hours of a working day and a day off; they sum to 1.
+pub(super) type Shares = [[f64; 24]; 2];
+/// Where no scores are known: a score of `KNEE` is reached on one day in twenty, and one of `EXCESS` more e times less often.
+const SHIPPED_KNEE: f64 = 2.6;
+const SHIPPED_EXCESS: f64 = 0.45;
+
 /// The constants of one account's day.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Limits {
     /// Score of each hour.
     pub(super) surprise: [f32; 24],
-    /// The smallest score that crosses; infinite while the detector is learning.
+    /// The smallest score that crosses.
     pub(super) cross: f64,
     /// The smallest score whose events are kept as evidence.
     pub(super) notable: f64,
@@ -48,16 +62,27 @@ impl Histogram {
         self.votes.iter_mut().flatten().for_each(|votes| *votes *= keep);
     }
 
-    /// Shares of the 24 hours: smoothed votes, drawn to `prior` by `weight` votes.
-    fn shares(&self, off: bool, prior: &[f64; 24], weight: f64) -> [f64; 24] {
-        let votes = &self.votes[usize::from(off)];
-        let total: f64 = votes.iter().map(|v| f64::from(*v)).sum();
-        std::array::from_fn(|hour| {
-            let near = |(offset, share): (usize, &f64)| share * f64::from(votes[(hour + 22 + offset) % 24]);
-            let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
-            (smooth + weight * prior[hour]) / (total + weight)
+    /// Shares of all hours: smoothed votes for an equal number of days of both kinds, drawn to `prior` by `weight` votes.
+    ///
+    /// Both kinds of day share one sum: one who is never there at weekends is as unusual on a Sunday as in the night.
+    pub(super) fn shares(&self, prior: &Shares, weight: f64) -> Shares {
+        let total: f64 =
+            [0, 1].map(|off| EXPOSURE[off] * self.votes[off].iter().map(|v| f64::from(*v)).sum::<f64>()).iter().sum();
+        std::array::from_fn(|off| {
+            std::array::from_fn(|hour| {
+                let near =
+                    |(offset, share): (usize, &f64)| share * f64::from(self.votes[off][(hour + 22 + offset) % 24]);
+                let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
+                (EXPOSURE[off] * smooth + weight * prior[off][hour]) / (total + weight)
+            })
         })
     }
+}
+
+/// The shipped hours as shares.
+fn shipped() -> Shares {
+    let total: f64 = SHIPPED.iter().flatten().sum();
+    SHIPPED.map(|hours| hours.map(|parts| parts / total))
 }
 
 /// What is learnt of one account.
@@ -138,25 +163,25 @@ pub(super) fn limits(
     let known = |ix: GroupIx| groups.get(&ix).map(|group| group.for_day(day)).unwrap_or_default();
     let role = constants.subjects.role(presence.group);
     let root = constants.subjects.chain(role).last().unwrap_or(role);
-    let off = presence.off_day;
-    let site = known(root).hours.shares(off, &[1.0 / 24.0; 24], SITE_VOTES);
-    let peers = if role == root { site } else { known(role).hours.shares(off, &site, SITE_VOTES) };
-    let own = habit.map(|habit| habit.for_day(day)).unwrap_or_default().hours.shares(off, &peers, ROLE_VOTES);
+    let site = known(root).hours.shares(&shipped(), SITE_VOTES);
+    let peers = if role == root { site } else { known(role).hours.shares(&site, SITE_VOTES) };
+    let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
+    let own = habit.hours.shares(&peers, ROLE_VOTES)[usize::from(presence.off_day)];
     let map = calibration(groups, role, constants);
-    let score = |p: f64| map.as_ref().map_or(f64::INFINITY, |map| map.score(p));
     Limits {
         surprise: own.map(|share| -share.log10() as f32),
-        cross: score(constants.alphas.told),
-        notable: score(constants.alphas.held.min(0.05)),
+        cross: map.score(constants.alphas.told),
+        notable: map.score(constants.alphas.held.min(0.05)),
     }
 }
 
-/// The map from scores to p-values for a role, else for everybody of its sort.
+/// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
 pub(super) fn calibration(
     groups: &BTreeMap<GroupIx, Delayed<Group>>,
     role: GroupIx,
     constants: &Constants<'_>,
-) -> Option<Calibration> {
-    let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
-    constants.subjects.chain(role).find_map(known)
+) -> Calibration {
+    let chain: Vec<GroupIx> = constants.subjects.chain(role).collect();
+    let known = chain.iter().filter_map(|ix| groups.get(ix).map(|group| group.for_day(constants.day).scores));
+    calibrate(known, &Tail { knee: SHIPPED_KNEE, excess: SHIPPED_EXCESS })
 }

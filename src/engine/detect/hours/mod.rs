@@ -118,7 +118,7 @@ impl Detector for Hours {
         {
             tally.told = Some(cut);
             let role = constants.subjects.role(seen.presence.group);
-            let p = calibration(&self.groups, role, constants).map_or(1.0, |map| map.p(rarest.1));
+            let p = calibration(&self.groups, role, constants).p(rarest.1);
             let habit = self.habits.get(&seen.subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
             let mut finding = describe(tally, &habit, rarest.0, p, "", seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
@@ -142,7 +142,7 @@ impl Detector for Hours {
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
-        let mut calibrations: BTreeMap<GroupIx, Option<Calibration>> = BTreeMap::new();
+        let mut calibrations: BTreeMap<GroupIx, Calibration> = BTreeMap::new();
         self.tested = 0;
         for (subject, presence) in day.present {
             let constants = day.constants;
@@ -154,8 +154,8 @@ impl Detector for Hours {
             let (hour, score) = tally.rarest(&judged, weight);
             let role = constants.subjects.role(presence.group);
             let map = calibrations.entry(role).or_insert_with(|| calibration(&self.groups, role, constants));
-            let p = map.as_ref().map_or(1.0, |map| map.p(score));
-            self.tested += u64::from(map.is_some());
+            let p = map.p(score);
+            self.tested += 1;
             let (crossed_hour, crossed) = tally.rarest(&told, |_| 1.0);
             let ratio = crossed / told.cross;
             let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };

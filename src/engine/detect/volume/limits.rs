@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::METRICS;
 use crate::engine::detect::Constants;
-use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep};
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail, calibrate};
 use crate::engine::stats::counts::{CountHabit, CountStep, GroupCounts, GroupStep, Peers, quantile};
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::subjects::{GroupIx, Presence};
@@ -15,6 +15,8 @@ use crate::event::Day;
 /// Shipped peers for a site without any history: sites differ in how many rows a screen writes, so they are wide.
 const SHIPPED: [Peers; METRICS] =
     [Peers { mean: 60.0, phi: 1.0 }, Peers { mean: 20.0, phi: 0.8 }, Peers { mean: 5.0, phi: 1.5 }];
+/// Before there is a history of scores, the model's tail is known to be light (`notes/detection.md`, section 3.1).
+const SHIPPED_SCORES: Tail = Tail { knee: 1.4, excess: 0.55 };
 /// Weight of the shipped peers, in account-days.
 const SHIPPED_DAYS: f64 = 20.0;
 /// Weight of the group above in a group's mean, in account-days.
@@ -132,8 +134,7 @@ pub(super) fn limits(
     let kind = if presence.off_day && day.weekday() < 5 { 7 } else { day.weekday() };
     let role = constants.subjects.role(presence.group);
     let scores = calibration(groups, role, constants);
-    let score = scores.map_or(-(constants.alphas.told / 3.0).log10(), |scores| scores.score(constants.alphas.told));
-    let p = 10_f64.powf(-score) / METRICS as f64;
+    let p = 10_f64.powf(-scores.score(constants.alphas.told)) / METRICS as f64;
     let (mut factor, mut cross) = ([1.0; METRICS], [0; METRICS]);
     for metric in 0..METRICS {
         factor[metric] = used.counts[metric].factor(kind);
@@ -151,12 +152,13 @@ fn allowed(surges: &[[f32; METRICS]], metric: usize) -> f64 {
     surges.iter().map(|surge| f64::from(surge[metric])).fold(SURGE_ALLOWED, f64::max)
 }
 
-/// The map from scores to p-values for a role, else for everybody of its sort.
+/// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
 pub(super) fn calibration(
     groups: &BTreeMap<GroupIx, Delayed<Group>>,
     role: GroupIx,
     constants: &Constants<'_>,
-) -> Option<Calibration> {
-    let known = |ix| groups.get(&ix).and_then(|group| group.for_day(constants.day).scores.calibration());
-    constants.subjects.chain(role).find_map(known)
+) -> Calibration {
+    let chain: Vec<GroupIx> = constants.subjects.chain(role).collect();
+    let known = chain.iter().filter_map(|ix| groups.get(ix).map(|group| group.for_day(constants.day).scores));
+    calibrate(known, &SHIPPED_SCORES)
 }

@@ -245,15 +245,13 @@ impl Volume {
 
     fn rank(
         &self,
-        known: &mut BTreeMap<GroupIx, Option<Calibration>>,
+        known: &mut BTreeMap<GroupIx, Calibration>,
         score: f64,
         presence: Presence,
         constants: &Constants<'_>,
     ) -> f64 {
         let role = constants.subjects.role(presence.group);
-        let map = known.entry(role).or_insert_with(|| calibration(&self.groups, role, constants));
-        // Before there is a history to rank in, the model's tail is known to be light by up to three (section 3.1).
-        map.as_ref().map_or((3.0 * 10_f64.powf(-score)).min(1.0), |map| map.p(score))
+        known.entry(role).or_insert_with(|| calibration(&self.groups, role, constants)).p(score)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a private step of settle")]
