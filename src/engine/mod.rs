@@ -269,15 +269,16 @@ impl Engine {
         }
         run.flags.push(flags);
         run.facts.push(&facts, roster.hash());
-        // What a source says of an account that no roster has is no reason to judge it by the habits of people.
-        let machine = matches!(event.actor_kind(), Some(ActorKind::Service | ActorKind::Device | ActorKind::Patient));
-        if outside || (machine && facts.account == Account::Unknown) {
+        // A device or a patient's own account that no roster has is nobody's habit.
+        let nobody = matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient));
+        if outside || (nobody && facts.account == Account::Unknown) {
             return;
         }
         let Some((subject, presence)) = self.subjects.meet(&roster, &event, &facts) else { return };
         let day = facts.day;
         if !self.open.contains_key(&day) {
-            self.open.insert(day, settle::DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
+            self.open
+                .insert(day, settle::DayConstants::new(day, &self.settings, &roster, &self.subjects, &self.budget));
         }
         let constants = self.open[&day].constants(&self.settings, &roster, &self.subjects, self.first_settled);
         let seen = Seen { event: &event, facts: &facts, subject, presence };

@@ -22,12 +22,18 @@ pub struct DayConstants {
     day: Day,
     sizes: Sizes,
     alphas: Alphas,
+    lists_machines: bool,
 }
 
 impl DayConstants {
     /// What is known three days before `day`.
-    pub fn new(day: Day, settings: &Settings, subjects: &Subjects, budget: &Budget) -> DayConstants {
-        DayConstants { day, sizes: subjects.sizes(day), alphas: budget.alphas(day, settings.per_1000_users_per_day) }
+    pub fn new(day: Day, settings: &Settings, roster: &Roster, subjects: &Subjects, budget: &Budget) -> DayConstants {
+        DayConstants {
+            day,
+            sizes: subjects.sizes(day),
+            alphas: budget.alphas(day, settings.per_1000_users_per_day),
+            lists_machines: roster.lists_machines(),
+        }
     }
 
     /// As detectors see them.
@@ -39,7 +45,8 @@ impl DayConstants {
         first_settled: Option<Day>,
     ) -> Constants<'a> {
         let (day, sizes, alphas) = (self.day, &self.sizes, self.alphas);
-        Constants { day, settings, roster, subjects, sizes, alphas, first_settled }
+        let lists_machines = self.lists_machines;
+        Constants { day, settings, roster, lists_machines, subjects, sizes, alphas, first_settled }
     }
 }
 
@@ -105,16 +112,18 @@ impl Engine {
             self.calendar.correct(day, &mut present);
             let humans = self.humans(day);
             let findings = self.judge(day, &present, humans);
-            let mut told = 0.0;
+            let (mut told, mut near) = (0.0, 0.0);
             for finding in findings {
                 let raised = self.triage.admit(finding, &self.made_by, false);
                 let counts = raised.alert.class == Class::Budgeted
                     && raised.alert.disposition == Disposition::Notified
                     && raised.alert.state == State::Open;
                 told += f64::from(u8::from(counts));
+                near += f64::from(u8::from(raised.alert.class == Class::Budgeted && raised.alert.state == State::Open));
                 effects.raised.push(raised);
             }
-            self.teach_budget(day, told, humans);
+            // What honest p-values let pass is a quarter of what lies below 4α: misuse itself must not use up the threshold.
+            self.teach_budget(day, (told + near / 4.0) / 2.0, humans);
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
         }
@@ -129,7 +138,8 @@ impl Engine {
 
     fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
         let fixed = self.open.remove(&day);
-        let fixed = fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
+        let fixed =
+            fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.roster, &self.subjects, &self.budget));
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
         let settling = Settling { constants: &constants, present, humans };
         let mut findings = Findings::new();

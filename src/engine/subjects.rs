@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::stats::delayed::{Delayed, Learn};
 use crate::event::facts::Account;
-use crate::event::{Day, Event, Facts, Subject, SubjectKind, Time};
+use crate::event::{ActorKind, Day, Event, Facts, Subject, SubjectKind, Time};
 use crate::roster::{Roster, UserKind};
 
 /// Number of a subject.
@@ -102,7 +102,11 @@ impl Subjects {
         if let Some(presence) = self.days.get(&facts.day).and_then(|day| day.get(&ix)) {
             return Some((ix, *presence));
         }
-        let presence = self.present(roster, facts, id);
+        let mut presence = self.present(roster, facts, id);
+        if event.actor_kind() == Some(ActorKind::Service) && facts.account == Account::Unknown {
+            presence.sort = Sort::Machine;
+            presence.group = self.group(Sort::Machine, "", "", "");
+        }
         self.all[ix as usize].sort = presence.sort;
         self.days.entry(facts.day).or_default().insert(ix, presence);
         Some((ix, presence))

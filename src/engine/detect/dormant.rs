@@ -120,8 +120,8 @@ impl Learn for Use {
 struct Everybody {
     active: f64,
     idle: f64,
-    /// Absences that ended, by how improbable they were.
-    ends: [f64; BINS],
+    /// Absences that ended, after earlier use and without any, by how improbable they were.
+    ends: [[f64; BINS]; 2],
     /// Account-days among which they were seen.
     watched: f64,
     /// The newest day on which anybody was seen.
@@ -135,8 +135,8 @@ struct Everybody {
 struct EverybodyStep {
     active: f64,
     idle: f64,
-    /// Bins of the absences that ended.
-    ends: Vec<u8>,
+    /// Absences that ended: whether without any earlier use, and the bin.
+    ends: Vec<(bool, u8)>,
 }
 
 impl Learn for Everybody {
@@ -145,8 +145,8 @@ impl Learn for Everybody {
         self.active = 0.97 * self.active + step.active;
         self.idle = 0.97 * self.idle + step.idle;
         let keep = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
-        self.ends.iter_mut().for_each(|ends| *ends *= keep);
-        step.ends.iter().for_each(|bin| self.ends[usize::from(*bin)] += 1.0);
+        self.ends.iter_mut().flatten().for_each(|ends| *ends *= keep);
+        step.ends.iter().for_each(|(never, bin)| self.ends[usize::from(*never)][usize::from(*bin)] += 1.0);
         self.watched = keep * self.watched + step.active;
         self.outages.extend(self.silence(day));
         if self.outages.len() > OUTAGES_MAX {
@@ -174,8 +174,8 @@ impl Everybody {
     }
 
     /// Share of account-days on which an absence as improbable as `p` ends.
-    fn rank(&self, p: f64) -> f64 {
-        let ends: f64 = self.ends[usize::from(bin(p))..].iter().sum();
+    fn rank(&self, never_used: bool, p: f64) -> f64 {
+        let ends: f64 = self.ends[usize::from(never_used)][usize::from(bin(p))..].iter().sum();
         ((ends + PRIOR_ENDS) / (self.watched + PRIOR_ACTIVE)).min(1.0)
     }
 }
@@ -256,7 +256,7 @@ impl Detector for Dormant {
                     // The days in between have settled since: the account may have been back before this day.
                     let back = known.newest().last.filter(|last| *last > crossed.since && *last < constants.day);
                     if back.is_none() {
-                        step.ends.push(bin(crossed.p));
+                        step.ends.push((crossed.detection.id == NEVER_USED.id, bin(crossed.p)));
                     }
                     let told = crossed.rank <= constants.alphas.told;
                     let held = crossed.rank <= constants.alphas.held;
@@ -345,7 +345,7 @@ fn absence(
     let (a, b) = (used.active + PRIOR_DAYS * rate, used.idle + PRIOR_DAYS * (1.0 - rate));
     let missed = f64::from(days - leave_days - silent_days).max(0.0);
     let p = (ln_beta(a, b + missed) - ln_beta(a, b)).exp();
-    Some(Absence { detection, since, days, leave_days, silent_days, p, rank: everybody.rank(p) })
+    Some(Absence { detection, since, days, leave_days, silent_days, p, rank: everybody.rank(used.last.is_none(), p) })
 }
 
 /// When an account that was never used was made.

@@ -18,6 +18,9 @@ const HALF_LIFE_ACTIVE_DAYS: f64 = 45.0;
 /// Half-life of what is learnt of a group, in calendar days.
 const HALF_LIFE_GROUP_DAYS: f64 = 30.0;
 
+/// Weight that draws the factor of a day of the week to 1; an account-day weighs at most `1/phi`.
+const FACTOR_SHRINK: f64 = 10.0;
+
 /// `P(Y >= y)`; 1 for `y = 0`, at least 1e-300.
 pub fn tail(mu: f64, phi: f64, y: u64) -> f64 {
     if y == 0 {
@@ -144,9 +147,9 @@ pub struct GroupStep {
     pub residual: f64,
     /// Members active that day.
     pub members: f64,
-    /// Sum of the members' winsorised `y`, with the surge taken out.
+    /// Sum of the members' winsorised `y`, with the surge taken out, each by its weight.
     pub seen: f64,
-    /// Sum of the members' `mu0`.
+    /// Sum of the members' `mu0`, each by its weight.
     pub expected: f64,
     /// Weekday, or 7 on a holiday.
     pub kind: u8,
@@ -194,10 +197,10 @@ impl GroupCounts {
         }
     }
 
-    /// How much busier a day of this kind is than the average, shrunk to 1 by the weight of 20 expected events.
+    /// How much busier a day of this kind is than the average, shrunk to 1 by the weight of some account-days.
     pub fn factor(&self, kind: u8) -> f64 {
         let kind = usize::from(kind);
-        ((20.0 + self.seen[kind]) / (20.0 + self.expected[kind])).clamp(0.1, 5.0)
+        ((FACTOR_SHRINK + self.seen[kind]) / (FACTOR_SHRINK + self.expected[kind])).clamp(0.1, 5.0)
     }
 }
 

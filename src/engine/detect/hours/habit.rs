@@ -17,16 +17,41 @@ pub(super) const KERNEL: [f64; 5] = [0.05, 0.2, 0.5, 0.2, 0.05];
 pub(super) const ROLE_VOTES: f64 = 10.0;
 /// Weight of the site in a role's histogram, and of the shipped hours in a site's, in votes.
 pub(super) const SITE_VOTES: f64 = 50.0;
-/// A day off counts for more, a working day for less, so that one who works on all days has the same share on both.
-const EXPOSURE: [f64; 2] = [3.5 / 5.0, 3.5 / 2.0];
+/// Weight of the group above in how much of the use falls on days off, in account-days of each kind.
+const KIND_DAYS: f64 = 1.5;
+const ROLE_KIND_DAYS: f64 = 10.0;
 /// Where nothing is known: parts of the work of a hospital by hour from midnight on, on working days and on days off.
 const SHIPPED: [[f64; 24]; 2] = [
     [4., 3., 3., 3., 3., 5., 10., 20., 30., 32., 32., 30., 26., 30., 32., 28., 22., 16., 12., 11., 9., 8., 7., 5.],
     [4., 3., 3., 3., 3., 4., 7., 9., 10., 11., 11., 10., 9., 9., 9., 9., 8., 8., 9., 8., 7., 6., 6., 5.],
 ];
 
-/// Shares of the 48 hours of a working day and a day off; they sum to 1.
-pub(super) type Shares = [[f64; 24]; 2];
+/// How use is spread over the hours of a working day and of a day off.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shares {
+    /// Share of each kind of day, where both kinds are as many.
+    kind: [f64; 2],
+    /// Shares of the hours within a kind of day; they sum to 1.
+    hours: [[f64; 24]; 2],
+}
+
+impl Shares {
+    /// The shipped hours.
+    fn shipped() -> Shares {
+        let sums = SHIPPED.map(|hours| hours.iter().sum::<f64>());
+        Shares {
+            kind: sums.map(|sum| sum / (sums[0] + sums[1])),
+            hours: [0, 1].map(|off| SHIPPED[off].map(|parts| parts / sums[off])),
+        }
+    }
+
+    /// Share of each hour of one kind of day among all hours of both.
+    fn of(&self, off: bool) -> [f64; 24] {
+        let off = usize::from(off);
+        self.hours[off].map(|share| share * self.kind[off])
+    }
+}
+
 /// Where no scores are known: a score of `KNEE` is reached on one day in twenty, and one of `EXCESS` more e times less often.
 const SHIPPED_KNEE: f64 = 2.6;
 const SHIPPED_EXCESS: f64 = 0.45;
@@ -45,45 +70,57 @@ pub(super) struct Limits {
 /// Votes by hour, for working days and for days off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Histogram {
-    as_of: Day,
+    as_of: Option<Day>,
     pub(super) votes: [[f32; 24]; 2],
+    /// Account-days of each kind that passed, with use or without.
+    exposure: [f32; 2],
 }
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { as_of: Day(0), votes: [[0.0; 24]; 2] }
+        Histogram { as_of: None, votes: [[0.0; 24]; 2], exposure: [0.0; 2] }
     }
 }
 
 impl Histogram {
-    fn decay(&mut self, day: Day) {
-        let keep = 0.5_f64.powf(f64::from(day.0 - self.as_of.0) / HALF_LIFE_DAYS) as f32;
-        self.as_of = day;
+    /// Time passes up to `day`, which is of the kind `off`, for so many accounts.
+    fn pass(&mut self, day: Day, off: bool, accounts: f32) {
+        let before = self.as_of.unwrap_or(day.plus(-1));
+        let keep = 0.5_f64.powf(f64::from(day.0 - before.0) / HALF_LIFE_DAYS) as f32;
+        self.as_of = Some(day);
         self.votes.iter_mut().flatten().for_each(|votes| *votes *= keep);
+        self.exposure.iter_mut().for_each(|days| *days *= keep);
+        // A silence tells nothing; of a short one the weekends are known.
+        for passed in (before.0 + 1).max(day.0 - PASSED_MAX)..day.0 {
+            self.exposure[usize::from(Day(passed).weekday() >= 5)] += accounts;
+        }
+        self.exposure[usize::from(off)] += accounts;
     }
 
-    /// Shares of all hours: smoothed votes for an equal number of days of both kinds, drawn to `prior` by `weight` votes.
+    /// How use is spread: smoothed votes, drawn to `prior` by `weight` votes; and the share of days off, by `days` account-days.
     ///
-    /// Both kinds of day share one sum: one who is never there at weekends is as unusual on a Sunday as in the night.
-    pub(super) fn shares(&self, prior: &Shares, weight: f64) -> Shares {
-        let total: f64 =
-            [0, 1].map(|off| EXPOSURE[off] * self.votes[off].iter().map(|v| f64::from(*v)).sum::<f64>()).iter().sum();
-        std::array::from_fn(|off| {
+    /// Both kinds of day are compared by use a day: one who is never there at weekends is as unusual on a Sunday as in the night.
+    pub(super) fn shares(&self, prior: &Shares, weight: f64, days: f64) -> Shares {
+        let totals = self.votes.map(|votes| votes.iter().map(|votes| f64::from(*votes)).sum::<f64>());
+        let hours = [0, 1].map(|off: usize| {
             std::array::from_fn(|hour| {
                 let near =
                     |(offset, share): (usize, &f64)| share * f64::from(self.votes[off][(hour + 22 + offset) % 24]);
                 let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
-                (EXPOSURE[off] * smooth + weight * prior[off][hour]) / (total + weight)
+                (smooth + weight * prior.hours[off][hour]) / (totals[off] + weight)
             })
-        })
+        });
+        // Votes a day as the prior would spread them; without any votes the prior stands.
+        let exposure = self.exposure.map(f64::from);
+        let spread: f64 = (0..2).map(|off| exposure[off] * prior.kind[off]).sum();
+        let level = (totals[0] + totals[1]).max(1e-9) / spread.max(1e-9);
+        let daily = [0, 1].map(|off: usize| (totals[off] + days * level * prior.kind[off]) / (exposure[off] + days));
+        Shares { kind: daily.map(|votes| votes / (daily[0] + daily[1])), hours }
     }
 }
 
-/// The shipped hours as shares.
-fn shipped() -> Shares {
-    let total: f64 = SHIPPED.iter().flatten().sum();
-    SHIPPED.map(|hours| hours.map(|parts| parts / total))
-}
+/// Days without any use that are looked at one by one.
+const PASSED_MAX: i32 = 28;
 
 /// What is learnt of one account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -92,6 +129,8 @@ pub(super) struct Habit {
     /// Days of the last long blocks at unusual hours: three within ten days are a new habit.
     pub(super) blocks: [Option<Day>; 3],
     pub(super) days: f32,
+    /// The newest day that ended at work, and for how many quarters of an hour.
+    pub(super) late: Option<(Day, u8)>,
 }
 
 /// What one settled day teaches about an account.
@@ -100,12 +139,15 @@ pub(super) struct HabitStep {
     pub(super) off: bool,
     pub(super) hours: u32,
     pub(super) block: bool,
+    /// Quarters of an hour of the block that reaches the end of the day.
+    pub(super) late: u8,
 }
 
 impl Learn for Habit {
     type Step = HabitStep;
     fn fold(&mut self, day: Day, step: &HabitStep) {
-        self.hours.decay(day);
+        self.hours.pass(day, step.off, 1.0);
+        self.late = (step.late > 0).then_some((day, step.late));
         if step.block {
             self.blocks.rotate_left(1);
             self.blocks[2] = Some(day);
@@ -126,19 +168,30 @@ pub(super) struct Group {
     pub(super) scores: ScoreHistory,
     /// Settled days learnt from.
     pub(super) days: u32,
+    /// The most accounts that came on one day of late.
+    members: f32,
 }
+
+/// What is left a day later of the most accounts that came on one day.
+const MEMBERS_KEEP: f32 = 0.99;
 
 /// What one settled day teaches about a group: accounts by hour on working days and on days off, and their scores.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct GroupDay {
     pub(super) votes: [[f32; 24]; 2],
     pub(super) scores: ScoreStep,
+    /// Members that were there.
+    pub(super) present: f32,
+    /// Whether the day was a day off for most of them.
+    pub(super) off: f32,
 }
 
 impl Learn for Group {
     type Step = GroupDay;
     fn fold(&mut self, day: Day, step: &GroupDay) {
-        self.hours.decay(day);
+        // As many as came on the busiest day of late could come on any day.
+        self.members = (self.members * MEMBERS_KEEP).max(step.present);
+        self.hours.pass(day, step.off * 2.0 > step.present, self.members);
         for (votes, step) in self.hours.votes.iter_mut().flatten().zip(step.votes.iter().flatten()) {
             *votes += step;
         }
@@ -163,10 +216,10 @@ pub(super) fn limits(
     let known = |ix: GroupIx| groups.get(&ix).map(|group| group.for_day(day)).unwrap_or_default();
     let role = constants.subjects.role(presence.group);
     let root = constants.subjects.chain(role).last().unwrap_or(role);
-    let site = known(root).hours.shares(&shipped(), SITE_VOTES);
-    let peers = if role == root { site } else { known(role).hours.shares(&site, SITE_VOTES) };
+    let site = known(root).hours.shares(&Shares::shipped(), SITE_VOTES, ROLE_KIND_DAYS);
+    let peers = if role == root { site } else { known(role).hours.shares(&site, SITE_VOTES, ROLE_KIND_DAYS) };
     let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
-    let own = habit.hours.shares(&peers, ROLE_VOTES)[usize::from(presence.off_day)];
+    let own = habit.hours.shares(&peers, ROLE_VOTES, KIND_DAYS).of(presence.off_day);
     let map = calibration(groups, role, constants);
     Limits {
         surprise: own.map(|share| -share.log10() as f32),

@@ -54,6 +54,8 @@ const SLOT: i64 = 15 * MINUTE;
 /// A block of work: at least 4 hours without a gap of 90 minutes.
 const BLOCK_SLOTS: u32 = 16;
 const GAP_SLOTS: u32 = 6;
+/// Slots of a day of 24 hours.
+const DAY_SLOTS: u32 = 96;
 const COLLEAGUES: usize = 3;
 /// Scores are ranked among those of accounts and sites that have a habit: before, every hour is as rare as any other.
 const SITE_DAYS_MIN: u32 = 10;
@@ -150,7 +152,8 @@ impl Detector for Hours {
             // The day may have turned out to be a day off: then its hours are judged as such.
             let judged = limits(&self.groups, self.habits.get(subject), *presence, constants);
             let told = tally.limits.unwrap_or(judged);
-            let weight = |hour: usize| self.weight(&tally, hour, *presence);
+            let late_before = self.late_before(*subject, constants.day);
+            let weight = |hour: usize| self.weight(&tally, hour, late_before, *presence);
             let (hour, score) = tally.rarest(&judged, weight);
             let role = constants.subjects.role(presence.group);
             let map = calibrations.entry(role).or_insert_with(|| calibration(&self.groups, role, constants));
@@ -162,17 +165,25 @@ impl Detector for Hours {
             if verdict.passes || verdict.held || ratio >= 1.0 {
                 let habit = self.habits.get(subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
                 let named = if verdict.passes || verdict.held { hour } else { crossed_hour };
-                let why = self.why(&tally, named, *presence);
+                let why = self.why(&tally, named, late_before, *presence);
                 let mut finding = describe(&tally, &habit, named, p, &why, *subject, *presence, constants);
+                finding.facts.insert("block".to_owned(), json!(block(&tally, named, late_before)));
                 finding.stage = Stage::Settled(verdict);
                 out.push(finding);
             }
             let scored = self.settled_habit(*subject, role, constants);
-            let step =
-                HabitStep { off: presence.off_day, hours: tally.hours, block: block(&tally, hour) && score > 0.0 };
+            let step = HabitStep {
+                off: presence.off_day,
+                hours: tally.hours,
+                block: block(&tally, hour, late_before) && score > 0.0,
+                late: late(tally.slots),
+            };
             self.habits.entry(*subject).or_default().teach(constants.day, step);
             for group in constants.subjects.chain(presence.group) {
-                let votes = &mut taught.entry(group).or_default().votes[usize::from(presence.off_day)];
+                let step = taught.entry(group).or_default();
+                step.present += 1.0;
+                step.off += f32::from(u8::from(presence.off_day));
+                let votes = &mut step.votes[usize::from(presence.off_day)];
                 bits(tally.hours).for_each(|hour| votes[hour] += 1.0);
             }
             if scored {
@@ -247,33 +258,41 @@ fn near_shift(shifts: &[(Time, Time)], time: Time) -> bool {
     shifts[..after].iter().rev().take(4).any(|(_, end)| time < end.plus(SHIFT_MARGIN))
 }
 
-/// Whether the hour lies in a block of at least four hours without a gap of 90 minutes.
-fn block(tally: &Tally, hour: usize) -> bool {
-    let slot = u32::from(tally.first_slot[hour]);
-    let busy = |slot: u32| tally.slots & (1 << slot) != 0;
+/// First and last slot of the work around a slot, without a gap of 90 minutes.
+fn run(slots: u128, slot: u32) -> (u32, u32) {
+    let busy = |slot: u32| slots & (1 << slot) != 0;
     let (mut start, mut end, mut gap) = (slot, slot, 0);
     for earlier in (0..slot).rev() {
-        if busy(earlier) {
-            (start, gap) = (earlier, 0)
-        } else {
-            gap += 1
-        }
+        (start, gap) = if busy(earlier) { (earlier, 0) } else { (start, gap + 1) };
         if gap >= GAP_SLOTS {
             break;
         }
     }
     gap = 0;
     for later in slot + 1..128 {
-        if busy(later) {
-            (end, gap) = (later, 0)
-        } else {
-            gap += 1
-        }
+        (end, gap) = if busy(later) { (later, 0) } else { (end, gap + 1) };
         if gap >= GAP_SLOTS {
             break;
         }
     }
-    end - start + 1 >= BLOCK_SLOTS
+    (start, end)
+}
+
+/// Quarters of an hour of the work that reaches the end of the day.
+fn late(slots: u128) -> u8 {
+    let last = 127 - slots.leading_zeros().min(127);
+    if slots == 0 || last + GAP_SLOTS < DAY_SLOTS {
+        return 0;
+    }
+    let (start, end) = run(slots, last);
+    (end - start + 1) as u8
+}
+
+/// Whether the hour lies in a block of at least four hours; one that begins with the day goes on from the day before.
+fn block(tally: &Tally, hour: usize, late_before: u8) -> bool {
+    let (start, end) = run(tally.slots, u32::from(tally.first_slot[hour]));
+    let before = if start < GAP_SLOTS { u32::from(late_before) } else { 0 };
+    end - start + 1 + before >= BLOCK_SLOTS
 }
 
 impl Hours {
@@ -289,15 +308,21 @@ impl Hours {
         site >= SITE_DAYS_MIN && own >= OWN_DAYS_MIN
     }
 
-    fn weight(&self, tally: &Tally, hour: usize, presence: Presence) -> f64 {
-        let shift_change = !tally.shifts_known && block(tally, hour);
+    /// Quarters of an hour for which the account was at work up to the beginning of `day`.
+    fn late_before(&self, subject: SubjectIx, day: Day) -> u8 {
+        let late = self.habits.get(&subject).and_then(|habit| habit.newest().late);
+        late.filter(|(before, _)| *before == day.plus(-1)).map_or(0, |(_, slots)| slots)
+    }
+
+    fn weight(&self, tally: &Tally, hour: usize, late_before: u8, presence: Presence) -> f64 {
+        let shift_change = !tally.shifts_known && block(tally, hour, late_before);
         let together = self.unusual.get(&(presence.unit, hour)).is_some_and(|n| *n >= COLLEAGUES);
         if shift_change || together { WEAK } else { 1.0 }
     }
 
     /// What weakened the hour, as the end of a sentence.
-    fn why(&self, tally: &Tally, hour: usize, presence: Presence) -> String {
-        if !tally.shifts_known && block(tally, hour) {
+    fn why(&self, tally: &Tally, hour: usize, late_before: u8, presence: Presence) -> String {
+        if !tally.shifts_known && block(tally, hour, late_before) {
             return " The hour is part of a block of at least four hours of work, as in a changed shift.".to_owned();
         }
         match self.unusual.get(&(presence.unit, hour)) {
@@ -350,7 +375,6 @@ fn describe(
         ("own_days", json!(days)),
         ("peer_group", json!(role)),
         ("shift_known", json!(tally.shifts_known)),
-        ("block", json!(block(tally, hour))),
     ]);
     finding
 }

@@ -21,8 +21,8 @@ const SHIPPED_SCORES: Tail = Tail { knee: 1.4, excess: 0.55 };
 const SHIPPED_DAYS: f64 = 20.0;
 /// Weight of the group above in a group's mean, in account-days.
 const PARENT_DAYS: f64 = 8.0;
-/// Expected events that draw a surge factor to 1.
-const SURGE_SHRINK: f64 = 20.0;
+/// Weight of what is expected that draws a surge factor to 1; a member weighs at most `1/phi`.
+const SURGE_SHRINK: f64 = 4.0;
 const SURGE_CLAMP: (f64, f64) = (0.5, 3.0);
 /// Inside the day a surge of at least this much is allowed for.
 const SURGE_ALLOWED: f64 = 1.3;

@@ -74,6 +74,8 @@ const EXPORTS: Detection = Detection {
 const METRICS: usize = 3;
 const UNITS: [&str; METRICS] = ["record accesses", "patients", "records"];
 const VERBS: [&str; METRICS] = ["made", "opened", "exported or printed"];
+/// A member's day counts in the mean of the peers up to this many times their usual spread.
+const PEER_CAP: f64 = 4.0;
 /// The detector.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Volume {
@@ -160,7 +162,7 @@ impl Detector for Volume {
                 finding.p = Some(p);
                 out.push(finding);
             }
-            self.learn(&tally, &views, score, *subject, *presence, day, &mut taught);
+            self.learn(&tally, &limits, &views, score, *subject, *presence, day, &mut taught);
         }
         self.teach_groups(day, taught);
     }
@@ -198,6 +200,11 @@ struct View {
     p_day: f64,
 }
 
+/// Weight of an account in the factors of its group: the inverse of the relative variance of its day, times its mean.
+fn weight(expected: &Expected) -> f64 {
+    1.0 / (1.0 + expected.own_phi * expected.mu)
+}
+
 fn best(views: &[View; METRICS]) -> View {
     // Of equal p-values the one that says more about patients is named.
     *views.iter().rev().min_by(|a, b| a.p.total_cmp(&b.p)).expect("there are metrics")
@@ -218,7 +225,9 @@ impl Volume {
             let Some(y) = tally.count(metric).checked_sub(1) else { continue };
             let expected = habit.0[metric].expect(limits.peers[metric], limits.factor[metric]);
             let seen = y.min(quantile(expected.mu, expected.phi, 1e-4)) as f64;
-            sums[metric] = Sum { seen, expected: expected.mu, members: 1.0 };
+            // By what a day of the account tells: one whose counts are a thousand times larger does not speak for all.
+            let weight = weight(&expected);
+            sums[metric] = Sum { seen: weight * seen, expected: weight * expected.mu, members: 1.0 };
         }
         Some(sums)
     }
@@ -258,6 +267,7 @@ impl Volume {
     fn learn(
         &mut self,
         tally: &Tally,
+        limits: &Limits,
         views: &[View; METRICS],
         score: f64,
         subject: SubjectIx,
@@ -275,11 +285,14 @@ impl Volume {
                 if presence.off_day && day.constants.day.weekday() < 5 { 7 } else { day.constants.day.weekday() };
             for group in day.constants.subjects.chain(presence.group) {
                 let group = &mut taught.entry(group).or_default().counts[view.metric];
-                group.level += f64::from(step.level);
+                // A member far beyond the peers moves their mean no more than the largest usual day.
+                let usual = limits.peers[view.metric];
+                group.level += f64::from(step.level).min(PEER_CAP * (1.0 + usual.mean) * (1.0 + usual.phi));
                 group.residual += f64::from(step.residual);
                 group.members += 1.0;
-                group.seen += (y.min(quantile(view.expected.mu, view.expected.phi, 1e-4))) as f64 / view.surge;
-                group.expected += view.expected.mu0;
+                let seen = y.min(quantile(view.expected.mu, view.expected.phi, 1e-4)) as f64;
+                group.seen += weight(&view.expected) * seen / view.surge;
+                group.expected += weight(&view.expected) * view.expected.mu0;
                 group.kind = day_kind;
             }
         }
