@@ -238,3 +238,47 @@ pub(super) fn calibration(
     let known = chain.iter().filter_map(|ix| groups.get(ix).map(|group| group.for_day(constants.day).scores));
     calibrate(known, &Tail { knee: SHIPPED_KNEE, excess: SHIPPED_EXCESS })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1970-01-05 was a Monday.
+    const MONDAY: i32 = 4;
+    const NINE_TO_FOUR: u32 = 0b1111_1110_0000_0000;
+
+    /// Score of an hour for an account that works from nine to four on the given weekdays for so many weeks.
+    fn score(weekdays: &[i32], weeks: i32, off: bool, hour: usize) -> f64 {
+        let mut habit = Habit::default();
+        for day in (0..7 * weeks).filter(|day| weekdays.contains(&(day % 7))) {
+            let day = Day(MONDAY + day);
+            habit.fold(day, &HabitStep { off: day.weekday() >= 5, hours: NINE_TO_FOUR, block: false, late: 0 });
+        }
+        -habit.hours.shares(&Shares::shipped(), ROLE_VOTES, KIND_DAYS).of(off)[hour].log10()
+    }
+
+    #[test]
+    fn days_off_are_as_telling_as_nights() {
+        let weekdays = [0, 1, 2, 3, 4];
+        let all = [0, 1, 2, 3, 4, 5, 6];
+        // Without any habit every hour is what is shipped.
+        assert!((score(&[], 1, true, 11) - score(&[], 1, false, 11)).abs() < 0.6);
+        // Who works every day is no more surprising on Sunday than on Monday.
+        assert!((score(&all, 8, true, 11) - score(&all, 8, false, 11)).abs() < 0.1);
+        // Who works on weekdays only is, the more the longer; but not on the first weekend.
+        let sundays = [1, 4, 12].map(|weeks| score(&weekdays, weeks, true, 11) - score(&weekdays, weeks, false, 11));
+        assert!(sundays[0] < 1.0 && sundays[1] > 1.2 && sundays[2] > sundays[1], "{sundays:?}");
+        // And by night on top of it.
+        assert!(score(&weekdays, 8, true, 3) > score(&weekdays, 8, true, 11) + 0.3);
+        assert!(score(&weekdays, 8, false, 3) > score(&weekdays, 8, false, 11) + 1.2);
+        // Who works at weekends only is not, and is on a Monday.
+        assert!(score(&[5, 6], 8, true, 11) + 1.0 < score(&[5, 6], 8, false, 11));
+    }
+
+    #[test]
+    fn shares_sum_to_one() {
+        let shares = Shares::shipped();
+        let sum: f64 = [false, true].iter().flat_map(|off| shares.of(*off)).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+    }
+}

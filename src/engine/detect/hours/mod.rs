@@ -352,6 +352,8 @@ fn describe(
     let votes = f64::from(habit.hours.votes[off][hour]);
     let own = if habit.days < 1.0 {
         "it has no habit yet".to_owned()
+    } else if habit.hours.votes[off].iter().sum::<f32>() < 0.05 {
+        format!("in {days:.0} days of use never on {kind}")
     } else if votes < 0.05 {
         format!("in {days:.0} days of use never at that hour on {kind}")
     } else {
@@ -359,7 +361,7 @@ fn describe(
     };
     let role = &constants.subjects.named_group(constants.subjects.role(presence.group)).name;
     finding.reason = format!(
-        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {}; {own}, and 1 in {} days of {role} has an hour as rare.{why}",
+        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {}; {own}, and 1 in {} account-days of {role} has an hour as rare.{why}",
         finding.subject.id,
         constants.day.weekday_name(),
         constants.day,
@@ -377,4 +379,33 @@ fn describe(
         ("shift_known", json!(tally.shifts_known)),
     ]);
     finding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots with work between two hours after 04:00.
+    fn work(from: u32, to: u32) -> u128 {
+        (4 * from..4 * to).step_by(3).fold(0, |slots, slot| slots | 1 << slot)
+    }
+
+    /// A night shift is one block, although a day ends at 04:00 in the middle of it.
+    #[test]
+    fn blocks_go_on_across_the_end_of_a_day() {
+        let check = |before: u128, slots: u128, hour: usize, expected: bool| {
+            let mut tally = Tally { slots, ..Tally::default() };
+            tally.first_slot[hour] = ((hour + 20) % 24 * 4) as u8;
+            assert_eq!(block(&tally, hour, late(before)), expected, "{before:b} {slots:b} {hour}");
+        };
+        // From 19:00 to 04:00, and on to 07:00.
+        check(0, work(15, 24), 2, true);
+        check(work(15, 24), work(0, 3), 5, true);
+        check(0, work(0, 3), 5, false);
+        // The evening before ended at 22:00: the hour from 04:00 on is another matter.
+        check(work(12, 18), work(0, 1), 4, false);
+        // An hour at 02:00 belongs to no block of the day that began at 04:00.
+        check(0, work(4, 13) | work(22, 23), 2, false);
+        assert_eq!([late(0), late(work(4, 13)), late(work(20, 24)) / 4], [0, 0, 3]);
+    }
 }

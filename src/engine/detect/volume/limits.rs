@@ -162,3 +162,28 @@ pub(super) fn calibration(
     let known = chain.iter().filter_map(|ix| groups.get(ix).map(|group| group.for_day(constants.day).scores));
     calibrate(known, &SHIPPED_SCORES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::detect::volume::weight;
+    use crate::engine::stats::counts::Expected;
+
+    /// Twenty people and one interface account of 50,000 a day: the surge is that of the people.
+    #[test]
+    fn one_giant_does_not_speak_for_all() {
+        let surge = |people: f64, giant: f64| {
+            let mut sum = Sum::default();
+            for (mu, times, phi, members) in [(20.0, people, 0.4, 20.0), (50_000.0, giant, 0.05, 1.0)] {
+                let weight = weight(&Expected { mu0: mu, mu, phi, own_phi: phi });
+                sum.expected += members * weight * mu;
+                sum.seen += members * weight * mu * times;
+                sum.members += members;
+            }
+            sum.surge(Sum::default())
+        };
+        assert!((surge(2.0, 1.0) - 2.0).abs() < 0.35, "{}", surge(2.0, 1.0));
+        assert!(surge(1.0, 2.0) < 1.35, "{}", surge(1.0, 2.0));
+        assert_eq!(surge(1.0, 1.0), 1.0);
+    }
+}

@@ -278,8 +278,8 @@ impl Volume {
         let mut steps = [None; METRICS];
         for view in views {
             let Some(y) = tally.count(view.metric).checked_sub(1) else { continue };
-            let factor = view.expected.mu / view.expected.mu0.max(1e-9);
-            let step = CountStep::new(y, view.expected.mu, view.expected.own_phi, factor.max(1e-3));
+            let factor = limits.factor[view.metric];
+            let step = CountStep::new(y, view.expected.mu, view.expected.own_phi, factor);
             steps[view.metric] = Some(step);
             let day_kind =
                 if presence.off_day && day.constants.day.weekday() < 5 { 7 } else { day.constants.day.weekday() };

@@ -18,14 +18,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use statrs::function::beta::ln_beta;
 
 use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
     facts, finding, one_in, significant,
 };
-use crate::engine::stats::delayed::{DELAY, Delayed, Learn};
+use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::open::OpenDays;
@@ -33,6 +33,11 @@ use crate::engine::subjects::{Presence, Sort, SubjectIx};
 use crate::event::facts::Status;
 use crate::event::time::DAY;
 use crate::event::{Class, Day, Severity, Subject, SubjectKind, Time};
+
+mod everybody;
+mod review;
+
+use everybody::{Everybody, EverybodyStep, bin};
 
 /// The registry's entry.
 pub static SPEC: Spec = Spec {
@@ -70,14 +75,6 @@ const REVIEW: Detection = Detection {
 /// A gap has to be this improbable by the account's rhythm, whatever the budget.
 const P_MAX: f64 = 1e-3;
 const HALF_LIFE_DAYS: f64 = 180.0;
-/// Improbability of a gap, in powers of ten, by bin.
-const BINS: usize = 16;
-const BIN_WIDTH: f64 = 2.0;
-/// Before any absence was seen to end: a tenth of one in a hundred account-days.
-const PRIOR_ENDS: f64 = 0.1;
-const PRIOR_ACTIVE: f64 = 100.0;
-/// Days on which nobody was seen are an outage of the log where they are so many together; a closed weekend is not.
-const OUTAGE_DAYS: i32 = 4;
 /// Weight of everybody's rate of active days in an account's own.
 const PRIOR_DAYS: f64 = 10.0;
 /// 1970-01-04 was a Sunday.
@@ -113,76 +110,6 @@ impl Learn for Use {
         self.first = self.first.or(Some(day));
         self.last = Some(day);
     }
-}
-
-/// What is learnt of everybody: active accounts against accounts that might have been, absences that ended, and outages.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Everybody {
-    active: f64,
-    idle: f64,
-    /// Absences that ended, after earlier use and without any, by how improbable they were.
-    ends: [[f64; BINS]; 2],
-    /// Account-days among which they were seen.
-    watched: f64,
-    /// The newest day on which anybody was seen.
-    last: Option<Day>,
-    /// First and last day of each stretch without anybody, oldest first.
-    outages: Vec<(Day, Day)>,
-}
-
-/// What one settled day teaches about everybody.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct EverybodyStep {
-    active: f64,
-    idle: f64,
-    /// Absences that ended: whether without any earlier use, and the bin.
-    ends: Vec<(bool, u8)>,
-}
-
-impl Learn for Everybody {
-    type Step = EverybodyStep;
-    fn fold(&mut self, day: Day, step: &EverybodyStep) {
-        self.active = 0.97 * self.active + step.active;
-        self.idle = 0.97 * self.idle + step.idle;
-        let keep = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
-        self.ends.iter_mut().flatten().for_each(|ends| *ends *= keep);
-        step.ends.iter().for_each(|(never, bin)| self.ends[usize::from(*never)][usize::from(*bin)] += 1.0);
-        self.watched = keep * self.watched + step.active;
-        self.outages.extend(self.silence(day));
-        if self.outages.len() > OUTAGES_MAX {
-            self.outages.remove(0);
-        }
-        self.last = Some(day);
-    }
-}
-
-/// Outages that are remembered.
-const OUTAGES_MAX: usize = 32;
-
-impl Everybody {
-    /// The stretch without anybody that ends before `until`, where it is an outage.
-    fn silence(&self, until: Day) -> Option<(Day, Day)> {
-        let first = self.last?.plus(1);
-        (until.0 - first.0 >= OUTAGE_DAYS).then_some((first, until.plus(-1)))
-    }
-
-    /// Days after `from` and before `day` on which the log was silent; what is younger than the delay is not known yet.
-    fn silent_days(&self, from: Day, day: Day) -> i32 {
-        let now = self.silence(day.plus(1 - DELAY));
-        let overlap = |(first, last): &(Day, Day)| ((last.0).min(day.0 - 1) - (first.0).max(from.0 + 1) + 1).max(0);
-        self.outages.iter().chain(&now).map(overlap).sum()
-    }
-
-    /// Share of account-days on which an absence as improbable as `p` ends.
-    fn rank(&self, never_used: bool, p: f64) -> f64 {
-        let ends: f64 = self.ends[usize::from(never_used)][usize::from(bin(p))..].iter().sum();
-        ((ends + PRIOR_ENDS) / (self.watched + PRIOR_ACTIVE)).min(1.0)
-    }
-}
-
-/// The bin of a gap's improbability.
-fn bin(p: f64) -> u8 {
-    ((-p.max(1e-300).log10() / BIN_WIDTH) as usize).min(BINS - 1) as u8
 }
 
 /// The detector.
@@ -250,27 +177,14 @@ impl Detector for Dormant {
             if presence.sort != Sort::Machine {
                 step.active += 1.0;
                 let id = &constants.subjects.get(*subject).subject;
-                let count = tally.events.count() as f64;
-                let crossed = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
-                if let Some(crossed) = crossed.filter(|absence| absence.counts(constants)) {
+                let ended = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
+                if let Some(ended) = ended.filter(|absence| absence.counts(constants)) {
                     // The days in between have settled since: the account may have been back before this day.
-                    let back = known.newest().last.filter(|last| *last > crossed.since && *last < constants.day);
+                    let back = known.newest().last.filter(|last| *last > ended.since && *last < constants.day);
                     if back.is_none() {
-                        step.ends.push((crossed.detection.id == NEVER_USED.id, bin(crossed.p)));
+                        step.ends.push((ended.detection.id == NEVER_USED.id, bin(ended.p)));
                     }
-                    let told = crossed.rank <= constants.alphas.told;
-                    let held = crossed.rank <= constants.alphas.held;
-                    if !told && !held {
-                        known.teach(constants.day, ());
-                        continue;
-                    }
-                    let mut finding = describe(&tally, &crossed, *subject, *presence, constants);
-                    let ratio = if told { count } else { 0.0 };
-                    finding.stage = Stage::Settled(Verdict { ratio, passes: told && back.is_none(), held });
-                    if let Some(back) = back {
-                        finding.reason.push_str(&format!(" It had been used again before, on {back}."));
-                    }
-                    out.push(finding);
+                    out.extend(judge(&tally, &ended, back, *subject, *presence, constants));
                 }
             }
             known.teach(constants.day, ());
@@ -348,6 +262,29 @@ fn absence(
     Some(Absence { detection, since, days, leave_days, silent_days, p, rank: everybody.rank(used.last.is_none(), p) })
 }
 
+/// What settling says of an absence that has ended; `back` is a day of use that was not known inside the day.
+fn judge(
+    tally: &Tally,
+    ended: &Absence,
+    back: Option<Day>,
+    subject: SubjectIx,
+    presence: Presence,
+    constants: &Constants<'_>,
+) -> Option<Finding> {
+    let told = ended.rank <= constants.alphas.told;
+    let held = ended.rank <= constants.alphas.held;
+    if !told && (!held || back.is_some()) {
+        return None;
+    }
+    let mut finding = describe(tally, ended, subject, presence, constants);
+    let ratio = if told { tally.events.count() as f64 } else { 0.0 };
+    finding.stage = Stage::Settled(Verdict { ratio, passes: told && back.is_none(), held });
+    if let Some(back) = back {
+        finding.reason.push_str(&format!(" It had been used again before, on {back}."));
+    }
+    Some(finding)
+}
+
 /// When an account that was never used was made.
 fn made(id: &Subject, presence: Presence, constants: &Constants<'_>) -> Option<Day> {
     let zone = constants.roster.zone(None);
@@ -416,58 +353,4 @@ fn describe(
         ("events", json!(uses)),
     ]);
     finding
-}
-
-impl Dormant {
-    /// The weekly list: accounts that may log in, were watched for longer than the policy, and were not used.
-    fn review(&self, day: &Settling<'_>) -> Option<Finding> {
-        let constants = day.constants;
-        let at = constants_start(day);
-        let watched_since = constants.first_settled?;
-        let mut accounts: Vec<Value> = Vec::new();
-        let mut list = |kind: SubjectKind, id: &str, since: Option<Time>| {
-            let last = constants.subjects.find(kind, id).and_then(|ix| self.uses.get(&ix)?.newest().last);
-            let made = since.map(|time| constants.roster.zone(None).local(time).date);
-            let from = last.or(made).unwrap_or(watched_since).max(watched_since);
-            let days = constants.day.0 - from.0;
-            if days >= constants.settings.dormant_after_days {
-                let last = last.map(|day| day.to_string());
-                accounts.push(json!({"account": id, "kind": kind.as_str(), "last_use": last, "days": days}));
-            }
-        };
-        for id in constants.roster.user_ids() {
-            if let Some(user) = constants.roster.user(id, at).filter(|u| u.ended.is_none() && !u.outside_rows) {
-                list(SubjectKind::User, id, user.created.or(user.hired));
-            }
-        }
-        for id in constants.roster.vendor_account_ids() {
-            if let Some(account) =
-                constants.roster.vendor_account(id, at).filter(|a| a.ended.is_none() && !a.outside_rows)
-            {
-                list(SubjectKind::VendorAccount, id, account.created);
-            }
-        }
-        let verdict = Verdict { ratio: 0.0, passes: true, held: true };
-        (!accounts.is_empty()).then(|| Finding {
-            detection: &REVIEW,
-            subject: Subject { kind: SubjectKind::System, id: "accounts".to_owned() },
-            day: constants.day,
-            window: (at, constants.roster.zone(None).day_start(constants.day.plus(1))),
-            raised_at: constants.roster.zone(None).day_start(constants.day.plus(1)),
-            stage: Stage::Settled(verdict),
-            p: None,
-            reason: format!(
-                "{} accounts that may log in were not used for {} days or more by {}.",
-                accounts.len(),
-                constants.settings.dormant_after_days,
-                constants.day
-            ),
-            facts: facts([
-                ("accounts", json!(accounts)),
-                ("policy_days", json!(constants.settings.dormant_after_days)),
-            ]),
-            evidence: Events::default().evidence(),
-            patients: 0,
-        })
-    }
 }
