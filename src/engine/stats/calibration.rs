@@ -95,14 +95,16 @@ impl Tail {
 /// changes at once.
 pub fn calibrate(chain: impl DoubleEndedIterator<Item = ScoreHistory>, shipped: &Tail) -> Calibration {
     let mut shares = shipped.bins();
-    let mut weight = PARENT_SCORES;
+    let mut evidence = PARENT_SCORES;
     for history in chain.rev() {
-        weight = PARENT_SCORES + history.scored();
+        let own = history.scored();
         for (share, bin) in shares.iter_mut().zip(&history.bins) {
-            *share = (PARENT_SCORES * *share + f64::from(*bin)) / weight;
+            *share = (PARENT_SCORES * *share + f64::from(*bin)) / (PARENT_SCORES + own);
         }
+        // As many scores as would be as certain: those that are borrowed are as sure as the group above is large.
+        evidence = (own + PARENT_SCORES).powi(2) / (own + PARENT_SCORES.powi(2) / evidence);
     }
-    Calibration::new(&shares, weight)
+    Calibration::new(&shares, evidence)
 }
 
 impl ScoreHistory {

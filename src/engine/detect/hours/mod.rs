@@ -406,6 +406,7 @@ mod tests {
         check(work(12, 18), work(0, 1), 4, false);
         // An hour at 02:00 belongs to no block of the day that began at 04:00.
         check(0, work(4, 13) | work(22, 23), 2, false);
-        assert_eq!([late(0), late(work(4, 13)), late(work(20, 24)) / 4], [0, 0, 3]);
+        // Four hours up to the end.
+        assert_eq!([late(0), late(work(4, 13)), late(work(20, 24)) / 4], [0, 0, 4]);
     }
 }
