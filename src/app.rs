@@ -1,29 +1,45 @@
 //! Composition root: builds the parts from the settings, joins them, and hands them to the loops in `app::scan` and `app::live`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::TryRng;
 use tokio::runtime::Runtime;
 
 use crate::cli::Stop;
+use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
 use crate::history::{History, Settings as HistorySettings};
-use crate::ingest::rosters::read_folder;
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
-use crate::roster::{Intake, Loaded, Roster, load};
-use crate::settings::Settings;
+use crate::roster::{Accepted, Loaded, Roster};
+use crate::settings::{Settings, local};
 use crate::store::{AesSeal, Store};
 
+mod acts;
 mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
+mod drain;
 pub mod live;
+pub mod monitor;
+mod operator;
+mod past;
+mod rosters;
 mod scan;
+mod spool;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod verdicts;
+mod watch;
 
-pub use audit::audit;
+pub use acts::{Act, act};
+pub use audit::{audit, who};
+pub use rosters::{look_at_rosters, nobody, people, rosters};
 pub use scan::scan;
 
 /// The key of the store, sealed by the keyring of the history.
@@ -42,30 +58,53 @@ pub fn runtime() -> Result<Runtime, Stop> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Stop::failed)
 }
 
-/// Loads the rosters that the settings name; none is an empty roster.
-///
-/// # Errors
-/// Where the folder cannot be read. Problems in the files are in the answer.
-pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
-    let files = settings
-        .rosters
-        .as_deref()
-        .map(read_folder)
-        .transpose()
-        .map_err(|error| Stop::Usage(error.to_string()))?
-        .unwrap_or_default();
-    let intake = Intake { previous: None, at: now(), allow_shrink: false };
-    let mut loaded = load(&files, settings.default_zone.clone(), &intake);
-    if settings.rosters.is_none() {
-        loaded.problems.clear();
-    }
-    Ok(loaded)
+/// What a run or a scan begins with.
+struct Begun {
+    engine: Engine,
+    /// The positions up to which the engine has seen the input.
+    seen: BTreeMap<String, i64>,
+    /// The roster version that was in force before.
+    before: Option<Accepted>,
+    /// The rosters as they are now.
+    loaded: Loaded,
 }
 
-/// Says what is wrong with the rosters; they are used as far as they can be.
-fn complain(loaded: &Loaded) {
-    for problem in &loaded.problems {
-        eprintln!("{problem}");
+impl Begun {
+    /// Without any memory.
+    fn anew(settings: &Settings) -> Result<Begun, Stop> {
+        let loaded = look(settings, None)?;
+        let engine = Engine::new(settings.engine.clone(), Arc::new(Roster::empty(settings.default_zone.clone())));
+        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded })
+    }
+}
+
+/// The engine as everything on record has left it, and the rosters.
+fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
+    let before = rosters::accepted(keep)?;
+    let loaded = look(settings, before.as_ref())?;
+    let bar = ProgressBar::hidden();
+    let style = "building the engine anew  {wide_bar} {human_pos} of {human_len} events  {eta}";
+    bar.set_style(ProgressStyle::with_template(style).map_err(Stop::failed)?);
+    let mut progress = |done, all| {
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_length(all);
+        bar.set_position(done);
+    };
+    let engine = keep.engine(&settings.engine, &settings.default_zone, now(), &mut progress);
+    bar.finish_and_clear();
+    let seen = keep.history.positions();
+    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded })
+}
+
+/// Loads the rosters and says what is wrong with them.
+fn look(settings: &Settings, previous: Option<&Accepted>) -> Result<Loaded, Stop> {
+    let loaded = rosters::rosters_after(settings, previous)?;
+    rosters::complain(&loaded);
+    match spread(settings, &loaded.roster) {
+        Some(problem) => Err(Stop::Problems(vec![problem])),
+        None => Ok(loaded),
     }
 }
 
@@ -86,37 +125,90 @@ pub fn spread(settings: &Settings, roster: &Roster) -> Option<Problem> {
     })
 }
 
-/// What is wrong with the world that the settings name: broker, topics, rights, key.
-pub fn online(settings: &Settings) -> Vec<Problem> {
+/// What is wrong with the world that the settings name: broker, topics, rights, channels, key, store.
+///
+/// # Errors
+/// Where the machine gives no threads.
+pub fn online(settings: &Settings) -> Result<Vec<Problem>, Stop> {
     let mut problems = settings.kafka.as_ref().map(crate::ingest::kafka::probe).unwrap_or_default();
-    if let Some(history) = settings.history.as_ref().filter(|history| history.dir.join("keyring.json").exists())
-        && let Err(stop) = keyring(settings, &history.dir)
-    {
+    let greeted = runtime()?.block_on(crate::notify::greet(&settings.channels));
+    problems.extend(greeted.into_iter().map(|(channel, wrong)| Problem {
+        file: PathBuf::from(format!("channel {channel}")),
+        line: None,
+        what: wrong,
+    }));
+    if let Some(history) = &settings.history {
+        problems.extend(kept(settings, &history.dir));
+    }
+    Ok(problems)
+}
+
+/// What is wrong with the history at `dir`, its key and its state folder.
+fn kept(settings: &Settings, dir: &Path) -> Vec<Problem> {
+    let problem = |file: &Path, stop: Stop| {
         let what = match stop {
             Stop::Failed(what) | Stop::Usage(what) => what,
             Stop::Problems(found) => found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         };
-        problems.push(Problem { file: history.dir.clone(), line: None, what });
+        Problem { file: file.to_owned(), line: None, what }
+    };
+    if !dir.join("history.json").exists() {
+        let stop = foreign(dir).map(|what| problem(dir, Stop::Usage(what)));
+        return stop.into_iter().chain(unwritable(nearest_folder(dir))).collect();
     }
+    let state = settings.state_dir(dir);
+    let read = runtime().and_then(|runtime| {
+        let reader = runtime.block_on(crate::history::Reader::open(dir, &settings.key_source(dir)));
+        reader.map(drop).map_err(Stop::failed)
+    });
+    let mut problems: Vec<Problem> = read.err().map(|stop| problem(dir, stop)).into_iter().collect();
+    if problems.is_empty() && state.join(STORE_KEY).exists() {
+        problems.extend(store(settings, dir, &state, false).err().map(|stop| problem(&state, stop)));
+    }
+    problems.extend([nearest_folder(dir), nearest_folder(&state)].into_iter().filter_map(unwritable));
     problems
 }
 
-/// The folder of the history: as given, else as the settings say.
+/// The folder itself, or the nearest one above it that is there.
+fn nearest_folder(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// The problem of a folder in which we may not write: found by writing a file and taking it away again.
+fn unwritable(folder: PathBuf) -> Option<Problem> {
+    let path = folder.join(format!(".phiwatch-check-{}", std::process::id()));
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let removed = written.and_then(|_| std::fs::remove_file(&path));
+    removed.err().map(|error| Problem { file: folder, line: None, what: format!("cannot be written: {error}") })
+}
+
+/// What is in a folder that should become a history and is not empty.
+fn foreign(dir: &Path) -> Option<String> {
+    let full = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    full.then(|| format!("{} is not empty and holds no history; name another folder", dir.display()))
+}
+
+/// The folder of a history that is there: as given, else as the settings say.
 ///
 /// # Errors
-/// Where neither names one.
+/// Where neither names one, or where there is none.
 pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathBuf, Stop> {
-    given
-        .cloned()
-        .or_else(|| settings.history.as_ref().map(|history| history.dir.clone()))
-        .ok_or_else(|| Stop::Usage("name the history: --history DIR, or [history] in the settings".to_owned()))
+    let named = given.or(settings.history.as_ref().map(|history| &history.dir));
+    let named = named.ok_or("name the history: --history DIR, or [history] in the settings".to_owned());
+    let dir = named.and_then(|dir| local(dir)).map_err(Stop::Usage)?;
+    // Before anything is noted beside it: a misspelt name must not leave a folder behind.
+    match dir.join("history.json").exists() {
+        true => Ok(dir),
+        false => Err(Stop::Failed(format!("{} holds no history", dir.display()))),
+    }
 }
 
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
 fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
-    let foreign = || std::fs::read_dir(&history.dir).is_ok_and(|mut entries| entries.next().is_some());
-    if !history.dir.join("history.json").exists() && foreign() {
-        let what = format!("{} is not empty and holds no history; name another folder", history.dir.display());
+    if !history.dir.join("history.json").exists()
+        && let Some(what) = foreign(&history.dir)
+    {
         return Err(Stop::Usage(what));
     }
     let key = settings.key_source(&history.dir);
@@ -140,10 +232,14 @@ pub fn store(settings: &Settings, dir: &Path, state: &Path, writes: bool) -> Res
     opened.map(Arc::new).map_err(Stop::failed)
 }
 
-/// Opens the store for the one who writes the history: there must be no second keyring while the history has one.
+/// Opens the store for the one who writes the history.
 fn own_store(keep: &Keep, state: &Path) -> Result<Arc<Store>, Stop> {
-    let seal = AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?);
-    Store::open(state, Arc::new(seal)).map(Arc::new).map_err(Stop::failed)
+    Store::open(state, Arc::new(own_seal(keep, state)?)).map(Arc::new).map_err(Stop::failed)
+}
+
+/// What seals the state folder, for the one who writes the history: there must be no second keyring while the history has one.
+fn own_seal(keep: &Keep, state: &Path) -> Result<AesSeal, Stop> {
+    Ok(AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?))
 }
 
 /// What seals the state folder of a history.

@@ -3,7 +3,7 @@
 //! The broker is librdkafka's mock inside this process, so that the real consumer reads. It keeps a few megabytes a partition only:
 //! the producer follows the consumer, and a gap fails the demo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -17,16 +17,18 @@ use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 
+use super::drain;
+use super::rosters::put_in_force;
 use super::scan::Lines;
-use super::{complain, now, open_keep, own_store, rosters, runtime};
+use super::{Begun, begin, now, open_keep, own_store, runtime};
 use crate::cli::Stop;
 use crate::decode::Hints;
-use crate::engine::{Engine, Input};
+use crate::engine::Input;
 use crate::event::{Origin, Raised, Time};
 use crate::history;
 use crate::ingest::kafka::{Arrival, Begin, Kafka, Plan as KafkaPlan, Settings as KafkaSettings, Source};
 use crate::inquiry::{Asked, Format, ask};
-use crate::pipeline::live::{Orders, read};
+use crate::pipeline::live::{Beside, Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
 use crate::sim::{self, Plan};
@@ -99,16 +101,16 @@ pub fn demo(plan: &Plan, dir: &Path) -> Result<Shown, Stop> {
 
 fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let history = settings.history.as_ref().expect("the demo keeps a history");
-    let loaded = rosters(settings)?;
-    complain(&loaded);
     let runtime = runtime()?;
-    let keep = open_keep(settings, history, &runtime)?;
+    let mut keep = open_keep(settings, history, &runtime)?;
     let store = Some(own_store(&keep, &settings.state_dir(&history.dir))?);
     let mut file = BufWriter::new(File::create(dir.join("alerts.jsonl")).map_err(Stop::failed)?);
     let bar = bar(events, "{wide_bar} {human_pos} of {human_len} records")?;
-    let mut screen = Screen { lines: Lines { out: &mut file, store }, bar: bar.clone(), told: 0 };
-    let engine = Engine::new(settings.engine.clone(), Arc::new(loaded.roster));
+    let mut screen =
+        Screen { lines: Lines { out: &mut file, store, printed: BTreeSet::new() }, bar: bar.clone(), told: 0 };
+    let Begun { engine, before, loaded, .. } = begin(settings, &mut keep)?;
     let mut road = Road::new(engine, Some(keep), &mut screen, runtime.handle().clone());
+    put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     let origins: Vec<Origin> = (0..PARTITIONS).map(|partition| Origin::topic(TOPIC, partition)).collect();
     for origin in &origins {
         road.keys.insert(origin.clone(), origin.to_string());
@@ -130,7 +132,7 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
         key: &|origin| origin.to_string(),
         age: Duration::from_secs(5),
         until: Some(until),
-        chores: &mut Vec::new,
+        beside: &mut Alone,
         clock: &now,
     };
     read(&mut road, &mut source, &mut orders).map_err(Stop::failed)?;
@@ -138,12 +140,20 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     producer.join().map_err(|_| Stop::Failed("the producer of the demo stopped".to_owned()))?.map_err(Stop::Failed)?;
     road.close(now()).map_err(Stop::failed)?;
     bar.finish_and_clear();
-    let tally = road.tally.clone();
+    let (tally, keep) = (road.tally.clone(), road.keep.take());
     drop(road);
+    if let (Some(keep), Some(store)) = (&keep, &screen.lines.store) {
+        drain::printed(&keep.history, store, &screen.lines.printed, now())?;
+    }
     let told = screen.told;
     file.flush().map_err(Stop::failed)?;
     Ok(Shown { tally, told })
 }
+
+/// Nothing is done beside the reading.
+struct Alone;
+
+impl Beside for Alone {}
 
 /// Bytes that were read of each partition.
 #[derive(Default)]

@@ -1,74 +1,117 @@
 //! `run`: Kafka in, alerts and history out, until told to stop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
-use super::{complain, now, open_keep, own_store, rosters, runtime, spread};
+use super::drain::Drain;
+use super::monitor::board::Shared;
+use super::monitor::{self, Sight};
+use super::operator::Operator;
+use super::rosters::put_in_force;
+use super::verdicts::Verdicts;
+use super::watch::{Parts, Watch};
+use super::{Begun, acts, begin, now, open_keep, own_seal, own_store, past, runtime};
 use crate::cli::Stop;
 use crate::engine::Input;
+use crate::event::alert::MadeBy;
 use crate::event::{Origin, Raised, Time};
 use crate::ingest::kafka::{self, Begin, Kafka, Plan, Source, Survey};
-use crate::ingest::rosters::RosterWatch;
-use crate::notify::Notifier;
+use crate::notify::{Notifier, Vital, routes};
 use crate::pipeline::live::{Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
-use crate::roster::{Accepted, Intake, load};
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// How long closing may take.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Alerts into the outbox of the channels.
-struct Outbox(Notifier);
+struct Outbox {
+    notifier: Notifier,
+    patience: Patience,
+}
 
 impl Outlet for Outbox {
     fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError> {
-        self.0.raise(raised, now)?;
-        Ok(())
+        loop {
+            match self.notifier.raise(raised, now) {
+                Err(error) if error.retry() && self.patience.wait("outbox", &error.to_string()) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 }
 
-/// Reads Kafka until SIGTERM or Ctrl-C, or up to the ends found at the start.
+/// Reads Kafka until SIGTERM or Ctrl-C, or up to the ends found at the start. `path` is the settings file.
 ///
 /// # Errors
 /// Where the settings lack something, or an edge fails for good.
-pub fn run(settings: &Settings, until_end: bool) -> Result<Tally, Stop> {
+pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, Stop> {
+    let mut settings = Settings::load(path).map_err(Stop::Problems)?;
+    settings.allow_shrink = accept_rosters;
     let plan = settings.kafka.as_ref().ok_or_else(|| Stop::Usage("the settings have no [kafka] section".to_owned()))?;
     let history =
         settings.history.as_ref().ok_or_else(|| Stop::Usage("the settings have no [history] section".to_owned()))?;
-    let loaded = rosters(settings)?;
-    complain(&loaded);
-    if let Some(problem) = spread(settings, &loaded.roster) {
-        return Err(Stop::Problems(vec![problem]));
-    }
-    let roster = Arc::new(loaded.roster);
     let runtime = runtime()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    watch_signals(&runtime, stop.clone());
-    let mut keep = open_keep(settings, history, &runtime)?;
-    super::scan::remember(&mut keep, "roster", roster.hash().as_bytes())?;
-    let (engine, seen) = keep.engine(&settings.engine, roster).map_err(Stop::failed)?;
-    let store = own_store(&keep, &settings.state_dir(&history.dir))?;
+    let signals = Signals::watch(&runtime);
+    let mut keep = open_keep(&settings, history, &runtime)?;
+    let Begun { engine, seen, before, loaded } = begin(&settings, &mut keep)?;
+    let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
+    let store = own_store(&keep, &dirs.1)?;
+    let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
+    let (routes, seal) = (routes(&settings.channels), own_seal(&keep, &dirs.1)?);
+    let drain = Drain::open(&keep.history, (store.clone(), &dirs.1, seal), &alerts, &routes, now())?;
+    let verdicts = Verdicts::new(&store, &keep)?;
+    let past = runtime.block_on(past::outcomes(&history.dir, &settings.key_source(&history.dir), now()));
+    let board = Shared::new(now(), past.map_err(Stop::failed)?);
     let _inside = runtime.enter();
-    let vital = Arc::new(Vec::new);
-    let clock = Arc::new(now);
-    let notifier = Notifier::start(&settings.channels, store.clone(), &settings.default_zone, clock, vital);
-    let notifier = notifier.map_err(|wrongs| {
-        let lines: Vec<String> = wrongs.into_iter().map(|(name, what)| format!("channel {name}: {what}")).collect();
-        Stop::Failed(lines.join("\n"))
-    })?;
-    let survey = survey(plan, &stop)?;
+    let _listening = acts::listen(&dirs.1, store.clone(), now).map_err(Stop::failed)?;
+    let notifier = notifier(&settings, store.clone(), board.clone())?;
+    let channels: Arc<dyn Fn() -> _ + Send + Sync> = Arc::new(notifier.health());
+    let sight = Sight { board: board.clone(), store: store.clone(), channels: channels.clone(), clock: now };
+    show(&settings, sight)?;
+    let survey = survey(plan, &signals.stop, until_end)?;
     let places = Places::new(&survey, &seen);
-    let mut outbox = Outbox(notifier);
+    let patience = Patience { stop: signals.stop.clone(), board: board.clone() };
+    let mut outbox = Outbox { notifier, patience: patience.clone() };
     let mut road = Road::new(engine, Some(keep), &mut outbox, runtime.handle().clone());
+    road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
+    let accepted = loaded.accepted.clone();
+    put_in_force(&settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     open_lanes(&mut road, &places)?;
     let until = until_end.then(|| places.ends.clone());
-    let done = drive(settings, &mut road, &mut source, &places, until, &stop, loaded.accepted, &store);
+    let (reload, depths) = (signals.reload.clone(), source.depths());
+    let made_by = made_by(&settings, &road);
+    let operator = Operator::new(settings.default_zone.clone(), made_by);
+    let parts = Parts {
+        settings: settings.clone(),
+        path: path.to_owned(),
+        dirs,
+        store: store.clone(),
+        board,
+        depths,
+        channels,
+        reload,
+        accepted,
+    };
+    let mut watch = Watch::new(parts, operator, verdicts, drain, now());
+    let mut orders = Orders {
+        stop: &signals.stop,
+        hints: &|topic| settings.hints(topic),
+        key: &|origin| places.key(origin),
+        age: Duration::from_secs(history.segment_age),
+        until,
+        beside: &mut watch,
+        clock: &now,
+    };
+    let done = read(&mut road, &mut source, &mut orders).and_then(|ended| watch.close().map(|()| ended));
     let closed = Box::new(source).close(GRACE);
     if !closed {
         warn!("the Kafka client did not close in time and is left behind");
@@ -76,58 +119,80 @@ pub fn run(settings: &Settings, until_end: bool) -> Result<Tally, Stop> {
     let done = done.and_then(|ended| if ended { road.close(now()) } else { road.commit(now()) });
     let tally = road.tally.clone();
     drop(road);
-    if !runtime.block_on(outbox.0.stop(GRACE)) {
+    if !runtime.block_on(outbox.notifier.stop(GRACE)) {
         warn!("a channel did not end in time; what it has not sent stays in the outbox");
     }
+    watch.drain(now());
     done.map_err(Stop::failed)?;
     Ok(tally)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one place where all parts of run meet")]
-fn drive(
-    settings: &Settings,
-    road: &mut Road<'_>,
-    source: &mut Kafka,
-    places: &Places,
-    until: Option<BTreeMap<Origin, i64>>,
-    stop: &AtomicBool,
-    accepted: Accepted,
-    store: &crate::store::Store,
-) -> Result<bool, RoadError> {
-    let mut watch = settings.rosters.clone().map(RosterWatch::new);
-    let mut accepted = accepted;
-    let mut chores = || {
-        let mut inputs = Vec::new();
-        inputs.extend(watch.as_mut().and_then(|watch| new_roster(settings, watch, &mut accepted)));
-        inputs.extend(verdicts(store));
-        inputs
-    };
-    let age = settings.history.as_ref().map_or(60, |history| history.segment_age);
-    let mut orders = Orders {
-        stop,
-        hints: &|topic| settings.hints(topic),
-        key: &|origin| places.key(origin),
-        age: Duration::from_secs(age),
-        until,
-        chores: &mut chores,
-        clock: &now,
-    };
-    read(road, source, &mut orders)
+/// Starts the channels.
+fn notifier(settings: &Settings, store: Arc<Store>, board: Shared) -> Result<Notifier, Stop> {
+    let started = Notifier::start(&settings.channels, store, &settings.default_zone, Arc::new(now), vital(board));
+    started.map_err(|wrongs| {
+        let lines: Vec<String> = wrongs.into_iter().map(|(name, what)| format!("channel {name}: {what}")).collect();
+        Stop::Failed(lines.join("\n"))
+    })
 }
 
-/// Asks for the topics until the broker answers.
-fn survey(plan: &Plan, stop: &AtomicBool) -> Result<Survey, Stop> {
-    loop {
-        match kafka::survey(plan) {
-            Ok(survey) => return Ok(survey),
-            Err(failure) => {
-                let Some(wait) = failure.retry() else { return Err(Stop::failed(failure)) };
-                warn!(%failure, "the broker does not answer; it is asked again");
-                std::thread::sleep(wait.min(Duration::from_secs(5)));
-            }
+/// What stands in the alerts to the operator.
+fn made_by(settings: &Settings, road: &Road<'_>) -> MadeBy {
+    MadeBy {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: settings.engine.hash(),
+        rules: String::new(),
+        rosters: road.engine.roster().hash().to_owned(),
+    }
+}
+
+/// What the daily sign of life says about the program.
+fn vital(board: Shared) -> Vital {
+    Arc::new(move || {
+        let board = board.lock();
+        let mut lines = vec![board.watermark.map_or_else(
+            || "Nothing has been read since the start.".to_owned(),
+            |watermark| format!("Everything was read up to {watermark}."),
+        )];
+        lines.extend(board.open.iter().map(|trouble| trouble.what.clone()));
+        lines
+    })
+}
+
+/// Begins to show /metrics and /healthz. An address that was asked for has to be free; the shipped one need not be.
+fn show(settings: &Settings, sight: Sight) -> Result<(), Stop> {
+    let Some(address) = settings.monitor.listen else { return Ok(()) };
+    match monitor::serve(address, sight) {
+        Ok(address) => {
+            info!(%address, "/metrics and /healthz are here");
+            Ok(())
         }
+        Err(error) if settings.monitor.asked => Err(Stop::Failed(format!("[monitor] listen = \"{address}\": {error}"))),
+        Err(error) => {
+            warn!(%address, %error, "there are no /metrics and no /healthz; [monitor] listen chooses another address");
+            Ok(())
+        }
+    }
+}
+
+/// Asks for the topics until the broker answers; one that waits says so once a minute. Up to the end of a topic that does not exist
+/// nobody can read.
+fn survey(plan: &Plan, stop: &AtomicBool, until_end: bool) -> Result<Survey, Stop> {
+    let mut told: Option<Instant> = None;
+    loop {
+        let failure = match kafka::survey(plan) {
+            Ok(survey) => return Ok(survey),
+            Err(failure) => failure,
+        };
+        let missing = matches!(failure, kafka::Failure::Missing(_));
+        let Some(wait) = failure.retry().filter(|_| !(missing && until_end)) else { return Err(Stop::failed(failure)) };
+        if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(60)) {
+            told = Some(Instant::now());
+            warn!(%failure, "the topics cannot be read yet; they are asked for again and again");
+        }
+        std::thread::sleep(wait.min(Duration::from_secs(5)));
         if stop.load(Ordering::Relaxed) {
-            return Err(Stop::Failed("stopped before the broker answered".to_owned()));
+            return Err(Stop::Failed(format!("stopped before the topics could be read: {failure}")));
         }
     }
 }
@@ -177,8 +242,21 @@ impl Places {
             }
         }
         let reached = |origin: &Origin, end: i64| places.begin.positions.get(origin).is_some_and(|next| *next >= end);
-        places.ends.retain(|origin, end| !reached(origin, *end));
+        // The end of a topic that was made again says nothing: the source will stop it and say so.
+        let over = |(origin, end): (&Origin, &i64)| {
+            (!places.is_other(origin) && reached(origin, *end)).then(|| origin.clone())
+        };
+        for origin in places.ends.iter().filter_map(over).collect::<Vec<_>>() {
+            places.ends.remove(&origin);
+        }
         places
+    }
+
+    /// Whether the topic is not the one that was read before under its name.
+    fn is_other(&self, origin: &Origin) -> bool {
+        let Origin::Topic { topic, .. } = origin else { return false };
+        let known = self.begin.topic_ids.get(topic.as_ref());
+        known.is_some_and(|known| self.ids.get(topic.as_ref()).is_some_and(|id| id != known))
     }
 
     /// The key under which the position of a partition is kept: it names the cluster and the topic's id, not only its name.
@@ -208,63 +286,63 @@ fn open_lanes(road: &mut Road<'_>, places: &Places) -> Result<(), Stop> {
     Ok(())
 }
 
-/// New rosters, where the files have changed and are whole.
-fn new_roster(settings: &Settings, watch: &mut RosterWatch, accepted: &mut Accepted) -> Option<Input> {
-    let files = match watch.poll() {
-        Ok(files) => files?,
-        Err(what) => {
-            warn!(%what, "the rosters cannot be read; the last ones stay");
-            return None;
-        }
-    };
-    let intake = Intake { previous: Some(accepted), at: now(), allow_shrink: false };
-    let loaded = load(&files, settings.default_zone.clone(), &intake);
-    for problem in &loaded.problems {
-        warn!(%problem, "roster");
-    }
-    if loaded.accepted.hash() == accepted.hash() {
-        return None;
-    }
-    info!(hash = loaded.roster.hash(), "new rosters are in force");
-    *accepted = loaded.accepted;
-    Some(Input::Roster(Arc::new(loaded.roster)))
+/// What signals ask for.
+struct Signals {
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
 }
 
-/// Verdicts that were noted since; a justified one is an exception for 30 days.
-fn verdicts(store: &crate::store::Store) -> Vec<Input> {
-    let found = store.new_verdicts(100).unwrap_or_else(|error| {
-        error!(%error, "verdicts cannot be read");
-        Vec::new()
-    });
-    let mut inputs = Vec::new();
-    for verdict in found {
-        if verdict.ruling == crate::store::Ruling::Justified
-            && let Ok(Some((listed, _))) = store.show(&verdict.alert_id)
-        {
-            inputs.push(Input::Exception(crate::engine::triage::Exception {
-                family: listed.alert.family().to_owned(),
-                subject: listed.alert.subject.clone(),
-                from: listed.day.plus(1),
-                until: listed.day.plus(31),
-            }));
-        }
-        if let Err(error) = store.drained_verdicts(verdict.seq) {
-            error!(%error, "a verdict cannot be marked as taken up");
-        }
-    }
-    inputs
-}
-
-fn watch_signals(runtime: &tokio::runtime::Runtime, stop: Arc<AtomicBool>) {
-    runtime.spawn(async move {
+impl Signals {
+    fn watch(runtime: &tokio::runtime::Runtime) -> Signals {
         use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            return;
+        let signals = Signals { stop: Arc::default(), reload: Arc::default() };
+        let (stop, reload) = (signals.stop.clone(), signals.reload.clone());
+        // Registered before anything else happens: a signal that comes early must not end the process.
+        let _inside = runtime.enter();
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        let [Ok(mut term), Ok(mut interrupt), Ok(mut hangup)] = kinds else {
+            warn!("signals cannot be watched: the process ends at once when it is told to");
+            return signals;
         };
-        tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
-        stop.store(true, Ordering::Relaxed);
-    });
+        runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = term.recv() => stop.store(true, Ordering::Release),
+                    _ = interrupt.recv() => stop.store(true, Ordering::Release),
+                    _ = hangup.recv() => reload.store(true, Ordering::Release),
+                }
+            }
+        });
+        signals
+    }
+}
+
+/// How long to wait before the disk is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Waits while the disk refuses: nothing is read meanwhile, so that nothing is lost.
+#[derive(Clone)]
+struct Patience {
+    stop: Arc<AtomicBool>,
+    board: Shared,
+}
+
+impl Patience {
+    /// Waits a while; whether to try again. One line when it begins; `Watch` says when it is over.
+    fn wait(&self, what: &str, why: &str) -> bool {
+        let begins = self.board.lock().waits.replace(format!("the {what} cannot be written: {why}")).is_none();
+        if begins {
+            error!(why, "the {what} cannot be written; nothing is read until it can, and nothing is lost");
+        }
+        let until = std::time::Instant::now() + RETRY;
+        while std::time::Instant::now() < until {
+            if self.stop.load(Ordering::Acquire) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        true
+    }
 }
 
 #[cfg(test)]

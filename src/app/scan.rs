@@ -1,19 +1,24 @@
 //! `scan`: the engine over files, side by side by event time, with or without a history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
 
-use super::{complain, now, open_keep, own_store, rosters, runtime, spread};
+use super::drain;
+use super::rosters::put_in_force;
+use super::spool::Spool;
+use super::verdicts::Verdicts;
+use super::{Begun, begin, now, open_keep, own_store, runtime};
 use crate::cli::Stop;
 use crate::decode::Limits;
-use crate::engine::{Engine, Input};
+use crate::engine::Input;
+
 use crate::event::{Disposition, Origin, Raised, Time};
-use crate::ingest::files::FileReader;
+use crate::history::Change;
+use crate::ingest::files::{FileError, FileReader};
 use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -22,25 +27,19 @@ use crate::store::Store;
 const CHUNK_ROWS: usize = 8_192;
 const CHUNK_BYTES: u64 = 8 << 20;
 
-/// A file that was read, as the control log remembers it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Known {
-    /// Hash of its decompressed bytes up to the position, in hexadecimal digits.
-    sha256: String,
-    /// The position: number of the next line or record.
-    next: i64,
-}
-
 /// Alerts as JSON lines, and in the store where there is a history.
 pub(super) struct Lines<'a> {
     pub(super) out: &'a mut dyn Write,
     pub(super) store: Option<Arc<Store>>,
+    /// What was printed, by alert and revision.
+    pub(super) printed: BTreeSet<(String, u32)>,
 }
 
 impl Outlet for Lines<'_> {
     fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError> {
         if let Some(store) = &self.store {
             store.raise(raised, &|_| Vec::new(), now)?;
+            self.printed.extend(raised.iter().map(|one| (one.alert.alert_id.clone(), one.alert.revision)));
         }
         for one in raised.iter().filter(|one| one.alert.disposition == Disposition::Notified) {
             serde_json::to_writer(&mut *self.out, &one.alert).map_err(std::io::Error::from)?;
@@ -57,28 +56,29 @@ impl Outlet for Lines<'_> {
 /// # Errors
 /// Where the rosters, an input or the history cannot be read, or something cannot be written.
 pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
-    let loaded = rosters(settings)?;
-    complain(&loaded);
-    if let Some(problem) = spread(settings, &loaded.roster) {
-        return Err(Stop::Problems(vec![problem]));
-    }
-    let roster = Arc::new(loaded.roster);
     let runtime = runtime()?;
-    let keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
-    let (engine, seen) = match &keep {
-        Some(keep) => keep.engine(&settings.engine, roster).map_err(Stop::failed)?,
-        None => (Engine::new(settings.engine.clone(), roster), BTreeMap::new()),
+    let mut keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
+    let Begun { engine, seen, before, loaded } = match &mut keep {
+        Some(keep) => begin(settings, keep)?,
+        None => Begun::anew(settings)?,
     };
     let store = match (&settings.history, &keep) {
         (Some(history), Some(keep)) => Some(own_store(keep, &settings.state_dir(&history.dir))?),
         _ => None,
     };
     let mut readers = Readers::open(settings, inputs, keep.as_ref(), &seen)?;
-    let mut outlet = Lines { out, store };
+    let mut verdicts = match (&store, &keep) {
+        (Some(store), Some(keep)) => Some(Verdicts::new(store, keep)?),
+        _ => None,
+    };
+    let told = store.clone();
+    let mut outlet = Lines { out, store: told, printed: BTreeSet::new() };
     let mut road = Road::new(engine, keep, &mut outlet, runtime.handle().clone());
-    if let Some(keep) = &mut road.keep {
-        remember(keep, "roster", road.engine.roster().hash().as_bytes())?;
+    put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
+    for news in verdicts.iter_mut().flat_map(Verdicts::poll) {
+        road.hear(now(), news).map_err(Stop::failed)?;
     }
+    verdicts.iter_mut().try_for_each(Verdicts::taken).map_err(Stop::failed)?;
     road.keys = readers.keys();
     for origin in readers.origins() {
         road.turn(now(), Input::Open(origin)).map_err(Stop::failed)?;
@@ -96,12 +96,18 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
     road.close(now()).map_err(Stop::failed)?;
     readers.bar.finish_and_clear();
     if let Some(keep) = &mut road.keep {
+        let known = known_files(keep)?;
         for (sha256, next) in readers.ends() {
-            let known = serde_json::to_vec(&Known { sha256, next }).map_err(Stop::failed)?;
-            remember(keep, "file", &known)?;
+            if !known.get(&next).is_some_and(|hashes| hashes.contains(&sha256)) {
+                keep.history.note(now(), &Change::File { sha256, next }, None).map_err(Stop::failed)?;
+            }
         }
     }
-    let tally = road.tally.clone();
+    let (tally, keep) = (road.tally.clone(), road.keep.take());
+    drop(road);
+    if let (Some(keep), Some(store)) = (&keep, &store) {
+        drain::printed(&keep.history, store, &outlet.printed, now())?;
+    }
     match readers.failure {
         Some(failure) => {
             eprintln!("{tally}");
@@ -109,15 +115,6 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
         }
         None => Ok(tally),
     }
-}
-
-/// Notes something in the control log, once.
-pub(super) fn remember(keep: &mut Keep, kind: &str, bytes: &[u8]) -> Result<(), Stop> {
-    let known = keep.history.control_read().map_err(Stop::failed)?;
-    if !known.iter().any(|entry| entry.kind == kind && entry.bytes == bytes) {
-        keep.history.control_append(kind, now(), bytes).map_err(Stop::failed)?;
-    }
-    Ok(())
 }
 
 /// One input file and how far it is known.
@@ -149,13 +146,19 @@ impl Readers {
         let mut files = BTreeMap::new();
         for path in inputs {
             let name = path.to_string_lossy().into_owned();
-            let mut input = Input1 { reader: open(settings, path)?, key: name.clone(), whole: None, from: 0 };
+            // What has to be recognised when it comes again is read twice.
+            let spool = match keep {
+                Some(keep) if name == "-" => Some(Spool::take(std::io::stdin(), keep.state()).map_err(Stop::failed)?),
+                _ => None,
+            };
+            let reader = || match &spool {
+                Some(spool) => FileReader::of(&name, spool.reader(), settings.hints(&name), Limits::default()),
+                None => open(settings, path),
+            };
+            let reader = || reader().map_err(Stop::failed);
+            let mut input = Input1 { reader: reader()?, key: name.clone(), whole: None, from: 0 };
             if let Some(known) = &known {
-                if name == "-" {
-                    let what = "standard input cannot be recognised when it comes again: with a history, name a file";
-                    return Err(Stop::Usage(what.to_owned()));
-                }
-                let (whole, from) = survey(open(settings, path)?, known);
+                let (whole, from) = survey(reader()?, known);
                 input.key = format!("file:{}", whole.0);
                 // A scan that was broken off goes on where the snapshot stands.
                 input.from = from.max(seen.get(&input.key).copied().unwrap_or(0));
@@ -206,19 +209,17 @@ impl Readers {
     }
 }
 
-fn open(settings: &Settings, path: &Path) -> Result<FileReader, Stop> {
+fn open(settings: &Settings, path: &Path) -> Result<FileReader, FileError> {
     let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
-    FileReader::open(path, settings.hints(&name), Limits::default()).map_err(Stop::failed)
+    FileReader::open(path, settings.hints(&name), Limits::default())
 }
 
 /// The files that this history has read, by position.
 fn known_files(keep: &Keep) -> Result<BTreeMap<i64, Vec<String>>, Stop> {
     let mut known: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    for entry in keep.history.control_read().map_err(Stop::failed)? {
-        if entry.kind == "file"
-            && let Ok(file) = serde_json::from_slice::<Known>(&entry.bytes)
-        {
-            known.entry(file.next).or_default().push(file.sha256);
+    for noted in keep.history.changes().map_err(Stop::failed)? {
+        if let Change::File { sha256, next } = noted.change {
+            known.entry(next).or_default().push(sha256);
         }
     }
     Ok(known)

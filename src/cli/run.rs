@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::Stop;
 use crate::app;
-use crate::settings::Settings;
 
 /// Watch Kafka: records in, alerts and history out, until SIGTERM or Ctrl-C.
+///
+/// SIGHUP reads the settings and the rosters again.
 #[derive(Args)]
 pub struct Run {
     /// The settings file.
@@ -17,12 +18,14 @@ pub struct Run {
     /// Read up to the ends found at the start, end the input as scan does, and exit.
     #[arg(long)]
     until_end: bool,
+    /// Take the rosters as they are, even where a file shrank by more than half or is gone.
+    #[arg(long)]
+    accept_rosters: bool,
 }
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Stop> {
-        let settings = Settings::load(&self.config).map_err(Stop::Problems)?;
-        let tally = app::live::run(&settings, self.until_end)?;
+        let tally = app::live::run(&self.config, self.until_end, self.accept_rosters)?;
         eprintln!("{tally}");
         Ok(())
     }

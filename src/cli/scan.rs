@@ -21,6 +21,9 @@ pub struct Scan {
     /// The folder of the rosters; overrules the settings.
     #[arg(long, value_name = "DIR")]
     rosters: Option<PathBuf>,
+    /// Take the rosters as they are, even where a file shrank by more than half or is gone.
+    #[arg(long)]
+    accept_rosters: bool,
     /// Keep the history here, and go on from it; overrules the settings. Without one nothing is stored.
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
@@ -36,7 +39,9 @@ impl Scan {
     pub(super) fn run(self) -> Result<(), Stop> {
         let mut settings = self.config.load()?;
         settings.rosters = self.rosters.or(settings.rosters);
+        settings.allow_shrink = self.accept_rosters;
         if let Some(dir) = self.history {
+            let dir = crate::settings::local(&dir).map_err(Stop::Usage)?;
             settings.history = Some(crate::history::Settings { dir, ..settings.history.unwrap_or_default() });
         }
         let mut out: Box<dyn Write> = match &self.alerts {

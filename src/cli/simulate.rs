@@ -31,9 +31,17 @@ pub struct Simulate {
     /// Plants no misuse: the same hospital, all clean.
     #[arg(long)]
     clean: bool,
+    /// How many misuses against the usual number; 10 lets a short run speak of everything.
+    #[arg(long, default_value_t = 1.0, value_parser = misuses, conflicts_with = "clean")]
+    misuses: f64,
     /// The folder to write to.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+}
+
+fn misuses(text: &str) -> Result<f64, &'static str> {
+    let number = text.parse().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or("write a number from 0 to 100")
 }
 
 impl Simulate {
@@ -41,6 +49,7 @@ impl Simulate {
         let mut plan = Plan::new(self.seed, self.users as usize, self.days);
         plan.start = self.start;
         plan.misuse = !self.clean;
+        plan.misuses = self.misuses;
         let style = ProgressStyle::with_template("{spinner} {human_pos} events  {per_sec}").map_err(Stop::failed)?;
         let bar = ProgressBar::new_spinner().with_style(style);
         let summary = sim::write(&plan, &self.out, |events| bar.set_position(events)).map_err(Stop::failed)?;

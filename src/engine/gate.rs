@@ -4,66 +4,32 @@
 //! partitions that are not idle and never goes back; a head that would open a day too far ahead waits until the others have caught
 //! up. Times in the future are judged from the data alone (DESIGN, section 5). Nothing here knows about people or alerts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::lane::{Head, Lane, WITNESSES};
 use crate::event::effects::Decoded;
 use crate::event::flags::{FUTURE, Flags, UNDECLARED};
-use crate::event::time::{DAY, MINUTE};
+use crate::event::time::MINUTE;
 use crate::event::{Event, Origin, Time};
 
-/// A record may be this much later than the time at which its source logged it.
-const AHEAD_OF_RECORDED: i64 = 10 * MINUTE;
-/// A leap of more than this has to be borne out by the records that follow.
-const LEAP: i64 = DAY;
-/// A leap of more than this is not believed without any record that follows.
-const LONELY: i64 = 400 * DAY;
-/// How many following records are asked whether a leap is real.
-const WITNESSES: usize = 32;
 /// A lane with more rows than this is not read on for now.
 const QUEUED_MAX: usize = 65_536;
 /// Partitions are taken up side by side, no further apart than this where both have rows.
 const STRIDE: i64 = 10 * MINUTE;
 
-/// One partition, or one file.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Lane {
-    #[serde(skip)]
-    queue: VecDeque<Decoded>,
-    /// Rows of the first stretch that were taken up.
-    #[serde(skip)]
-    row: usize,
-    /// Newest time of a row that may move the watermark, the head included.
-    newest: Option<Time>,
-    /// Stands at the end of its log, or was stopped: it holds nobody back.
-    idle: bool,
-    /// Nothing follows what is queued.
-    ended: bool,
-    /// Carries records of undeclared sources: it may have none that moves time.
-    undeclared: bool,
-    /// The head opens a day whose constants are not fixed.
-    #[serde(skip)]
-    waiting: bool,
-    /// Too little follows the head to judge its leap.
-    #[serde(skip)]
-    short: bool,
-    /// What is queued was judged before and says so by its flags.
-    #[serde(skip)]
-    judged: bool,
-    #[serde(skip)]
-    told_paused: bool,
-}
-
-/// What the head of a lane is.
+/// How a partition stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Head {
-    /// Its time counts.
-    Moves,
-    /// It is stored with these flags and enters no day.
-    Flagged(Flags),
-    /// Whether its leap is real is not known yet.
-    Undecided,
+pub struct Stand {
+    /// Newest time of a row that may move the watermark.
+    pub newest: Option<Time>,
+    /// Rows that were read and wait to be taken up.
+    pub queued: usize,
+    /// It is not read on for now: the others have to catch up.
+    pub waits: bool,
+    /// It is idle or has ended: it holds nobody back.
+    pub rests: bool,
 }
 
 /// All partitions.
@@ -73,64 +39,6 @@ pub struct Gate {
     watermark: Option<Time>,
     #[serde(skip)]
     current: Option<Origin>,
-}
-
-impl Lane {
-    fn head(&self) -> Option<Event<'_>> {
-        let stretch = self.queue.front()?;
-        (self.row < stretch.batch.len()).then(|| stretch.batch.row(self.row))
-    }
-
-    /// Times of the queued rows after the head.
-    fn following(&self) -> impl Iterator<Item = Time> {
-        let skip = self.row + 1;
-        let first =
-            self.queue.front().into_iter().flat_map(move |s| (skip..s.batch.len()).map(|i| s.batch.row(i).time()));
-        let later = self.queue.iter().skip(1).flat_map(|s| (0..s.batch.len()).map(|i| s.batch.row(i).time()));
-        first.chain(later)
-    }
-
-    /// Whether the head leaps out of its partition without the following records bearing it out.
-    fn leap(&self, time: Time) -> Head {
-        if self.newest.is_some_and(|newest| time <= newest.plus(LEAP)) {
-            return Head::Moves;
-        }
-        // Those that follow bear it out where they do not lie a day behind it.
-        let limit = time.plus(-LEAP).plus(-1);
-        let (mut with, mut against) = (0, 0);
-        for other in self.following().take(WITNESSES) {
-            if other > limit { with += 1 } else { against += 1 }
-        }
-        let last = self.idle || self.ended;
-        // The last record of a feed has no witnesses; a quiet feed may leap by months, a broken clock leaps by centuries.
-        let lonely = with + against == 0 && self.newest.is_some_and(|newest| time > newest.plus(LONELY));
-        if with * 2 >= WITNESSES || (last && with >= against && !lonely) {
-            Head::Moves
-        } else if against * 2 > WITNESSES || last {
-            Head::Flagged(FUTURE)
-        } else {
-            Head::Undecided
-        }
-    }
-
-    fn judge(&self, declared: &dyn Fn(&str) -> bool) -> Option<Head> {
-        let event = self.head()?;
-        if self.judged {
-            let outside = event.flags() & (FUTURE | UNDECLARED);
-            return Some(if outside == 0 { Head::Moves } else { Head::Flagged(outside) });
-        }
-        if !declared(event.source()) {
-            return Some(Head::Flagged(UNDECLARED));
-        }
-        if event.recorded().is_some_and(|recorded| event.time() > recorded.plus(AHEAD_OF_RECORDED)) {
-            return Some(Head::Flagged(FUTURE));
-        }
-        Some(self.leap(event.time()))
-    }
-
-    fn holds_back(&self) -> bool {
-        !(self.queue.is_empty() && (self.idle || self.ended))
-    }
 }
 
 /// A row that may be taken up, or why none can.
@@ -153,18 +61,26 @@ impl Gate {
 
     /// Queues what was decoded.
     pub fn push(&mut self, decoded: Decoded) {
-        self.queue(decoded, false);
-    }
-
-    /// Queues what is on record: its flags say which of it moved time.
-    pub fn push_recorded(&mut self, decoded: Decoded) {
-        self.queue(decoded, true);
-    }
-
-    fn queue(&mut self, decoded: Decoded, judged: bool) {
         let lane = self.lanes.entry(decoded.batch.origin.clone()).or_default();
-        (lane.idle, lane.short, lane.judged) = (false, false, judged);
+        (lane.idle, lane.short) = (false, false);
         lane.queue.push_back(decoded);
+    }
+
+    /// Takes note of a row that is on record: its flags say whether it moved time.
+    pub fn recorded(&mut self, origin: &Origin, event: &Event<'_>) {
+        if !self.lanes.contains_key(origin) {
+            self.lanes.insert(origin.clone(), Lane::default());
+        }
+        let lane = self.lanes.get_mut(origin).expect("it was there or was made");
+        lane.undeclared |= event.flags() & UNDECLARED != 0;
+        if event.flags() & (FUTURE | UNDECLARED) == 0 {
+            lane.newest = lane.newest.max(Some(event.time()));
+        }
+    }
+
+    /// Lets time come as far as it had when the record was written.
+    pub fn reach(&mut self, watermark: Time) {
+        self.watermark = self.watermark.max(Some(watermark));
     }
 
     /// The partition stands at the end of its log, or was stopped.
@@ -211,6 +127,15 @@ impl Gate {
         self.lanes.iter().filter(|(_, lane)| wants(lane)).map(|(origin, _)| origin.clone()).collect()
     }
 
+    /// How each partition stands, for whoever looks on.
+    pub fn stands(&self) -> impl Iterator<Item = (&Origin, Stand)> {
+        self.lanes.iter().map(|(origin, lane)| {
+            let queued = lane.queue.iter().map(|stretch| stretch.batch.len()).sum();
+            let (newest, waits) = (lane.newest, lane.told_paused);
+            (origin, Stand { newest, queued, waits, rests: lane.idle || lane.ended })
+        })
+    }
+
     /// How far time has come; `None` before every partition has shown a record or is idle.
     pub fn watermark(&self) -> Option<Time> {
         self.watermark
@@ -231,7 +156,45 @@ impl Gate {
 
     /// Marks the head of a lane as taken up.
     pub fn pass(&mut self, origin: &Origin) {
-        self.lanes.get_mut(origin).expect("the gate named the lane").row += 1;
+        let lane = self.lanes.get_mut(origin).expect("the gate named the lane");
+        lane.row += 1;
+        lane.answered = lane.answered.saturating_sub(1);
+    }
+
+    /// Whether it is known what the history says of the head of a lane.
+    pub fn is_answered(&self, origin: &Origin) -> bool {
+        self.lanes[origin].answered > 0
+    }
+
+    /// The head of a lane, and what is queued behind it, waits for what the history says of it.
+    pub fn ask(&mut self, origin: &Origin) {
+        self.lanes.get_mut(origin).expect("the gate named the lane").asking = true;
+        self.current = None;
+    }
+
+    /// The rows of the lanes that wait for the history.
+    pub fn asked(&self) -> impl Iterator<Item = Event<'_>> {
+        self.lanes.values().filter(|lane| lane.asking).flat_map(|lane| {
+            let rows =
+                |(index, stretch): (usize, &'_ Decoded)| (if index == 0 { lane.row } else { 0 })..stretch.batch.len();
+            lane.queue
+                .iter()
+                .enumerate()
+                .flat_map(move |(index, stretch)| rows((index, stretch)).map(move |row| stretch.batch.row(row)))
+        })
+    }
+
+    /// The history has said what it knows of all that was asked.
+    pub fn answer(&mut self) {
+        for lane in self.lanes.values_mut().filter(|lane| lane.asking) {
+            lane.asking = false;
+            lane.answered = lane.queue.iter().map(|stretch| stretch.batch.len()).sum::<usize>() - lane.row;
+        }
+    }
+
+    /// Whether rows are queued of which it is known what the history says.
+    pub fn has_answers(&self) -> bool {
+        self.lanes.values().any(|lane| lane.answered > 0)
     }
 
     /// Takes the finished first stretch off a lane.
@@ -279,8 +242,14 @@ impl Gate {
 
     /// The next row to take up. `declared` says whether a source may move time.
     pub fn next(&mut self, declared: &dyn Fn(&str) -> bool) -> Next {
-        if self.watermark.is_none() && !self.show_heads(declared) {
-            return Next::Nothing;
+        if self.watermark.is_none() {
+            // A stretch without rows says nothing of time, and what follows it may.
+            if let Some((origin, _)) = self.lanes.iter().find(|(_, lane)| lane.is_spent()) {
+                return Next::Stretch(origin.clone());
+            }
+            if !self.show_heads(declared) {
+                return Next::Nothing;
+            }
         }
         while let Some(origin) = self.pick() {
             let lane = self.lanes.get_mut(&origin).expect("picked from the lanes");
@@ -342,11 +311,11 @@ impl Gate {
             && self
                 .lanes
                 .get(origin)
-                .is_some_and(|lane| !lane.waiting && !lane.short && lane.row % 256 != 255 && lane.head().is_some())
+                .is_some_and(|lane| lane.is_ready() && lane.row % 256 != 255 && lane.head().is_some())
         {
             return Some(origin.clone());
         }
-        let ready = self.lanes.iter().filter(|(_, lane)| !lane.waiting && !lane.short && !lane.queue.is_empty());
+        let ready = self.lanes.iter().filter(|(_, lane)| lane.is_ready() && !lane.queue.is_empty());
         let key = |lane: &Lane| lane.head().map_or(Time::MIN, |event| event.time()).plus(-STRIDE);
         self.current = ready.min_by_key(|(_, lane)| key(lane)).map(|(origin, _)| origin.clone());
         self.current.clone()

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3, Xxh3DefaultBuilder};
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
-use crate::event::time::{DAY, HOUR};
+use crate::event::print::{Print, hour};
+use crate::event::time::DAY;
 use crate::event::{Event, Time};
 
 /// Identifiers of this much event time behind the watermark are held: the promise is 3 days, one more covers `settle`.
@@ -35,13 +36,31 @@ pub struct Identity {
     contents: BTreeMap<i32, HashSet<u64, Xxh3DefaultBuilder>>,
     /// Hours before this one were forgotten already.
     forgotten: i32,
+    /// What the history says of hours that were forgotten, and what was taken up of them since.
+    #[serde(skip)]
+    recalled: Recalled,
+}
+
+/// Identifiers of older hours, as long as somebody needs them.
+#[derive(Debug, Clone, Default)]
+struct Recalled {
+    ids: HashSet<(i32, u64), Xxh3DefaultBuilder>,
+    contents: HashSet<u64, Xxh3DefaultBuilder>,
 }
 
 impl Identity {
     /// Notes a record and says what it is.
     pub fn note(&mut self, event: &Event<'_>) -> Repeat {
-        let hour = (event.time().0.div_euclid(HOUR)) as i32;
-        let (id, content) = hashes(event);
+        let Print { hour, id, content } = Print::of(event);
+        if hour < self.forgotten {
+            let is_new = self.recalled.contents.insert(content);
+            let is_first = self.recalled.ids.insert((hour, id)) && !self.hours.contains_key(&id);
+            return match (is_new, is_first) {
+                (false, _) => Repeat::Duplicate,
+                (true, true) => Repeat::New,
+                (true, false) => Repeat::Conflict,
+            };
+        }
         if !self.contents.entry(hour).or_default().insert(content) {
             return Repeat::Duplicate;
         }
@@ -54,42 +73,29 @@ impl Identity {
         }
     }
 
-    /// Forgets the hours that lie too far behind the watermark.
+    /// Whether the hour of this time was forgotten: only the history knows what it held.
+    pub fn is_forgotten(&self, time: Time) -> bool {
+        hour(time) < self.forgotten
+    }
+
+    /// Takes up what the history says of hours that were forgotten.
+    pub fn recall(&mut self, prints: &[Print]) {
+        self.recalled.ids.extend(prints.iter().map(|print| (print.hour, print.id)));
+        self.recalled.contents.extend(prints.iter().map(|print| print.content));
+    }
+
+    /// Forgets the hours that lie too far behind the watermark, and what was recalled.
     pub fn forget(&mut self, watermark: Time) {
-        let oldest = (watermark.plus(-HELD).0.div_euclid(HOUR)) as i32;
+        if !self.recalled.ids.is_empty() {
+            self.recalled = Recalled::default();
+        }
+        let oldest = hour(watermark.plus(-HELD));
         if oldest > self.forgotten {
             self.forgotten = oldest;
             self.contents = self.contents.split_off(&oldest);
             self.hours.retain(|_, hour| *hour >= oldest);
         }
     }
-}
-
-/// Hashes of the identifier, and of the identifier with everything in which a duplicate agrees.
-fn hashes(event: &Event<'_>) -> (u64, u64) {
-    let mut hash = Xxh3::new();
-    let mut part = |text: &str| {
-        hash.update(&(text.len() as u32).to_le_bytes());
-        hash.update(text.as_bytes());
-    };
-    part(event.source());
-    part(event.event_id());
-    let id = hash.digest();
-    hash.update(&event.time().0.to_le_bytes());
-    let mut part = |text: &str| {
-        hash.update(&(text.len() as u32).to_le_bytes());
-        hash.update(text.as_bytes());
-    };
-    part(event.actor_id().unwrap_or("\0"));
-    part(event.activity().as_str());
-    part(event.resource_type().unwrap_or("\0"));
-    part(event.resource_id().unwrap_or("\0"));
-    let mut patients: Vec<&str> = event.patients().collect();
-    patients.sort_unstable();
-    for patient in patients {
-        part(patient);
-    }
-    (id, hash.digest())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::event::Day;
 use crate::roster::Roster;
 
 /// Raised whenever the meaning or the form of the state changes.
-pub const MEMORY_VERSION: u32 = 3;
+pub const MEMORY_VERSION: u32 = 7;
 
 #[derive(Serialize, Deserialize)]
 struct Memory {
@@ -31,6 +31,7 @@ struct Memory {
     triage: Triage,
     detectors: BTreeMap<String, Vec<u8>>,
     settled: Option<Day>,
+    began: Option<Day>,
     first_settled: Option<Day>,
     open: BTreeMap<Day, DayConstants>,
 }
@@ -48,6 +49,7 @@ impl Engine {
             triage: self.triage.clone(),
             detectors: self.detectors.iter().map(|(name, detector)| ((*name).to_owned(), detector.save())).collect(),
             settled: self.settled,
+            began: self.began,
             first_settled: self.first_settled,
             open: self.open.clone(),
         };
@@ -70,11 +72,12 @@ impl Engine {
         }
         engine.gate = memory.gate;
         engine.identity = memory.identity;
-        engine.subjects = memory.subjects;
+        engine.subjects = memory.subjects.indexed();
         engine.calendar = memory.calendar;
         engine.budget = memory.budget;
         engine.triage = memory.triage;
         engine.settled = memory.settled;
+        engine.began = memory.began;
         engine.first_settled = memory.first_settled;
         engine.open = memory.open;
         Some(engine)

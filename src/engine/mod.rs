@@ -7,52 +7,67 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::alert::MadeBy;
-use crate::event::effects::{Applied, Decoded};
-use crate::event::facts::Account;
+use crate::event::effects::{Decoded, Mark};
 use crate::event::flags::{BACKFILL, FUTURE, Flags, ID_CONFLICT, UNDECLARED};
-use crate::event::{ActorKind, Day, Effects, Enriched, FactsBuilder, Notice, Origin, Span, Time};
+use crate::event::print::{Print, Wanted};
+use crate::event::{Day, Effects, Enriched, Notice, Origin, Time};
 use crate::roster::Roster;
 
 pub mod budget;
 pub mod calendar;
 pub mod detect;
 pub mod enrich;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod gate;
 pub mod identity;
+mod lane;
 pub mod memory;
+mod record;
 pub mod settings;
 mod settle;
 pub mod stats;
+mod stretch;
 pub mod subjects;
 #[cfg(test)]
 mod tests;
 pub mod triage;
+mod watch;
 
 use budget::Budget;
 use calendar::Calendar;
-use detect::{Detector, Findings, Seen};
+use detect::Detector;
 use gate::{Gate, Next};
 use identity::{Identity, Repeat};
 use settings::Settings;
 use stats::delayed::DELAY;
+use stretch::{Run, applied};
 use subjects::Subjects;
 use triage::{Exception, Triage};
+use watch::Watch;
 
 /// Everything that can reach the engine.
 #[derive(Debug, Clone)]
 pub enum Input {
+    /// What the history knows of the records that were asked for.
+    Known(Vec<Print>),
     /// A partition or file that will be read: time waits for its first record.
     Open(Origin),
     /// A decoded stretch.
     Decoded(Box<Decoded>),
-    /// A stretch that is on record: it builds the state anew, and its effects are dropped by the caller.
-    Recorded(Box<Decoded>),
+    /// The events of a segment that is on record, and what was settled when time began: they build the state anew, and the effects
+    /// are dropped by the caller.
+    Recorded(Vec<Enriched>, Option<Day>),
+    /// Time had come this far behind what is on record; the effects are dropped by the caller.
+    Reached(Mark),
     /// The partition stands at the end of its log, or was stopped: time no longer waits for it.
     Idle(Origin),
     /// Nothing more will come from it.
     End(Origin),
     /// Time has passed while every partition was idle.
     Advance(Time),
+    /// Other settings.
+    Settings(Box<Settings>),
     /// New rosters.
     Roster(Arc<Roster>),
     /// A justified verdict, as an exception.
@@ -75,22 +90,16 @@ pub struct Engine {
     detectors: BTreeMap<&'static str, Box<dyn Detector>>,
     /// The newest settled day; `None` before time has begun.
     settled: Option<Day>,
+    /// What was the newest settled day when time began.
+    began: Option<Day>,
     /// The first day that settled with anything in it.
     first_settled: Option<Day>,
     /// Constants of the open days that do not change while they are open.
     open: BTreeMap<Day, settle::DayConstants>,
+    /// There is a history to be asked for records of hours that are no longer held here.
+    asks: bool,
     /// When the next day settles and when the first day begins that is not fixed: follow from `settled` and the rosters.
     horizon: Option<settle::Horizon>,
-}
-
-/// Rows of one stretch that were taken up in this step.
-#[derive(Default)]
-struct Run {
-    start: usize,
-    keep: Vec<bool>,
-    flags: Vec<Flags>,
-    facts: FactsBuilder,
-    duplicates: u64,
 }
 
 impl Engine {
@@ -114,8 +123,10 @@ impl Engine {
             triage: Triage::default(),
             detectors: detect::build(),
             settled: None,
+            began: None,
             first_settled: None,
             open: BTreeMap::new(),
+            asks: false,
             horizon: None,
         }
     }
@@ -126,7 +137,16 @@ impl Engine {
         match input {
             Input::Open(origin) => self.gate.open(&origin),
             Input::Decoded(decoded) => self.gate.push(*decoded),
-            Input::Recorded(decoded) => self.gate.push_recorded(*decoded),
+            Input::Known(prints) => {
+                self.identity.recall(&prints);
+                self.gate.answer();
+            }
+            Input::Recorded(segment, began) => self.recorded(&segment, began, &mut effects),
+            Input::Reached(mark) => self.reach(&mark, &mut effects),
+            Input::Settings(settings) => {
+                self.made_by.settings = settings.hash();
+                (self.settings, self.horizon) = (*settings, None);
+            }
             Input::Idle(origin) => self.gate.idle(&origin),
             Input::End(origin) => self.gate.end(&origin),
             Input::Advance(to) => self.gate.advance(to),
@@ -154,8 +174,21 @@ impl Engine {
             }
         }
         self.drain(&mut effects);
-        (effects.pause, effects.resume) = self.gate.pauses();
+        if !effects.asks {
+            (effects.pause, effects.resume) = self.gate.pauses();
+        }
         effects
+    }
+
+    /// From now on records of hours that are no longer held here are asked for, by [`Effects::asks`].
+    pub fn ask_history(&mut self) {
+        self.asks = true;
+    }
+
+    /// The records of which the history has to say what it knows, as [`Input::Known`].
+    pub fn asked(&self) -> Vec<Wanted> {
+        let forgotten = self.gate.asked().filter(|event| self.identity.is_forgotten(event.time()));
+        forgotten.map(|event| Wanted { event_id: event.event_id().to_owned(), print: Print::of(&event) }).collect()
     }
 
     /// Partitions of which more could be taken up at once.
@@ -167,6 +200,16 @@ impl Engine {
     pub fn rest(&mut self) {
         self.gate.rest();
         self.step(Time::MIN, Input::Advance(Time::MIN));
+    }
+
+    /// How each partition stands.
+    pub fn stands(&self) -> impl Iterator<Item = (&Origin, gate::Stand)> {
+        self.gate.stands()
+    }
+
+    /// Local days that are open.
+    pub fn open_days(&self) -> usize {
+        self.open.len()
     }
 
     /// Stretches that wait to be taken up.
@@ -182,6 +225,11 @@ impl Engine {
     /// The newest settled day.
     pub fn settled(&self) -> Option<Day> {
         self.settled
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The rosters in force.
@@ -201,7 +249,10 @@ impl Engine {
                 Next::Stretch(origin) => self.finish_stretch(&origin, &mut runs, effects),
                 Next::Row(origin, flags) => {
                     self.settle_due(effects);
-                    if self.may_open(&origin, flags) {
+                    if self.asks && self.is_unknown(&origin) {
+                        self.gate.ask(&origin);
+                        effects.asks = true;
+                    } else if self.may_open(&origin, flags) {
                         let run = runs.entry(origin.clone()).or_default();
                         self.take_up(&origin, flags, run, effects);
                         self.gate.pass(&origin);
@@ -214,9 +265,16 @@ impl Engine {
         for (origin, run) in runs {
             self.flush(&origin, run, effects);
         }
-        if let Some(watermark) = self.watermark() {
+        // As long as answers of the history are in use, what they lean on stays.
+        if let Some(watermark) = self.watermark().filter(|_| !effects.asks && !self.gate.has_answers()) {
             self.identity.forget(watermark);
         }
+    }
+
+    /// Whether only the history knows if the record at the head is a repetition.
+    fn is_unknown(&self, origin: &Origin) -> bool {
+        let (stretch, row) = self.gate.front(origin);
+        self.identity.is_forgotten(stretch.batch.row(row).time()) && !self.gate.is_answered(origin)
     }
 
     /// Whether the constants of every day of the record at the head are fixed. Rows of one record stay together.
@@ -258,9 +316,8 @@ impl Engine {
             notice(effects, "id-conflict", event.source(), event.time());
         }
         let facts = enrich::enrich(&roster, &event);
-        // On replay a row says itself that it entered no day.
-        let outside = flags & (FUTURE | UNDECLARED | BACKFILL) != 0;
-        if self.settled.is_some_and(|settled| facts.day <= settled) && flags & (FUTURE | UNDECLARED) == 0 {
+        let outside = flags & (FUTURE | UNDECLARED) != 0;
+        if self.settled.is_some_and(|settled| facts.day <= settled) && !outside {
             flags |= BACKFILL;
             notice(effects, "backfill", event.source(), event.time());
         }
@@ -269,26 +326,19 @@ impl Engine {
         }
         run.flags.push(flags);
         run.facts.push(&facts, roster.hash());
-        // A device or a patient's own account that no roster has is nobody's habit.
-        let nobody = matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient));
-        if outside || (nobody && facts.account == Account::Unknown) {
-            return;
-        }
-        let Some((subject, presence)) = self.subjects.meet(&roster, &event, &facts) else { return };
-        let day = facts.day;
-        if !self.open.contains_key(&day) {
-            self.open
-                .insert(day, settle::DayConstants::new(day, &self.settings, &roster, &self.subjects, &self.budget));
-        }
-        let constants = self.open[&day].constants(&self.settings, &roster, &self.subjects, self.first_settled);
-        let seen = Seen { event: &event, facts: &facts, subject, presence };
-        let mut findings = Findings::new();
-        for spec in detect::ALL {
-            let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
-            detector.observe(&seen, &constants, &mut findings);
-        }
-        for finding in findings {
-            effects.raised.push(self.triage.admit(finding, &self.made_by, flags & BACKFILL != 0));
+        if !outside {
+            let mut watch = Watch {
+                settings: &self.settings,
+                roster: &roster,
+                made_by: &self.made_by,
+                subjects: &mut self.subjects,
+                budget: &self.budget,
+                open: &mut self.open,
+                detectors: &mut self.detectors,
+                triage: &mut self.triage,
+                first_settled: self.first_settled,
+            };
+            watch.show(&event, &facts, flags, effects);
         }
     }
 
@@ -324,24 +374,6 @@ impl Engine {
             stretch.to
         }
     }
-}
-
-/// What leaves of a stretch: the kept rows with their facts and flags, the rejects and the span of `from..to`.
-fn applied(stretch: &Decoded, mut run: Run, from: i64, to: i64) -> Applied {
-    let rows = stretch.batch.slice(run.start, run.keep.len());
-    let batch = rows.keep(&run.keep, &run.flags);
-    let rejects: Vec<_> =
-        stretch.rejects.iter().filter(|reject| (from..to).contains(&reject.offset)).cloned().collect();
-    let span = Span {
-        origin: stretch.batch.origin.clone(),
-        from,
-        to,
-        events: batch.len() as u64,
-        duplicates: run.duplicates,
-        rejects: rejects.len() as u64,
-        gap: if from == stretch.from { stretch.gap } else { 0 },
-    };
-    Applied { enriched: Enriched { batch, facts: run.facts.finish() }, rejects, span }
 }
 
 /// Counts one more record of a source into a notice.

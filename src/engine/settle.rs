@@ -8,7 +8,7 @@ use super::settings::Settings;
 use super::stats::delayed::DELAY;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
 use super::{Engine, calendar};
-use crate::event::{Class, Day, Disposition, Effects, State, Time};
+use crate::event::{Class, Day, Disposition, Effects, State, Time, Unjudged};
 use crate::roster::Roster;
 
 /// Days without anybody are settled one by one only up to this many; a longer silence is passed over at once.
@@ -68,6 +68,18 @@ impl Engine {
         }
         let due = calendar::settled_at(&self.roster, &self.settings, watermark);
         let settled = *self.settled.get_or_insert(due);
+        self.began.get_or_insert(settled);
+        self.settle_through(due, effects);
+        let newest = due.max(settled);
+        self.horizon = Some(Horizon {
+            settles_at: calendar::settles_at(&self.roster, &self.settings, newest.plus(1)),
+            fixed_until: calendar::earliest_start(&self.roster, newest.plus(DELAY + 1)),
+        });
+    }
+
+    /// Settles the days up to `due`, one after the other.
+    pub(super) fn settle_through(&mut self, due: Day, effects: &mut Effects) {
+        let Some(settled) = self.settled else { return };
         let mut day = settled;
         while day < due {
             // Days without anybody settle in closed form: nothing is learnt from them.
@@ -82,11 +94,6 @@ impl Engine {
         if due > settled {
             self.gate.wake();
         }
-        let newest = due.max(settled);
-        self.horizon = Some(Horizon {
-            settles_at: calendar::settles_at(&self.roster, &self.settings, newest.plus(1)),
-            fixed_until: calendar::earliest_start(&self.roster, newest.plus(DELAY + 1)),
-        });
     }
 
     /// Settles the day after `settled` although time has not come that far: at the end of the input nothing else can.
@@ -124,6 +131,10 @@ impl Engine {
             }
             // What honest p-values let pass is a quarter of what lies below 4α: misuse itself must not use up the threshold.
             self.teach_budget(day, (told + near / 4.0) / 2.0, humans);
+            for (detector, memory) in self.detectors.iter().filter(|(_, memory)| memory.unjudged() > 0) {
+                let (judged, unjudged) = (memory.tested(), memory.unjudged());
+                effects.unjudged.push(Unjudged { detector, day, judged, unjudged });
+            }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
         }

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::stats::delayed::{Delayed, Learn};
+use super::stats::numbered::Numbered;
 use crate::event::facts::Account;
 use crate::event::{ActorKind, Day, Event, Facts, Subject, SubjectKind, Time};
 use crate::roster::{Roster, UserKind};
@@ -66,6 +68,10 @@ pub struct Presence {
     pub start: Time,
     /// When it ends.
     pub end: Time,
+    /// From when to when findings speak: the day in every zone in which it was lived. Those without a home have the zone of each event's
+    /// site, and somebody may move house in mid-day.
+    pub window: (Time, Time),
+    place: u32,
     /// The unit (home site and department) for co-activity.
     pub unit: u32,
 }
@@ -81,16 +87,32 @@ impl Learn for Sizes {
     }
 }
 
+fn hash(kind: SubjectKind, id: &str) -> u64 {
+    xxh3_64_with_seed(id.as_bytes(), kind as u64)
+}
+
+fn hash_of(subject: &Subject) -> u64 {
+    hash(subject.kind, &subject.id)
+}
+
 /// All subjects and groups.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Subjects {
-    by_id: HashMap<(SubjectKind, String), SubjectIx, Xxh3DefaultBuilder>,
+    /// Places in `all`, by kind and id: made anew by [`Subjects::indexed`] after reading.
+    #[serde(skip)]
+    by_id: HashTable<SubjectIx>,
     all: Vec<Watched>,
     by_name: BTreeMap<String, GroupIx>,
     groups: Vec<Group>,
     sizes: Delayed<Sizes>,
     units: BTreeMap<String, u32>,
-    days: BTreeMap<Day, HashMap<SubjectIx, Presence, Xxh3DefaultBuilder>>,
+    days: BTreeMap<Day, HashMap<SubjectIx, Presence, Numbered>>,
+}
+
+/// The local day at a place.
+fn span(roster: &Roster, place: usize, day: Day) -> (Time, Time) {
+    let zone = roster.zone_at(place);
+    (zone.day_start(day), zone.day_start(day.plus(1)))
 }
 
 impl Subjects {
@@ -99,10 +121,15 @@ impl Subjects {
         let id = event.actor_id()?;
         let kind = if facts.account == Account::VendorAccount { SubjectKind::VendorAccount } else { SubjectKind::User };
         let ix = self.number(kind, id);
-        if let Some(presence) = self.days.get(&facts.day).and_then(|day| day.get(&ix)) {
+        let place = roster.place(facts.home_site.or_else(|| event.site()));
+        if let Some(presence) = self.days.get_mut(&facts.day).and_then(|day| day.get_mut(&ix)) {
+            if presence.place != place as u32 {
+                let (start, end) = span(roster, place, facts.day);
+                presence.window = (presence.window.0.min(start), presence.window.1.max(end));
+            }
             return Some((ix, *presence));
         }
-        let mut presence = self.present(roster, facts, id);
+        let mut presence = self.present(roster, facts, id, place);
         if event.actor_kind() == Some(ActorKind::Service) && facts.account == Account::Unknown {
             presence.sort = Sort::Machine;
             presence.group = self.group(Sort::Machine, "", "", "");
@@ -112,20 +139,33 @@ impl Subjects {
         Some((ix, presence))
     }
 
+    /// These subjects after they were read: the index is not kept.
+    pub fn indexed(mut self) -> Subjects {
+        self.by_id.clear();
+        for ix in 0..self.all.len() as SubjectIx {
+            self.index(ix);
+        }
+        self
+    }
+
+    fn index(&mut self, ix: SubjectIx) {
+        let of = |ix: &SubjectIx| hash_of(&self.all[*ix as usize].subject);
+        self.by_id.insert_unique(of(&ix), ix, of);
+    }
+
     fn number(&mut self, kind: SubjectKind, id: &str) -> SubjectIx {
-        let key = (kind, id.to_owned());
-        if let Some(ix) = self.by_id.get(&key) {
-            return *ix;
+        if let Some(ix) = self.find(kind, id) {
+            return ix;
         }
         let ix = self.all.len() as SubjectIx;
         let subject = Subject { kind, id: id.to_owned() };
         self.all.push(Watched { subject, sort: Sort::Human, last: None });
-        self.by_id.insert(key, ix);
+        self.index(ix);
         ix
     }
 
     /// Role, group and holiday that shape a threshold are those valid at 04:00 of the day.
-    fn present(&mut self, roster: &Roster, facts: &Facts<'_>, id: &str) -> Presence {
+    fn present(&mut self, roster: &Roster, facts: &Facts<'_>, id: &str, place: usize) -> Presence {
         let asked = roster.zone(None).day_start(facts.day);
         let user = if facts.account == Account::User { roster.user(id, asked) } else { None };
         let home = user.as_ref().and_then(|user| user.site);
@@ -143,7 +183,8 @@ impl Subjects {
         let group = self.group(sort, site, role, department);
         let units = self.units.len() as u32;
         let unit = *self.units.entry(format!("{site}\u{1f}{department}")).or_insert(units);
-        Presence { group, sort, off_day, start, end, unit }
+        let window = span(roster, place, facts.day);
+        Presence { group, sort, off_day, start, end, window, place: place as u32, unit }
     }
 
     /// Site, role and department; above it the role at the site; above that the sort of account.
@@ -182,7 +223,11 @@ impl Subjects {
 
     /// The subject with this kind and id, where it was ever met.
     pub fn find(&self, kind: SubjectKind, id: &str) -> Option<SubjectIx> {
-        self.by_id.get(&(kind, id.to_owned())).copied()
+        let is = |ix: &SubjectIx| {
+            let subject = &self.all[*ix as usize].subject;
+            subject.kind == kind && subject.id == id
+        };
+        self.by_id.find(hash(kind, id), is).copied()
     }
 
     /// A group.
@@ -202,8 +247,12 @@ impl Subjects {
 
     /// The group whose history scores are ranked in: the role at a site, or the root.
     pub fn role(&self, group: GroupIx) -> GroupIx {
-        let chain: Vec<GroupIx> = self.chain(group).collect();
-        chain[chain.len().saturating_sub(2)]
+        // The last but one of the chain.
+        self.chain(group)
+            .find(|ix| {
+                self.groups[*ix as usize].parent.is_none_or(|parent| self.groups[parent as usize].parent.is_none())
+            })
+            .unwrap_or(group)
     }
 
     /// The smallest group of the chain with enough active members as of `day`, else its root.

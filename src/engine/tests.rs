@@ -1,106 +1,19 @@
 //! The time contract on a small ward: the settled alerts depend on the records and the rosters, and on nothing else.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::fixture::{Record, decoded, first_day, roster, ward, zone};
 use super::settings::Settings;
 use super::{Engine, Input};
 use crate::event::effects::Decoded;
-use crate::event::time::{HOUR, MINUTE};
-use crate::event::{Activity, Alert, Day, Draft, Effects, EventBuilder, Origin, State, Time, Zone};
-use crate::roster::{Intake, Roster, load};
-
-const USERS: usize = 24;
-const DAYS: i32 = 75;
-
-/// One record of the ward.
-#[derive(Debug, Clone, PartialEq)]
-struct Record {
-    id: String,
-    time: Time,
-    actor: String,
-    activity: Activity,
-    patient: String,
-}
-
-fn first_day() -> Day {
-    Day::parse("2026-02-02").unwrap()
-}
-
-fn zone() -> Zone {
-    Zone::get("America/Chicago").unwrap()
-}
-
-fn roster() -> Arc<Roster> {
-    let mut users = String::from("user_id,role,department,site,status,account_created_at,terminated_at\n");
-    for user in 0..USERS {
-        let role = if user % 2 == 0 { "nurse" } else { "clerk" };
-        users.push_str(&format!("u{user:02},{role},ward,main,active,2025-01-01,\n"));
-    }
-    users.push_str("gone,nurse,ward,main,terminated,2025-01-01,2026-03-10T12:00:00Z\n");
-    users.push_str("fresh,clerk,ward,main,active,2026-02-03,\n");
-    let sites = "site,timezone,holidays\nmain,America/Chicago,2026-02-16\n".to_owned();
-    let files = [("users.csv".to_owned(), users.into_bytes()), ("sites.csv".to_owned(), sites.into_bytes())];
-    let loaded = load(&files, zone(), &Intake { previous: None, at: Time(0), allow_shrink: false });
-    assert_eq!(loaded.problems, []);
-    Arc::new(loaded.roster)
-}
-
-/// Working days of a ward with planted misuse: 240 patients in a day, a night, a gap, a leaver, a forgotten account, a stranger.
-fn ward(seed: u64) -> Vec<Record> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut records = Vec::new();
-    let zone = zone();
-    let open = |actor: &str, day: i32, hour: i64, minute: i64, patient: String, records: &mut Vec<Record>| {
-        let time = zone.midnight(first_day().plus(day)).plus(hour * HOUR + minute * MINUTE);
-        let id = format!("e{:06}", records.len());
-        records.push(Record { id, time, actor: actor.to_owned(), activity: Activity::Read, patient });
-    };
-    for day in 0..DAYS {
-        for user in 0..USERS {
-            let actor = format!("u{user:02}");
-            let away = user == 7 && (5..60).contains(&day);
-            if first_day().plus(day).weekday() >= 5 || away || rng.random_bool(0.1) {
-                continue;
-            }
-            let busy = if rng.random_bool(0.2) { 2 } else { 1 };
-            for _ in 0..rng.random_range(8..20) * busy {
-                let (hour, minute) = (rng.random_range(8..17), rng.random_range(0..60));
-                open(&actor, day, hour, minute, format!("p{}", rng.random_range(0..400)), &mut records);
-            }
-        }
-    }
-    for patient in 0..240 {
-        open("u02", 50, 9 + patient / 60, patient % 60, format!("q{patient}"), &mut records);
-    }
-    for minute in 0..9 {
-        // A quarter past two in the night after a working day.
-        open("u05", 58, 24 + 2, minute, format!("p{minute}"), &mut records);
-    }
-    for minute in 0..3 {
-        open("gone", 40, 10, minute, "p1".to_owned(), &mut records);
-        open("fresh", 52, 10, minute, "p2".to_owned(), &mut records);
-        open("stranger", 52, 11, minute, "p3".to_owned(), &mut records);
-    }
-    records.sort_by_key(|record| record.time);
-    records
-}
-
-fn decoded(origin: &Origin, from: i64, records: &[Record]) -> Decoded {
-    let mut builder = EventBuilder::default();
-    for (index, record) in records.iter().enumerate() {
-        let mut draft = Draft::new(record.id.as_str(), record.time, "ehr", record.activity);
-        draft.actor_id = Some(record.actor.as_str().into());
-        draft.site = Some("main".into());
-        draft.patients = vec![record.patient.as_str().into()];
-        builder.push(&draft, from + index as i64, 0);
-    }
-    let to = from + records.len() as i64;
-    Decoded { batch: builder.finish(origin), rejects: Vec::new(), from, to, gap: 0 }
-}
+use crate::event::flags::{BACKFILL, flags_text};
+use crate::event::print::Print;
+use crate::event::time::HOUR;
+use crate::event::{Alert, Effects, Enriched, EventBatch, Origin, State, Time};
 
 fn now() -> Time {
     Time(0)
@@ -256,29 +169,155 @@ fn every_offset_leaves_once() {
     }
 }
 
+/// What left the engine, several steps at a time as segments of a history hold them: one batch an origin, by rising offset.
+fn segments(all: &[Effects], steps: usize) -> Vec<Vec<Enriched>> {
+    let segment = |effects: &[Effects]| {
+        let mut by_origin: BTreeMap<Origin, Vec<&Enriched>> = BTreeMap::new();
+        for applied in effects.iter().flat_map(|effects| &effects.applied) {
+            by_origin.entry(applied.span.origin.clone()).or_default().push(&applied.enriched);
+        }
+        let join = |(origin, parts): (Origin, Vec<&Enriched>)| {
+            let recorded: Vec<_> = parts.iter().map(|part| part.batch.record()).collect();
+            let facts: Vec<_> = parts.iter().map(|part| &part.facts).collect();
+            let recorded = arrow::compute::concat_batches(&recorded[0].schema(), recorded).unwrap();
+            let facts = arrow::compute::concat_batches(&facts[0].schema(), facts).unwrap();
+            Enriched { batch: EventBatch::new(origin, recorded), facts }
+        };
+        by_origin.into_iter().map(join).collect()
+    };
+    all.chunks(steps).map(segment).collect()
+}
+
+#[test]
+fn a_partition_without_a_single_event_holds_nobody_back() {
+    let origins = [Origin::topic("t", 0), Origin::topic("t", 1)];
+    let mut engine = Engine::new(Settings::default(), roster());
+    let mut spans = Vec::new();
+    let records = ward(1);
+    let rowless = |from, to| Decoded { from, to, ..decoded(&origins[0], 0, &[]) };
+    for input in [
+        Input::Open(origins[0].clone()),
+        Input::Open(origins[1].clone()),
+        Input::Decoded(Box::new(rowless(0, 5))),
+        Input::Decoded(Box::new(decoded(&origins[1], 0, &records[..10]))),
+        Input::Decoded(Box::new(rowless(5, 7))),
+        Input::Idle(origins[0].clone()),
+        Input::End(origins[1].clone()),
+    ] {
+        let effects = engine.step(now(), input);
+        spans.extend(effects.applied.iter().map(|a| (a.span.origin.clone(), a.span.from, a.span.to)));
+    }
+    assert_eq!(spans[..2], [(origins[0].clone(), 0, 5), (origins[0].clone(), 5, 7)]);
+    assert_eq!(spans.iter().filter(|(origin, ..)| *origin == origins[1]).map(|(.., to)| *to).max(), Some(10));
+    assert_eq!(engine.queued(), 0);
+}
+
 #[test]
 fn an_engine_built_from_what_is_on_record_goes_on_as_if_nothing_had_happened() {
-    let mut rng = ChaCha8Rng::seed_from_u64(4);
-    let records = ward(3);
-    let partitions = spread(&records, 3, &mut rng);
-    let expected = settled(&run(std::slice::from_ref(&records), 1_000, None));
-    let origins: Vec<Origin> = (0..3).map(|p| Origin::topic("ehr", p)).collect();
-    for share in [0.1, 0.5, 0.9] {
-        // The three partitions were read to different places when the state was lost.
-        let read: Vec<usize> =
-            partitions.iter().enumerate().map(|(p, all)| (all.len() as f64 * share) as usize + 40 * p).collect();
+    for seed in 3..6 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let records = ward(seed);
+        let expected = settled(&run(std::slice::from_ref(&records), 1_000, None));
+        let partitions = spread(&records, 3, &mut rng);
+        let origins: Vec<Origin> = (0..3).map(|p| Origin::topic("ehr", p)).collect();
         let mut engine = Engine::new(Settings::default(), roster());
         let mut all: Vec<Effects> =
             origins.iter().map(|origin| engine.step(now(), Input::Open(origin.clone()))).collect();
-        for recorded in [true, false] {
-            for (p, origin) in origins.iter().enumerate() {
-                let (from, to) = if recorded { (0, read[p]) } else { (read[p], partitions[p].len()) };
-                let stretch = Box::new(decoded(origin, from as i64, &partitions[p][from..to]));
-                let input = if recorded { Input::Recorded(stretch) } else { Input::Decoded(stretch) };
-                all.push(engine.step(now(), input));
+        let mut next = [0_usize; 3];
+        let lost = rng.random_range(5..60);
+        let mut steps = 0;
+        while next.iter().zip(&partitions).any(|(next, records)| *next < records.len()) {
+            let partition = rng.random_range(0..3);
+            if !engine.hungry().contains(&origins[partition]) {
+                continue;
             }
+            let records = &partitions[partition][next[partition]..];
+            let records = &records[..records.len().min(rng.random_range(1..800))];
+            let input = match records {
+                [] => Input::End(origins[partition].clone()),
+                _ => Input::Decoded(Box::new(decoded(&origins[partition], next[partition] as i64, records))),
+            };
+            next[partition] += records.len();
+            all.push(engine.step(now(), input));
+            steps += 1;
+            if steps != lost {
+                continue;
+            }
+            // The state is lost: what was queued is read again, what has left is on record.
+            let mark = engine.mark();
+            let mut rebuilt = Engine::new(Settings::default(), roster());
+            for segment in segments(&all, rng.random_range(1..20)) {
+                rebuilt.step(Time::MIN, Input::Recorded(segment, mark.map(|mark| mark.began)));
+            }
+            mark.into_iter().for_each(|mark| _ = rebuilt.step(Time::MIN, Input::Reached(mark)));
+            assert_eq!(rebuilt.mark(), mark);
+            rebuilt.rest();
+            for (index, origin) in origins.iter().enumerate() {
+                let spans = all.iter().flat_map(|e| &e.applied).filter(|a| a.span.origin == *origin);
+                next[index] = spans.map(|a| a.span.to).max().unwrap_or(0) as usize;
+                rebuilt.step(now(), Input::Open(origin.clone()));
+            }
+            engine = rebuilt;
         }
+        assert!(steps >= lost, "{steps} steps");
         all.push(engine.step(now(), Input::Close));
-        check_same(&expected, &all, "built from the record");
+        check_same(&expected, &all, &format!("seed {seed}, lost after {lost} steps"));
+    }
+}
+
+/// A history that knows every record that has left.
+fn answer(engine: &mut Engine, all: &mut Vec<Effects>) -> usize {
+    let mut asked = 0;
+    while all.last().is_some_and(|effects| effects.asks) {
+        let wanted: HashSet<_> = engine.asked().iter().map(|one| (one.print.hour, one.print.id)).collect();
+        asked += wanted.len();
+        let on_record = all.iter().flat_map(|effects| &effects.applied).flat_map(|a| a.enriched.batch.rows());
+        let known: Vec<Print> =
+            on_record.map(|event| Print::of(&event)).filter(|p| wanted.contains(&(p.hour, p.id))).collect();
+        all.push(engine.step(now(), Input::Known(known)));
+    }
+    asked
+}
+
+#[test]
+fn records_that_come_again_however_late_are_known_to_the_history() {
+    let records = ward(2);
+    let old: Vec<Record> = records.iter().filter(|r| r.time < zone().midnight(first_day().plus(9))).cloned().collect();
+    // A month later: all of it again in both partitions, one record changed, and one that is new.
+    let mut again = old.clone();
+    again[3].patient = "other".to_owned();
+    again.push(Record { id: "late".to_owned(), ..old[4].clone() });
+    for cut in [300, 100_000] {
+        let origins = [Origin::topic("ehr", 0), Origin::topic("ehr", 1)];
+        let mut engine = Engine::new(Settings::default(), roster());
+        engine.ask_history();
+        let mut all: Vec<Effects> = origins.iter().map(|o| engine.step(now(), Input::Open(o.clone()))).collect();
+        let mut asked = 0;
+        let feed = |partition: usize, from: usize, records: &[Record], engine: &mut Engine, all: &mut Vec<Effects>| {
+            all.push(engine.step(now(), Input::Decoded(Box::new(decoded(&origins[partition], from as i64, records)))));
+            answer(engine, all)
+        };
+        let tail = &records[records.len() - 200..];
+        asked += feed(0, 0, &records, &mut engine, &mut all);
+        asked += feed(1, 0, &tail[..1], &mut engine, &mut all);
+        asked += feed(1, 1, &tail[1..], &mut engine, &mut all);
+        assert_eq!(asked, 0, "nothing is old yet");
+        for (index, part) in again.chunks(cut).enumerate() {
+            asked += feed(0, records.len() + index * cut, part, &mut engine, &mut all);
+            asked += feed(1, tail.len() + index * cut, part, &mut engine, &mut all);
+        }
+        assert!(asked >= again.len(), "{asked} asked for");
+        all.push(engine.step(now(), Input::Close));
+        let rows = all.iter().flat_map(|e| &e.applied).flat_map(|a| a.enriched.batch.rows());
+        let late: Vec<(String, String)> = rows
+            .filter(|event| event.flags() & BACKFILL != 0)
+            .map(|event| (event.event_id().to_owned(), flags_text(event.flags()).unwrap()))
+            .collect();
+        let expected =
+            [(old[3].id.clone(), "backfill;id_conflict".to_owned()), ("late".to_owned(), "backfill".to_owned())];
+        assert_eq!(late, expected, "cut {cut}");
+        let spans = || all.iter().flat_map(|e| &e.applied).map(|a| &a.span);
+        assert_eq!(spans().map(|span| span.events).sum::<u64>() as usize, records.len() + 2);
+        assert_eq!(spans().map(|span| span.duplicates).sum::<u64>() as usize, tail.len() + 2 * again.len() - 2);
     }
 }

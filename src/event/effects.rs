@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use super::alert::Raised;
 use super::batch::EventBatch;
@@ -36,6 +37,17 @@ impl Decoded {
         let first = Decoded { batch: head, rejects: known, from: self.from, to: at, gap: 0 };
         (first, Decoded { batch: tail, rejects: fresh, from: at, to: self.to, gap: self.gap })
     }
+}
+
+/// How far time had come in the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The watermark.
+    pub watermark: Time,
+    /// The newest settled day.
+    pub settled: Day,
+    /// What was the newest settled day when time began.
+    pub began: Day,
 }
 
 /// Events with their facts, duplicates taken out.
@@ -79,6 +91,19 @@ pub struct Notice {
     pub at: Time,
 }
 
+/// What a detector could not judge on a settled day because too little is known yet: its silence means nothing there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unjudged {
+    /// The family.
+    pub detector: &'static str,
+    /// The local day.
+    pub day: Day,
+    /// Accounts that it judged.
+    pub judged: u64,
+    /// Accounts that it did not.
+    pub unjudged: u64,
+}
+
 /// Everything that one step asks of the world.
 #[derive(Debug, Clone, Default)]
 pub struct Effects {
@@ -88,6 +113,10 @@ pub struct Effects {
     pub raised: Vec<Raised>,
     /// Local days that settled.
     pub settled: Vec<Day>,
+    /// What detectors could not judge on those days.
+    pub unjudged: Vec<Unjudged>,
+    /// Old records wait for what the history knows of them; the step is not done before it has said so.
+    pub asks: bool,
     /// Partitions to stop reading for now.
     pub pause: Vec<Origin>,
     /// Partitions to read again.

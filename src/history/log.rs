@@ -20,6 +20,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 
 use super::layout::{sync_file, sync_folder};
+use super::read::go_back;
 use super::segment::{Segment, number_of};
 use super::tables::Table;
 use super::{HistoryError, layout};
@@ -29,6 +30,13 @@ pub(super) type Positions = BTreeMap<String, i64>;
 
 /// The tag of a file that holds its hash.
 const SHA256_TAG: &str = "phiwatch.sha256";
+/// The tag of a joined file that holds the number of the last file in it.
+const THROUGH_TAG: &str = "phiwatch.through";
+/// The tag of a file of events that holds its first and last hour of event time: it names nobody.
+const HOURS_TAG: &str = "phiwatch.hours";
+
+/// The position of an origin that this table does not know any more: a `txn` cannot be removed.
+const GONE: i64 = i64::MIN;
 
 /// One table, as of one version of its log.
 pub(super) struct TableLog {
@@ -97,7 +105,18 @@ impl TableLog {
                 let add = file.add_action();
                 let tags = add.tags.unwrap_or_default();
                 let sha256 = tags.get(SHA256_TAG).cloned().flatten().unwrap_or_default();
-                Segment { rows: file.num_records().unwrap_or(0), name: add.path, size: add.size, sha256 }
+                let hours = tags.get(HOURS_TAG).and_then(|text| text.as_deref()?.split_once(' '));
+                let hours = hours.and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+                let through = tags.get(THROUGH_TAG).and_then(|text| text.as_deref()?.parse().ok());
+                let through = through.unwrap_or_else(|| number_of(&add.path));
+                Segment {
+                    rows: file.num_records().unwrap_or(0),
+                    name: add.path,
+                    size: add.size,
+                    sha256,
+                    through,
+                    hours,
+                }
             })
             .collect();
         files.sort_by(|a, b| (number_of(&a.name), &a.name).cmp(&(number_of(&b.name), &b.name)));
@@ -141,6 +160,29 @@ impl TableLog {
         }
         let target_size = old.iter().map(|segment| segment.size).sum();
         self.commit(actions, &Positions::new(), DeltaOperation::Optimize { predicate: None, target_size }).await
+    }
+
+    /// Takes back what lies beyond `whole`: a commit that was broken off before every table had it. What it added is named no more, so
+    /// that the same records can be read again as if they never had been.
+    pub async fn take_back(&mut self, dir: &Path, whole: &Positions) -> Result<(), HistoryError> {
+        let ahead = |(key, next): (&String, &i64)| whole.get(key).is_none_or(|at| next > at);
+        if !self.positions.iter().any(ahead) {
+            return Ok(());
+        }
+        let missing = || HistoryError::Absent(dir.join(self.table.name()));
+        let mut before = TableLog::open(dir, self.table).await?.ok_or_else(missing)?;
+        go_back(&mut before, whole).await?;
+        let kept = before.files()?;
+        let state = self.delta.snapshot().map_err(|source| delta(self.table, source))?;
+        let added = state.log_data().into_iter().filter(|file| kept.iter().all(|kept| kept.name != file.path()));
+        let actions: Vec<Action> = added.map(|file| Action::Remove(file.remove_action(true))).collect();
+        let to: Positions = self
+            .positions
+            .iter()
+            .filter(|(key, next)| before.positions.get(*key) != Some(next))
+            .map(|(key, _)| (key.clone(), before.positions.get(key).copied().unwrap_or(GONE)))
+            .collect();
+        self.commit(actions, &to, DeltaOperation::Delete { predicate: None }).await
     }
 
     async fn commit(
@@ -225,6 +267,7 @@ impl TableLog {
                 }
             }
         }
+        positions.retain(|_, next| *next != GONE);
         Ok(positions)
     }
 }
@@ -258,6 +301,13 @@ fn read_checkpoint(table: Table, path: &Path, positions: &mut Positions) -> Resu
 }
 
 fn add(segment: &Segment) -> Add {
+    let mut tags = HashMap::from([(SHA256_TAG.to_string(), Some(segment.sha256.clone()))]);
+    if segment.through > number_of(&segment.name) {
+        tags.insert(THROUGH_TAG.to_string(), Some(segment.through.to_string()));
+    }
+    if let Some((first, last)) = segment.hours {
+        tags.insert(HOURS_TAG.to_string(), Some(format!("{first} {last}")));
+    }
     Add {
         path: segment.name.clone(),
         size: segment.size,
@@ -267,7 +317,7 @@ fn add(segment: &Segment) -> Add {
         data_change: true,
         // A row count and nothing else: statistics of columns could name a person.
         stats: Some(format!(r#"{{"numRecords":{}}}"#, segment.rows)),
-        tags: Some(HashMap::from([(SHA256_TAG.to_string(), Some(segment.sha256.clone()))])),
+        tags: Some(tags),
         ..Default::default()
     }
 }

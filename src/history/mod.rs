@@ -8,6 +8,7 @@
 //! DIR/{table}/            one Delta table each: events, touches, alerts, rejects, spans
 //! DIR/{table}/YYYYMMDD-<number>-<16 hexadecimal digits>.parquet
 //! DIR/control/            the control log, in framed files
+//! DIR/journal/            receipts and the self-audit, in framed files
 //! DIR/blobs/{kind}/       roster versions and sealed snapshots, named by hash
 //! ```
 //!
@@ -18,13 +19,16 @@
 //! statistics and bloom filters inside the (encrypted) file do the pruning. The Delta log carries row counts and nothing else.
 //!
 //! **Positions.** Every commit of every table carries a `txn` for each origin that it advances. Tables are committed one after the
-//! other, `spans` last; what a crash leaves behind is healed by reading again from the smallest position, each table skipping what
-//! it has. Alerts are recognised by id and revision.
+//! other, `spans` last; what a crash between two of them leaves behind is taken back when the history is opened again, and reading goes
+//! on from the smallest position. Alerts are recognised by id, revision and content.
 
 mod blobs;
+mod changes;
 mod compact;
 mod control;
+mod encode;
 mod error;
+mod journal;
 mod known;
 mod layout;
 mod log;
@@ -43,13 +47,18 @@ mod faults;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
+pub(crate) mod fuse;
+#[cfg(test)]
 mod tests;
 
 pub use crate::keys::KeySource;
+pub use changes::{Change, Noted, Place, newest_roster};
+pub use compact::{Join, Joined};
 pub use control::Entry;
 pub use error::HistoryError;
-pub use known::Known;
+pub use journal::Journal;
 pub use read::Reader;
+pub use replay::OnRecord;
 pub use tables::Table;
 pub use writer::{Committed, History, Staged};
 

@@ -3,7 +3,7 @@
 //! A reader takes no lock. The tables are committed one after the other, so it goes back in the logs that are ahead until all five
 //! stand at the same positions: an answer sees a segment in every table or in none.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use super::log::{Positions, TableLog, url};
 use super::segment::{Segment, decryption};
 use super::tables::Table;
+use super::writer::is_mark;
 use super::{HistoryError, layout};
 use crate::keys::{KeySource, Keyring};
 
@@ -51,6 +52,8 @@ impl Snapshot {
 
 /// A history that is open for reading, as of one moment.
 pub struct Reader {
+    pub(super) dir: PathBuf,
+    pub(super) keyring: Option<Arc<Keyring>>,
     session: SessionContext,
     positions: Positions,
 }
@@ -72,12 +75,14 @@ impl Reader {
             let missing = || HistoryError::Absent(dir.join(table.name()));
             logs.push(TableLog::open(dir, table).await?.ok_or_else(missing)?);
         }
-        let positions = logs[0].positions().clone();
+        let mut positions = logs[0].positions().clone();
         for log in &mut logs[1..] {
             go_back(log, &positions).await?;
         }
+        positions.retain(|key, _| !is_mark(key));
         let snapshots = logs.iter().map(Snapshot::of).collect::<Result<Vec<_>, _>>()?;
-        Ok(Reader { session: session(dir, &keyring, &snapshots)?, positions })
+        let session = session(dir, &keyring, &snapshots)?;
+        Ok(Reader { dir: dir.into(), keyring, session, positions })
     }
 
     /// The next offset of each origin at this moment, by position key.
@@ -159,7 +164,7 @@ fn failed(error: DataFusionError) -> HistoryError {
 }
 
 /// Goes back in a log that is ahead of `positions`. A compaction does not move them.
-async fn go_back(log: &mut TableLog, positions: &Positions) -> Result<(), HistoryError> {
+pub(super) async fn go_back(log: &mut TableLog, positions: &Positions) -> Result<(), HistoryError> {
     for _ in 0..STEPS_BACK {
         let ahead = log.positions().iter().any(|(key, next)| positions.get(key).is_none_or(|at| next > at));
         if !ahead || !log.step_back().await? {

@@ -8,8 +8,6 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::errors::ParquetError;
 
 use super::segment::{self, Segment};
 use super::tables::Table;
@@ -17,57 +15,64 @@ use super::{History, HistoryError};
 use crate::event::schema::{FACTS, RECORDED};
 use crate::event::{Enriched, EventBatch, Origin};
 
-impl History {
-    /// The names of the segments of events, in the order of commits: the order in which a replay reads them.
-    pub fn segments(&self) -> Result<Vec<String>, HistoryError> {
-        Ok(self.log(Table::Events).files()?.into_iter().map(|file| file.name).collect())
+/// A file of events that is on record.
+#[derive(Debug, Clone)]
+pub struct OnRecord(Segment);
+
+impl OnRecord {
+    /// Its place in the order of commits.
+    pub fn number(&self) -> u64 {
+        segment::number_of(&self.0.name)
     }
 
-    /// As [`Self::segments`], without the one whose commit was broken off before every table had it: its records are read again.
+    /// The last of the places that its rows had: compaction joins files.
+    pub fn through(&self) -> u64 {
+        self.0.through
+    }
+
+    /// Rows in it.
+    pub fn rows(&self) -> usize {
+        self.0.rows
+    }
+}
+
+impl History {
+    /// The files of events in the order of commits, which is the order in which a replay reads them.
     ///
     /// # Errors
     /// Where the log of the table cannot be read.
-    pub fn segments_on_record(&self) -> Result<Vec<String>, HistoryError> {
-        let mut segments = self.segments()?;
-        if *self.log(Table::Events).positions() != self.positions() {
-            segments.pop();
-        }
-        Ok(segments)
+    pub fn on_record(&self) -> Result<Vec<OnRecord>, HistoryError> {
+        Ok(self.log(Table::Events).files()?.into_iter().map(OnRecord).collect())
     }
 
-    /// The events of one segment with their facts, one batch for each origin, by rising offset.
+    /// What this history has in common with no other: the hash of the first commit of its table of spans.
     ///
     /// # Errors
-    /// [`HistoryError::Damaged`] where the file is not the one that was committed, or is in the history no more.
-    pub fn replay(&self, segment: &str) -> Result<Vec<Enriched>, HistoryError> {
-        let wrong = |what: String| HistoryError::Damaged { file: segment::place(Table::Events, segment), what };
-        let files = self.log(Table::Events).files()?;
-        let file = files.iter().find(|file| file.name == segment);
-        let file = file.ok_or_else(|| wrong("no commit names it".into()))?;
-        let batches = self.read_segment(Table::Events, file)?;
+    /// Where it cannot be read.
+    pub fn id(&self) -> Result<String, HistoryError> {
+        let path = self.dir.join(Table::Spans.name()).join("_delta_log").join(format!("{:020}.json", 0));
+        Ok(segment::sha256(&std::fs::read(&path).map_err(HistoryError::io(&path))?))
+    }
+
+    /// The number of the newest segment of events.
+    pub fn newest_segment(&self) -> u64 {
+        self.log(Table::Events).version()
+    }
+
+    /// The events of one file with their facts, one batch for each origin, by rising offset.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`] where the file is not the one that was committed.
+    pub fn replay(&self, file: &OnRecord) -> Result<Vec<Enriched>, HistoryError> {
+        let wrong = |what: String| HistoryError::Damaged { file: segment::place(Table::Events, &file.0.name), what };
+        let batches = self.read_segment(Table::Events, &file.0)?;
         let rows = concat_batches(&Table::Events.schema(), &batches).map_err(|error| wrong(error.to_string()))?;
         by_origin(&rows).map_err(|error| wrong(error.to_string()))
     }
 
     /// All rows of one file; the bytes are those that were committed.
     pub(super) fn read_segment(&self, table: Table, file: &Segment) -> Result<Vec<RecordBatch>, HistoryError> {
-        let place = segment::place(table, &file.name);
-        let path = self.dir.join(&place);
-        let bytes = std::fs::read(&path).map_err(HistoryError::io(&path))?;
-        if segment::sha256(&bytes) != file.sha256 {
-            return Err(HistoryError::Damaged {
-                file: place,
-                what: "its bytes are not those that were written".into(),
-            });
-        }
-        let wrong = |source: ParquetError| HistoryError::Parquet { file: place.clone(), source: Box::new(source) };
-        let mut options = ArrowReaderOptions::new();
-        if let Some(keyring) = &self.keyring {
-            options = options.with_file_decryption_properties(segment::decryption(&place, keyring).map_err(wrong)?);
-        }
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(bytes), options);
-        let reader = builder.and_then(|builder| builder.build()).map_err(wrong)?;
-        reader.map(|rows| rows.map_err(|error| wrong(error.into()))).collect()
+        segment::read(&self.dir, table, file, self.keyring.as_ref())
     }
 }
 

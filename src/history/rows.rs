@@ -8,10 +8,11 @@ use arrow::array::{
 };
 
 use super::tables::{ALERTS, REJECTS, SPANS};
+use super::told::content;
 use crate::event::{Alert, Origin, Raised, Reject, Span, Time};
 
-/// The rows of `alerts`.
-pub(super) fn alerts(raised: &[&Raised]) -> RecordBatch {
+/// The rows of `alerts`, numbered from `first`.
+pub(super) fn alerts(raised: &[&Raised], first: i64) -> RecordBatch {
     let text = |value: fn(&Alert) -> &str| texts(raised.iter().map(|r| Some(value(&r.alert))));
     let number = |value: fn(&Alert) -> u64| integers(raised.iter().map(|r| Some(value(&r.alert) as i64)));
     let facts: Vec<String> = raised.iter().map(|r| json(&r.alert.facts)).collect();
@@ -42,6 +43,8 @@ pub(super) fn alerts(raised: &[&Raised]) -> RecordBatch {
         text(|a| &a.made_by.settings),
         text(|a| &a.made_by.rules),
         text(|a| &a.made_by.rosters),
+        integers((first..).zip(raised).map(|(number, _)| Some(number))),
+        integers(raised.iter().map(|r| Some(content(r) as i64))),
         parsed(|a| &a.window.start),
         parsed(|a| &a.window.end),
         Arc::new(Float64Array::from_iter(raised.iter().map(|r| r.alert.p_value))),

@@ -9,9 +9,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
 use parquet::encryption::encrypt::FileEncryptionProperties;
@@ -23,8 +25,8 @@ use sha2::{Digest, Sha256};
 use super::HistoryError;
 use super::layout::{random_hex, sync_folder};
 use super::tables::Table;
-use crate::event::Time;
 use crate::event::time::{DAY, Day};
+use crate::event::{Time, print};
 use crate::keys::Keyring;
 
 const ROW_GROUP_ROWS: usize = 32_768;
@@ -40,6 +42,10 @@ pub(super) struct Segment {
     pub rows: usize,
     /// SHA-256 over the bytes as they lie on the disk, in hexadecimal digits.
     pub sha256: String,
+    /// The last of the places in the order of commits that its rows had; other than the first only in joined files.
+    pub through: u64,
+    /// The first and the last hour of event time in it, from 1970; only of events.
+    pub hours: Option<(i32, i32)>,
 }
 
 /// The UTC day of arrival, from a file's name.
@@ -96,7 +102,14 @@ pub(super) fn write(
     hashed.file.sync_all().map_err(HistoryError::io(&path))?;
     sync_folder(&folder)?;
     let sha256 = digits(&hashed.hash.finalize());
-    Ok(Segment { name, size: hashed.bytes, rows: rows.num_rows(), sha256 })
+    let hours = if table == Table::Events { hours(rows) } else { None };
+    Ok(Segment { name, size: hashed.bytes, rows: rows.num_rows(), sha256, through: number, hours })
+}
+
+fn hours(rows: &RecordBatch) -> Option<(i32, i32)> {
+    let times = rows.column_by_name("time")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let hour = |time: i64| print::hour(Time(time));
+    Some((hour(arrow::compute::min(times)?), hour(arrow::compute::max(times)?)))
 }
 
 /// The hash of a file's bytes, as a commit holds it.
@@ -124,6 +137,10 @@ fn columns(table: Table, rows: usize) -> WriterPropertiesBuilder {
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by("phiwatch".into());
+    // Nearly every row has its own: a dictionary of them is built to be thrown away.
+    for column in ["event_id", "offset", "time", "recorded", "raw"] {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    }
     for column in table.blooms() {
         let column = ColumnPath::from(*column);
         properties = properties
@@ -182,4 +199,30 @@ impl Write for Hashed {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// All rows of one file below `dir`; the bytes are those that were committed.
+///
+/// # Errors
+/// [`HistoryError::Damaged`] where they are not.
+pub(super) fn read(
+    dir: &Path,
+    table: Table,
+    file: &Segment,
+    keyring: Option<&Arc<Keyring>>,
+) -> Result<Vec<RecordBatch>, HistoryError> {
+    let place = place(table, &file.name);
+    let path = dir.join(&place);
+    let bytes = std::fs::read(&path).map_err(HistoryError::io(&path))?;
+    if sha256(&bytes) != file.sha256 {
+        return Err(HistoryError::Damaged { file: place, what: "its bytes are not those that were written".into() });
+    }
+    let wrong = |source: ParquetError| HistoryError::Parquet { file: place.clone(), source: Box::new(source) };
+    let mut options = ArrowReaderOptions::new();
+    if let Some(keyring) = keyring {
+        options = options.with_file_decryption_properties(decryption(&place, keyring).map_err(wrong)?);
+    }
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(bytes), options);
+    let reader = builder.and_then(|builder| builder.build()).map_err(wrong)?;
+    reader.map(|rows| rows.map_err(|error| wrong(error.into()))).collect()
 }

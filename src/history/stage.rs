@@ -14,6 +14,7 @@ use super::HistoryError;
 use super::log::Positions;
 use super::rows::{self, SpanRow};
 use super::tables::Table;
+use super::told::Told;
 use super::touches::touches;
 use crate::event::effects::Applied;
 use crate::event::flags::{FUTURE, flags_parse};
@@ -38,6 +39,11 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.stretches.is_empty() && self.raised.is_empty()
+    }
+
     /// Rows of events and rejects that wait.
     pub fn rows(&self) -> usize {
         self.rows
@@ -104,13 +110,13 @@ impl Stage {
         self.raised.extend_from_slice(raised);
     }
 
-    /// The rows of `table` that lie behind its positions; `None` where there are none. Alerts are chosen by `is_new`.
+    /// The rows of `table` that lie behind its positions; `None` where there are none. Of alerts, those that `told` does not have.
     pub fn rows_of(
         &self,
         table: Table,
         positions: &Positions,
         arrival: Time,
-        is_new: impl Fn(&Raised) -> bool,
+        told: &Told,
     ) -> Result<Option<RecordBatch>, ArrowError> {
         let position = |key: &str| positions.get(key).copied().unwrap_or(i64::MIN);
         let rows = match table {
@@ -121,7 +127,7 @@ impl Stage {
                 let spans = self.spans_after(position);
                 rows::spans(&spans.iter().collect::<Vec<_>>(), arrival)
             }
-            Table::Alerts => rows::alerts(&self.raised.iter().filter(|raised| is_new(raised)).collect::<Vec<_>>()),
+            Table::Alerts => rows::alerts(&told.choose(&self.raised), told.next),
         };
         Ok((rows.num_rows() > 0).then_some(rows))
     }

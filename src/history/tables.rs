@@ -142,6 +142,10 @@ pub(super) static ALERTS: LazyLock<SchemaRef> = LazyLock::new(|| {
             ("made_by_settings", Utf8),
             ("made_by_rules", Utf8),
             ("made_by_rosters", Utf8),
+            // The order in which revisions were recorded: of one alert the last one holds.
+            ("number", Int64),
+            // A hash of all that the revision says.
+            ("content", Int64),
         ],
         &[("window_start", timestamp()), ("window_end", timestamp()), ("p_value", Float64), ("episode", Utf8)],
     )

@@ -6,7 +6,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 
 use super::fixture::{at, effects, key, raised, read, stretch, stretch_of};
-use super::{History, HistoryError, KeySource, Reader, Settings};
+use super::{Change, History, HistoryError, KeySource, Reader, Settings};
+use crate::event::print::{Print, Wanted};
 use crate::event::{Effects, Origin, Time};
 
 pub(super) fn arrival() -> Time {
@@ -183,20 +184,45 @@ async fn nothing_stands_in_clear() {
     }
 }
 
+/// What `known` says of the events of these stretches.
+fn wanted(effects: &Effects) -> Vec<Wanted> {
+    let rows = effects.applied.iter().flat_map(|applied| applied.enriched.batch.rows());
+    rows.map(|event| Wanted { event_id: event.event_id().to_string(), print: Print::of(&event) }).collect()
+}
+
 #[tokio::test]
-async fn old_identifiers_are_found() {
+async fn old_records_are_found() {
     let dir = tempfile::tempdir().unwrap();
     let mut history = open(dir.path()).await;
     history.stage(&first(), key).unwrap();
     history.commit(arrival()).await.unwrap();
     history.stage(&second(), key).unwrap();
-    let wanted = [("ehr", "e1"), ("ehr", "e4"), ("vpn", "e1"), ("ehr", "e9"), ("ehr", "' OR 1=1 --")];
-    let wanted = wanted.map(|(source, id)| (source.to_string(), id.to_string())).into_iter().collect();
-    let found = history.known(&wanted).await.unwrap();
-    let said: Vec<_> =
-        found.iter().map(|((_, id), known)| (id.as_str(), known.len(), known[0].patients.join(";"))).collect();
-    assert_eq!(said, [("e1", 1, "patient-2;patient-1".to_string()), ("e4", 1, "patient-1".to_string())]);
-    assert_eq!(found.values().next().unwrap()[0].time, at("2026-11-22T10:00:00Z"));
+    let (on_record, staged) = (wanted(&first()), wanted(&second()));
+    // Another source, another day, other content, another identifier.
+    let unlike =
+        ["e9", "' OR 1=1 --"].map(|id| effects(vec![stretch(0, 9, &[read(id, "2026-11-22T10:00:00Z", "u", &[])])]));
+    let elsewhere = effects(vec![stretch(0, 9, &[read("e1", "2026-11-23T10:00:00Z", "user-b", &[])])]);
+    let other = effects(vec![stretch(0, 9, &[read("e1", "2026-11-22T10:30:00Z", "user-x", &[])])]);
+    let prints = |wanted: &[Wanted]| {
+        let mut prints: Vec<Print> = wanted.iter().map(|one| one.print).collect();
+        prints.sort_unstable();
+        prints
+    };
+    // Many at once are looked for in another way than few.
+    let many: Vec<Wanted> = (0..100).flat_map(|_| on_record.clone()).collect();
+    for (asked, expected) in [
+        (on_record.clone(), prints(&on_record)),
+        (staged.clone(), prints(&staged)),
+        ([on_record.clone(), staged.clone()].concat(), prints(&[on_record.clone(), staged.clone()].concat())),
+        (many, prints(&on_record)),
+        (unlike.iter().flat_map(wanted).collect(), vec![]),
+        (wanted(&elsewhere), vec![]),
+        (wanted(&other), prints(&on_record[..1])),
+    ] {
+        assert_eq!(history.known(&asked).unwrap(), expected, "{asked:?}");
+    }
+    history.commit(arrival()).await.unwrap();
+    assert_eq!(history.known(&staged).unwrap(), prints(&staged), "after the commit");
 }
 
 #[tokio::test]
@@ -239,6 +265,14 @@ async fn compaction_keeps_every_row_and_what_it_leaves_is_cleared_later() {
     assert_eq!(count(dir.path(), "events").await, 6);
 }
 
+/// The files of events, by name.
+fn segments_below(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir.join("history/events")).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    files.sort_by_key(|path| path.file_name().unwrap().to_string_lossy().split('-').nth(1).map(str::to_owned));
+    files
+}
+
 #[tokio::test]
 async fn a_replay_reads_what_was_staged_in_the_order_of_commits() {
     let dir = tempfile::tempdir().unwrap();
@@ -251,7 +285,7 @@ async fn a_replay_reads_what_was_staged_in_the_order_of_commits() {
         staged.extend(step.applied.into_iter().map(|applied| applied.enriched));
     }
     let mut replayed = Vec::new();
-    for segment in history.segments().unwrap() {
+    for segment in history.on_record().unwrap() {
         replayed.extend(history.replay(&segment).unwrap());
     }
     assert_eq!(replayed.len(), staged.len());
@@ -259,7 +293,62 @@ async fn a_replay_reads_what_was_staged_in_the_order_of_commits() {
         assert_eq!(replayed.batch.origin, staged.batch.origin);
         assert_eq!(replayed.table(), staged.table());
     }
-    assert!(history.replay("20261122-000000000001-0000000000000000.parquet").is_err());
+    let name = segments_below(dir.path()).remove(0);
+    std::fs::write(&name, b"PAR1").unwrap();
+    let first = history.on_record().unwrap().remove(0);
+    assert!(matches!(history.replay(&first), Err(HistoryError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn what_a_change_parts_is_not_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = open(dir.path()).await;
+    for step in 0..6 {
+        let rows = [read("e1", "2026-11-22T10:00:00Z", "user-a", &["patient-1"])];
+        history.stage(&effects(vec![stretch(0, step, &rows)]), key).unwrap();
+        history.commit(arrival()).await.unwrap();
+        if step == 2 {
+            let change = Change::Verdict { id: "1".into(), exception: None };
+            history.note(arrival(), &change, None).unwrap();
+            history.note(arrival(), &Change::Close, None).unwrap();
+        }
+    }
+    history.compact(crate::event::Day::parse("2026-11-22").unwrap()).await.unwrap();
+    let files: Vec<_> = history.on_record().unwrap().iter().map(|f| (f.number(), f.through(), f.rows())).collect();
+    assert_eq!(files, [(1, 3, 3), (4, 6, 3)]);
+    let places: Vec<_> = history.changes().unwrap().into_iter().map(|noted| noted.place.segment).collect();
+    assert_eq!(places, [3, 3]);
+    drop(history);
+    let again = open(dir.path()).await;
+    let files: Vec<_> = again.on_record().unwrap().iter().map(|f| (f.number(), f.through(), f.rows())).collect();
+    assert_eq!(files, [(1, 3, 3), (4, 6, 3)], "as the log says");
+}
+
+#[tokio::test]
+async fn of_a_revision_the_last_word_holds_and_the_same_is_recorded_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut history = open(dir.path()).await;
+    let said = |score: f64| {
+        let mut one = raised("user-a", 2);
+        (one.alert.score, one.alert.settled) = (score, true);
+        one
+    };
+    for (step, score) in [1.0, 1.0, 2.0, 2.0, 1.0].into_iter().enumerate() {
+        let news = history.news(&[said(score)]).await.unwrap();
+        assert_eq!(news.len(), usize::from([0, 2, 4].contains(&step)), "{step}");
+        history.stage(&Effects { raised: news.clone(), ..Effects::default() }, key).unwrap();
+        assert_eq!(history.news(&news).await.unwrap(), [], "staged");
+        history.commit(arrival()).await.unwrap();
+    }
+    let scores = |history: &[crate::event::Raised]| history.iter().map(|one| one.alert.score).collect::<Vec<_>>();
+    assert_eq!(scores(&history.alerts(Time::MIN).await.unwrap()), [1.0, 2.0, 1.0]);
+    drop(history);
+    let mut history = open(dir.path()).await;
+    assert_eq!(history.news(&[said(1.0)]).await.unwrap(), []);
+    assert_eq!(scores(&history.news(&[said(2.0), said(2.0), said(3.0)]).await.unwrap()), [2.0, 3.0]);
+    let day = said(1.0).day;
+    assert_eq!(history.provisional(day).await.unwrap().len(), 0);
+    assert_eq!(history.provisional(day.plus(-1)).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,14 @@
-//! Reads alerts back, for a store that was lost: rows of `alerts` as the alerts that they were.
+//! Alerts on record: which revisions are new, and all of them back as they were.
+//!
+//! A revision is recognised by the id of its alert, its number and its content. The same number may come again with other content,
+//! where a day was settled at the end of an input and then grew: both stay on record, and of all rows of an alert the one with the
+//! highest `number` holds.
+
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::read::{Snapshot, run, session};
 use super::tables::Table;
@@ -9,12 +16,86 @@ use super::{History, HistoryError};
 use crate::event::alert::{Evidence, MadeBy, Patients, Window};
 use crate::event::{Alert, Class, Day, Disposition, Raised, Severity, State, Subject, SubjectKind, Time};
 
+/// What is on record of alerts, as far as it is needed to recognise them.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The last content of each revision on record.
+    contents: HashMap<u128, u64>,
+    /// The last content of each revision that is staged.
+    staged: HashMap<u128, u64>,
+    /// The number of the next row.
+    pub next: i64,
+}
+
+impl Told {
+    /// Those of `raised` that are not what was recorded last of their revision.
+    pub fn choose<'a>(&self, raised: &'a [Raised]) -> Vec<&'a Raised> {
+        self.choose_after(raised, &HashMap::new())
+    }
+
+    fn choose_after<'a>(&self, raised: &'a [Raised], staged: &HashMap<u128, u64>) -> Vec<&'a Raised> {
+        let mut since: HashMap<u128, u64> = HashMap::new();
+        let mut chosen = Vec::new();
+        for one in raised {
+            let (key, content) = (revision_key(&one.alert), content(one));
+            let last = since.get(&key).or(staged.get(&key)).or(self.contents.get(&key));
+            if last != Some(&content) {
+                since.insert(key, content);
+                chosen.push(one);
+            }
+        }
+        chosen
+    }
+
+    /// These are staged, in this order.
+    pub fn stage(&mut self, raised: &[Raised]) {
+        self.staged.extend(raised.iter().map(|one| (revision_key(&one.alert), content(one))));
+    }
+
+    /// What was staged is on record: `rows` rows.
+    pub fn record(&mut self, rows: usize) {
+        self.next += rows as i64;
+        self.contents.extend(self.staged.drain());
+    }
+}
+
 impl History {
-    /// Every revision of every alert on record whose event time is `since` or later, in the order of that time.
+    /// Those of `raised` that say something new: they are neither on record nor staged.
+    ///
+    /// # Errors
+    /// Where the alerts on record cannot be read.
+    pub async fn news(&mut self, raised: &[Raised]) -> Result<Vec<Raised>, HistoryError> {
+        self.know_told().await?;
+        let told = self.told.as_ref().expect("it was just read");
+        Ok(told.choose_after(raised, &told.staged).into_iter().cloned().collect())
+    }
+
+    /// The alerts that stand settled although their day is later than `day`, by id: they were settled at the end of an input. Alerts
+    /// to the operator and those that were taken back are left out.
+    ///
+    /// # Errors
+    /// Where the alerts on record cannot be read.
+    pub async fn provisional(&self, day: Day) -> Result<BTreeMap<String, Raised>, HistoryError> {
+        let mut last: BTreeMap<String, Raised> = BTreeMap::new();
+        for raised in self.alerts(Time::MIN).await?.into_iter().filter(|raised| raised.day > day) {
+            last.insert(raised.alert.alert_id.clone(), raised);
+        }
+        let of_operator = |alert: &Alert| matches!(alert.subject.kind, SubjectKind::System | SubjectKind::Source);
+        last.retain(|_, raised| {
+            let alert = &raised.alert;
+            alert.settled && alert.state != State::Closed && !of_operator(alert)
+        });
+        Ok(last)
+    }
+
+    /// Every revision of every alert on record whose event time is `since` or later, in the order in which they were recorded.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
     pub async fn alerts(&self, since: Time) -> Result<Vec<Raised>, HistoryError> {
         let session = session(self.dir(), &self.keyring, &[Snapshot::of(self.log(Table::Alerts))?])?;
         let mut all = Vec::new();
-        for rows in run(&session, "SELECT * FROM alerts ORDER BY raised_at, alert_id, revision", &[]).await? {
+        for rows in run(&session, "SELECT * FROM alerts ORDER BY number", &[]).await? {
             for row in 0..rows.num_rows() {
                 let read = Row { rows: &rows, row }.raised();
                 let what = || "a row is no alert".to_string();
@@ -24,6 +105,42 @@ impl History {
         all.retain(|raised| raised.at >= since);
         Ok(all)
     }
+
+    /// Reads which alerts are on record, once.
+    pub(super) async fn know_told(&mut self) -> Result<(), HistoryError> {
+        if self.told.is_some() {
+            return Ok(());
+        }
+        let session = session(self.dir(), &self.keyring, &[Snapshot::of(self.log(Table::Alerts))?])?;
+        let mut told = Told::default();
+        for rows in run(&session, "SELECT alert_id, revision, content, number FROM alerts ORDER BY number", &[]).await?
+        {
+            let ids = rows.column(0).as_string::<i32>();
+            let [revisions, contents, numbers] = [1, 2, 3].map(|at| rows.column(at).as_primitive::<Int64Type>());
+            for row in 0..rows.num_rows() {
+                let key = hash_revision(ids.value(row), revisions.value(row));
+                told.contents.insert(key, contents.value(row) as u64);
+                told.next = told.next.max(numbers.value(row) + 1);
+            }
+        }
+        told.stage(self.staged_alerts());
+        self.told = Some(told);
+        Ok(())
+    }
+}
+
+/// A hash of all that a revision says.
+pub(super) fn content(raised: &Raised) -> u64 {
+    let alert = serde_json::to_vec(&raised.alert).expect("an alert is plain values");
+    xxh3_64(&alert)
+}
+
+fn revision_key(alert: &Alert) -> u128 {
+    hash_revision(&alert.alert_id, i64::from(alert.revision))
+}
+
+fn hash_revision(id: &str, revision: i64) -> u128 {
+    xxh3_128(format!("{revision}/{id}").as_bytes())
 }
 
 /// One row of `alerts`.

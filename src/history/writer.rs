@@ -1,20 +1,20 @@
 //! The one writer of a history: opens or makes it, stages effects, commits segments.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::control::{Control, Entry};
+use super::encode::{Encoded, Encoder};
+use super::known::Lookup;
 use super::log::{Positions, TableLog};
 use super::stage::Stage;
 use super::tables::Table;
-use super::{HistoryError, Settings, blobs, layout, read, segment};
-use crate::event::{Effects, Origin, Raised, Time};
+use super::told::Told;
+use super::{HistoryError, Settings, blobs, layout};
+use crate::event::effects::Mark;
+use crate::event::{Day, Effects, Origin, Raised, Time};
 use crate::keys::{KeyError, KeySource, Keyring};
 
 /// A history that is open for writing. There is one at a time: a lock refuses a second.
@@ -25,9 +25,11 @@ pub struct History {
     /// In the order of commits: one for each of [`Table::ALL`].
     pub(super) logs: Vec<TableLog>,
     stage: Stage,
+    next_mark: Option<Mark>,
+    pub(super) lookup: Lookup,
     control: Control,
-    /// Alerts on record, by a hash of id and revision; read when the first alert is committed.
-    told: Option<HashSet<u128>>,
+    /// Which alerts are on record; read when the first alert is asked for.
+    pub(super) told: Option<Told>,
     made_key: Option<PathBuf>,
     _lock: File,
 }
@@ -75,10 +77,26 @@ impl History {
             true => Some(Arc::new(Keyring::open(&layout::keyring_path(&dir), key.read()?)?)),
             false => None,
         };
-        let logs = open_tables(&dir).await?;
-        let control = Control::open(&dir, keyring.clone())?;
+        let mut logs = open_tables(&dir).await?;
+        let whole = smallest(&logs);
+        for log in &mut logs {
+            log.take_back(&dir, &whole).await?;
+        }
+        let control = Control::open(&dir, "control", keyring.clone())?;
         let (settings, stage) = (settings.clone(), Stage::default());
-        Ok(History { dir, settings, keyring, logs, stage, control, told: None, made_key, _lock: lock })
+        Ok(History {
+            dir,
+            settings,
+            keyring,
+            logs,
+            stage,
+            next_mark: None,
+            lookup: Lookup::default(),
+            control,
+            told: None,
+            made_key,
+            _lock: lock,
+        })
     }
 
     /// The folder.
@@ -98,17 +116,29 @@ impl History {
 
     /// The next offset to read, by position key: the smallest over the tables. An origin that a table does not know is left out.
     pub fn positions(&self) -> BTreeMap<String, i64> {
-        let mut smallest = self.logs[0].positions().clone();
-        for log in &self.logs[1..] {
-            smallest.retain(|key, next| match log.positions().get(key) {
-                Some(other) => {
-                    *next = (*next).min(*other);
-                    true
-                }
-                None => false,
-            });
-        }
+        let mut smallest = smallest(&self.logs);
+        smallest.retain(|key, _| !is_mark(key));
         smallest
+    }
+
+    /// How far time had come in the engine at the newest commit.
+    pub fn mark(&self) -> Option<Mark> {
+        let smallest = smallest(&self.logs);
+        let [watermark, settled, began] = MARKS.map(|key| smallest.get(key).copied());
+        let day = |number: i64| i32::try_from(number).ok().map(Day);
+        Some(Mark { watermark: Time(watermark?), settled: day(settled?)?, began: day(began?)? })
+    }
+
+    /// The next commit says that time has come this far.
+    pub fn set_mark(&mut self, mark: Option<Mark>) {
+        self.next_mark = mark;
+    }
+
+    /// The next offset of each origin, by position key, what is staged included.
+    pub fn reached(&self) -> BTreeMap<String, i64> {
+        let mut reached = self.positions();
+        reached.extend(self.stage.ends().iter().map(|(key, next)| (key.clone(), *next)));
+        reached
     }
 
     /// Takes up the effects of a step; `key_of` gives the position key of an origin. Nothing is durable until [`Self::commit`].
@@ -120,6 +150,9 @@ impl History {
     pub fn stage(&mut self, effects: &Effects, key_of: impl Fn(&Origin) -> String) -> Result<Staged, HistoryError> {
         self.stage.extend(&effects.applied, key_of, &self.positions())?;
         self.stage.raise(&effects.raised);
+        if let Some(told) = &mut self.told {
+            told.stage(&effects.raised);
+        }
         Ok(self.staged())
     }
 
@@ -137,10 +170,7 @@ impl History {
     /// # Errors
     /// After an error the stage is as it was: the same call may be made again where [`HistoryError::retry`] says so.
     pub async fn commit(&mut self, arrival: Time) -> Result<Committed, HistoryError> {
-        let mut committed = Committed::default();
-        for index in 0..self.logs.len() {
-            self.commit_table(index, arrival, &mut committed).await?;
-        }
+        let committed = self.commit_tables(self.logs.len(), arrival).await?;
         self.stage = Stage::default();
         Ok(committed)
     }
@@ -148,16 +178,20 @@ impl History {
     /// Appends to the control log and gives back the entry's number; when this returns, the disk has it. `at` is the time of the
     /// entry by the clock and decides its month key.
     pub fn control_append(&mut self, kind: &str, at: Time, bytes: &[u8]) -> Result<u64, HistoryError> {
+        #[cfg(test)]
+        super::fuse::pass()?;
         self.control.append(kind, at, bytes)
     }
 
     /// Every entry of the control log, in order.
     pub fn control_read(&self) -> Result<Vec<Entry>, HistoryError> {
-        Control::read(&self.dir, self.keyring.clone())
+        Control::read(&self.dir, "control", self.keyring.clone())
     }
 
     /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.
     pub fn put_blob(&self, kind: &str, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
+        #[cfg(test)]
+        super::fuse::pass()?;
         blobs::put(&self.dir, &self.keyring, (kind, hash), at, bytes)
     }
 
@@ -174,70 +208,63 @@ impl History {
     /// As [`Self::commit`], but the process "dies" after `tables` tables: for tests of what is left behind.
     #[cfg(test)]
     pub(super) async fn commit_and_die(mut self, arrival: Time, tables: usize) -> Result<(), HistoryError> {
-        for index in 0..tables {
-            self.commit_table(index, arrival, &mut Committed::default()).await?;
-        }
-        Ok(())
+        self.commit_tables(tables, arrival).await.map(|_| ())
     }
 
-    async fn commit_table(
-        &mut self,
-        index: usize,
-        arrival: Time,
-        committed: &mut Committed,
-    ) -> Result<(), HistoryError> {
-        let table = self.logs[index].table;
-        if table == Table::Alerts && !self.stage.raised().is_empty() && self.told.is_none() {
-            self.told = Some(self.read_told().await?);
+    /// Writes the files of the first `tables` tables side by side, then commits them one after the other, in their order.
+    ///
+    /// A file whose commit did not come to pass is one that no commit names: it is cleared away later.
+    async fn commit_tables(&mut self, tables: usize, arrival: Time) -> Result<Committed, HistoryError> {
+        if !self.stage.raised().is_empty() {
+            self.know_told().await?;
         }
-        let told = self.told.take();
-        let is_new = |raised: &Raised| told.as_ref().is_none_or(|told| !told.contains(&identity(raised)));
-        let rows = self.stage.rows_of(table, self.logs[index].positions(), arrival, is_new);
-        self.told = told;
-        let rows =
-            rows.map_err(|error| HistoryError::Damaged { file: table.name().into(), what: error.to_string() })?;
-        let ahead: Positions = {
-            let known = self.logs[index].positions();
-            let moved = |(key, next): &(&String, &i64)| known.get(*key).is_none_or(|at| at < next);
-            self.stage.ends().iter().filter(moved).map(|(key, next)| (key.clone(), *next)).collect()
-        };
-        if rows.is_none() && ahead.is_empty() {
-            return Ok(());
-        }
-        let written = match &rows {
-            Some(rows) => {
-                let when = segment::When { arrival, number: self.logs[index].version() + 1 };
-                Some(segment::write(&self.dir, table, rows, when, self.keyring.as_deref())?)
+        let mut committed = Committed::default();
+        for (index, news) in self.encode(tables, arrival)?.into_iter().enumerate() {
+            if news.segment.is_none() && news.ahead.is_empty() {
+                continue;
             }
-            None => None,
-        };
-        self.logs[index].append(written.as_ref(), &ahead).await?;
-        if let Some(written) = written {
-            committed.rows.insert(table.name(), written.rows);
-            committed.bytes += written.size;
+            let table = self.logs[index].table;
+            #[cfg(test)]
+            super::fuse::pass()?;
+            self.logs[index].append(news.segment.as_ref(), &news.ahead).await?;
+            let records: i64 = self.positions().values().sum();
+            tracing::debug!(effect = table.name(), records, "the table has a commit");
+            let rows = news.segment.as_ref().map_or(0, |segment| segment.rows);
+            if let (Table::Alerts, Some(told)) = (table, &mut self.told) {
+                told.record(rows);
+            }
+            if let Some(segment) = news.segment {
+                committed.rows.insert(table.name(), segment.rows);
+                committed.bytes += segment.size;
+            }
         }
-        if let (Table::Alerts, Some(told)) = (table, &mut self.told) {
-            told.extend(self.stage.raised().iter().map(identity));
-        }
-        Ok(())
+        Ok(committed)
     }
 
-    /// The alerts on record.
-    async fn read_told(&self) -> Result<HashSet<u128>, HistoryError> {
-        let log = self.log(Table::Alerts);
-        let session = read::session(&self.dir, &self.keyring, &[read::Snapshot::of(log)?])?;
-        let mut told = HashSet::new();
-        for rows in read::run(&session, "SELECT alert_id, revision FROM alerts", &[]).await? {
-            let ids = rows.column(0).as_string::<i32>();
-            let revisions = rows.column(1).as_primitive::<Int64Type>();
-            let both = ids.iter().zip(revisions.iter());
-            told.extend(both.filter_map(|(id, revision)| Some(alert_identity(id?, revision?))));
+    fn encode(&self, tables: usize, arrival: Time) -> Result<Vec<Encoded>, HistoryError> {
+        let (none, marks) = (Told::default(), self.marks());
+        let told = self.told.as_ref().unwrap_or(&none);
+        let (dir, keyring) = (self.dir.as_path(), self.keyring.as_deref());
+        Encoder { dir, keyring, stage: &self.stage, arrival, told, marks: &marks }.all(&self.logs[..tables])
+    }
+
+    /// What the commit says of time, as positions; nothing where nothing is staged.
+    fn marks(&self) -> Positions {
+        match self.next_mark.filter(|_| !self.stage.is_empty()) {
+            Some(mark) => {
+                let values = [mark.watermark.0, i64::from(mark.settled.0), i64::from(mark.began.0)];
+                MARKS.iter().map(|key| (*key).to_owned()).zip(values).collect()
+            }
+            None => Positions::new(),
         }
-        Ok(told)
     }
 
     pub(super) fn log(&self, table: Table) -> &TableLog {
         self.logs.iter().find(|log| log.table == table).expect("every table is open")
+    }
+
+    pub(super) fn staged_alerts(&self) -> &[Raised] {
+        self.stage.raised()
     }
 
     pub(super) fn staged_events(&self) -> impl Iterator<Item = &arrow::array::RecordBatch> {
@@ -245,12 +272,27 @@ impl History {
     }
 }
 
-fn identity(raised: &Raised) -> u128 {
-    alert_identity(&raised.alert.alert_id, i64::from(raised.alert.revision))
+/// The smallest position of each origin over the tables; one that a table does not know is left out.
+fn smallest(logs: &[TableLog]) -> Positions {
+    let mut smallest = logs[0].positions().clone();
+    for log in &logs[1..] {
+        smallest.retain(|key, next| match log.positions().get(key) {
+            Some(other) => {
+                *next = (*next).min(*other);
+                true
+            }
+            None => false,
+        });
+    }
+    smallest
 }
 
-fn alert_identity(id: &str, revision: i64) -> u128 {
-    xxh3_128(format!("{revision}/{id}").as_bytes())
+/// How far time had come stands in the commits like the position of an origin.
+const MARKS: [&str; 3] = ["engine:watermark", "engine:settled", "engine:began"];
+
+/// Whether a position key is no origin but says how far time had come.
+pub(super) fn is_mark(key: &str) -> bool {
+    MARKS.contains(&key)
 }
 
 /// The folder as it was given; an address of another kind is refused.

@@ -114,10 +114,36 @@ impl FileReader {
             }
             (Box::new(file), about.is_file().then_some(about.len()))
         };
-        let (stream, compressed) = decompressed(Counted { input, taken: taken.clone() }).map_err(opened)?;
+        Self::new(name, Counted { input, taken }, total, hints, limits)
+    }
+
+    /// Reads what another reader gives, from its start, under this name.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is damaged at its very start.
+    pub fn of(
+        name: &str,
+        input: impl Read + Send + 'static,
+        hints: Hints,
+        limits: Limits,
+    ) -> Result<FileReader, FileError> {
+        let counted = Counted { input: Box::new(input), taken: Arc::new(AtomicU64::new(0)) };
+        Self::new(name.to_owned(), counted, None, hints, limits)
+    }
+
+    fn new(
+        name: String,
+        counted: Counted,
+        total: Option<u64>,
+        hints: Hints,
+        limits: Limits,
+    ) -> Result<FileReader, FileError> {
+        let taken = counted.taken.clone();
+        let opened = |source| FileError::Open { name: name.clone(), source };
+        let (stream, compressed) = decompressed(counted).map_err(opened)?;
         let (head, stream) = peek(stream, HEAD);
         let source = if head.starts_with(b"PAR1") || head.starts_with(b"PARE") {
-            parquet(path, &name, stream, compressed || total.is_none())?
+            parquet(Path::new(&name), &name, stream, compressed || total.is_none())?
         } else {
             let shape = shape(&head, &name, hints.format, &limits);
             let reader = Box::new(BufReader::with_capacity(BUFFER, stream));

@@ -16,9 +16,9 @@ mod survey;
 mod warden;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use arrival::{Arrival, RawBatch, RawRecord, Source};
@@ -44,9 +44,24 @@ pub struct Begin {
     pub cluster_id: Option<String>,
 }
 
+/// How far a partition is, as of the broker's last answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// First offset that was not read.
+    pub next: i64,
+    /// First offset that does not exist yet; transaction markers count.
+    pub end: i64,
+    /// It is not read any more until a person decides.
+    pub stopped: bool,
+}
+
+/// How far every partition is: written by the reader, read by whoever looks on.
+pub type Depths = Arc<Mutex<BTreeMap<Origin, Depth>>>;
+
 /// A running Kafka source.
 #[derive(Debug)]
 pub struct Kafka {
+    depths: Depths,
     arrivals: Receiver<Arrival>,
     commands: Sender<Command>,
     stop: Arc<AtomicBool>,
@@ -68,7 +83,8 @@ impl Kafka {
         let (wake, woken) = channel();
         let (answers, surveys) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let reader = Reader::new(plan, begin, (client, ear), out, (wake, surveys));
+        let depths = Depths::default();
+        let reader = Reader::new(plan, begin, (client, ear), out, (wake, surveys), depths.clone());
         let stopped = stop.clone();
         thread("kafka-reader", move || {
             reader.run(&orders, &stopped);
@@ -77,7 +93,12 @@ impl Kafka {
         })?;
         let plan = plan.clone();
         thread("kafka-warden", move || warden::run(&plan, surveyor, &woken, &answers))?;
-        Ok(Kafka { arrivals, commands, stop, closed })
+        Ok(Kafka { depths, arrivals, commands, stop, closed })
+    }
+
+    /// How far every partition is.
+    pub fn depths(&self) -> Depths {
+        self.depths.clone()
     }
 
     fn order(&self, command: Command) {

@@ -1,7 +1,7 @@
 //! EDGE: tells people and programs about alerts, through channels, from the outbox of the store.
 //!
 //! ```text
-//! Raised ──routing──> outbox (store) ──courier, one per channel──> plan ──render──> channel/{file,stdout,kafka,email,webhook}
+//! Raised ──routing──> outbox (store) ──courier, one per channel──> plan ──render──> channel/{file,stdout,kafka,email,webhook,syslog}
 //!                        ^                                            │
 //!                        └──────────────── receipts ──────────────────┘
 //! ```
@@ -121,11 +121,12 @@ impl Notifier {
         self.bell.send_modify(|(rung, _)| *rung = rung.wrapping_add(1));
     }
 
-    /// How each channel does, by name.
-    pub fn health(&self) -> BTreeMap<String, Health> {
+    /// How each channel does, by name: asked as often as one likes, by whoever looks on.
+    pub fn health(&self) -> impl Fn() -> BTreeMap<String, Health> + Send + Sync + use<> {
+        let health = self.health.clone();
         let read =
             |health: &Arc<Mutex<Health>>| health.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        self.health.iter().map(|(name, health)| (name.clone(), read(health))).collect()
+        move || health.iter().map(|(name, health)| (name.clone(), read(health))).collect()
     }
 
     /// Lets every channel send what can be sent now, groups included, and stops. What cannot be sent stays in the outbox.
@@ -164,6 +165,17 @@ pub async fn test(
         results.push((channel.name().to_owned(), courier::test(channel, now).await));
     }
     Ok(results)
+}
+
+/// Tries the other side of every channel and sends nothing: what would keep alerts from arriving, with the channel's name.
+pub async fn greet(settings: &Settings) -> Vec<(String, String)> {
+    let mut wrongs = Vec::new();
+    for channel in &settings.0 {
+        if let Err(wrong) = channel::greet(channel).await {
+            wrongs.push((channel.name().to_owned(), wrong));
+        }
+    }
+    wrongs
 }
 
 fn channels(routes: &[(String, Routing)], raised: &Raised) -> Vec<String> {
@@ -231,7 +243,7 @@ mod tests {
             dir.display()
         );
         let file: File = toml::from_str(&text).unwrap();
-        assert_eq!(file.channels.problems(&dir.join("phiwatch.toml")), []);
+        assert_eq!(file.channels.problems(), []);
         file.channels
     }
 

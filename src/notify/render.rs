@@ -71,6 +71,14 @@ struct Minimal<'a> {
     show: String,
 }
 
+/// What is said about an alert; in full it is the line that `scan` writes, byte for byte.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Full(&'a Alert),
+    Minimal(Minimal<'a>),
+}
+
 /// The body of a webhook call.
 #[derive(Serialize)]
 struct Call<'a> {
@@ -79,7 +87,7 @@ struct Call<'a> {
     at: String,
     kind: &'static str,
     escalated: bool,
-    alerts: Vec<serde_json::Value>,
+    alerts: Vec<Shown<'a>>,
     more: usize,
     text: String,
 }
@@ -91,14 +99,14 @@ pub fn show(alert_id: &str) -> String {
 
 /// An alert as one line of JSON, without the line end.
 pub fn line(told: &Told, detail: Detail) -> String {
-    json(told, detail).to_string()
+    serde_json::to_string(&shown(told, detail)).expect("an alert has only text for keys")
 }
 
-fn json(told: &Told, detail: Detail) -> serde_json::Value {
+fn shown(told: &Told, detail: Detail) -> Shown<'_> {
     let alert = &told.alert;
-    let value = match detail {
-        Detail::Full => serde_json::to_value(alert),
-        Detail::Minimal => serde_json::to_value(Minimal {
+    match detail {
+        Detail::Full => Shown::Full(alert),
+        Detail::Minimal => Shown::Minimal(Minimal {
             schema: "phiwatch.alert-minimal/1",
             alert_id: &alert.alert_id,
             revision: alert.revision,
@@ -109,15 +117,14 @@ fn json(told: &Told, detail: Detail) -> serde_json::Value {
             subject: &told.pseudonym,
             show: show(&alert.alert_id),
         }),
-    };
-    value.expect("an alert has only text for keys")
+    }
 }
 
 /// The body of a webhook call: one JSON document.
 pub fn call(notification: &Notification, detail: Detail) -> String {
     let (kind, alerts, more, escalated) = match &notification.body {
         Body::Alerts { listed, more, escalated } => {
-            ("alerts", listed.iter().map(|told| json(told, detail)).collect(), *more, *escalated)
+            ("alerts", listed.iter().map(|told| shown(told, detail)).collect(), *more, *escalated)
         }
         Body::Heartbeat(_) => ("heartbeat", Vec::new(), 0, false),
         Body::Test => ("test", Vec::new(), 0, false),

@@ -1,23 +1,31 @@
 //! What is kept between two runs: the history, and beside it the snapshot of the engine.
 //!
-//! The snapshot is a cache. It carries the positions up to which it has seen the input; where it is missing, of another version or
-//! ahead of the history, the engine is built anew from the events on record, in the order in which they were committed, and tells nothing of it.
+//! The snapshot is a cache. It says up to which segment and which change of the control log it has seen the input; where it is missing,
+//! damaged, of another version, of another history or ahead of this one, the engine is built anew. What lies behind the snapshot, or
+//! everything where there is none, is taken up from the record, in the order of commits and with the changes in their places; nothing
+//! of it is told again. One segment is in memory at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tracing::warn;
+
+use super::RoadError;
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Input};
-use crate::event::effects::Decoded;
-use crate::event::{Origin, Time};
-use crate::history::{History, HistoryError};
+use crate::event::{Time, Zone};
+use crate::history::{Change, History, HistoryError, Noted, OnRecord};
 use crate::keys::{KeyError, write_durably};
-use crate::roster::Roster;
+use crate::roster::{Accepted, Roster};
 
 const SNAPSHOT: &str = "engine.snapshot";
+/// The form of the snapshot; that of the memory in it is the engine's.
+const FORM: u32 = 2;
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +48,25 @@ pub struct Keep {
     /// The history.
     pub history: History,
     state: PathBuf,
+    /// The newest change of the control log that the engine has taken up.
+    pub(super) heard: u64,
 }
+
+/// What the snapshot has seen, before the memory of the engine.
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    form: u32,
+    /// The history it belongs to.
+    history: String,
+    /// The newest segment.
+    segment: u64,
+    /// The newest change of the control log.
+    heard: u64,
+    positions: BTreeMap<String, i64>,
+}
+
+/// Told of a rebuild: rows that were taken up, and rows in all.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 impl Keep {
     /// Joins a history with its state folder, which is made where it is missing (mode 0700).
@@ -51,77 +77,210 @@ impl Keep {
         use std::os::unix::fs::DirBuilderExt;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
         made.map_err(|error| KeepError::File { path: state.clone(), error })?;
-        Ok(Keep { history, state })
+        Ok(Keep { history, state, heard: 0 })
     }
 
-    /// The engine as the last run left it, and the positions up to which it has seen each origin (by position key).
+    /// The state folder.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The engine as everything on record has left it. `settings` and `zone` are used before the control log names any.
     ///
     /// # Errors
-    /// Where the history cannot be read.
+    /// Where the history cannot be read, or a roster version that it names is missing.
     pub fn engine(
-        &self,
+        &mut self,
         settings: &Settings,
-        roster: Arc<Roster>,
-    ) -> Result<(Engine, BTreeMap<String, i64>), HistoryError> {
-        let positions = self.history.positions();
-        if let Some((seen, bytes)) = self.snapshot() {
-            let ahead = seen.iter().any(|(key, next)| positions.get(key).is_none_or(|durable| next > durable));
-            if !ahead && let Some(mut engine) = Engine::load(settings.clone(), roster.clone(), &bytes) {
-                engine.rest();
-                return Ok((engine, seen));
+        zone: &Zone,
+        now: Time,
+        progress: Progress<'_>,
+    ) -> Result<Engine, RoadError> {
+        let changes: Vec<Noted> =
+            self.history.changes()?.into_iter().filter(|noted| noted.change.is_barrier()).collect();
+        let newest = changes.last().map_or(0, |noted| noted.number);
+        let (seen, engine) = match self.snapshot(newest) {
+            Ok((seen, bytes)) => {
+                let (settings, roster) = self.in_force(&changes, seen.heard, settings, zone)?;
+                (seen, Engine::load(settings, roster, &bytes))
             }
+            Err(why) => {
+                if let Some(why) = why.filter(|_| newest > 0) {
+                    warn!(why, "the snapshot of the engine is thrown away; the engine is built anew from the history");
+                }
+                (self.nothing_seen()?, None)
+            }
+        };
+        let (seen, mut engine) = match engine {
+            Some(engine) => (seen, engine),
+            None => {
+                if seen.segment > 0 {
+                    let why = "its memory is of another version";
+                    warn!(why, "the snapshot of the engine is thrown away; the engine is built anew from the history");
+                }
+                (self.nothing_seen()?, Engine::new(settings.clone(), Arc::new(Roster::empty(zone.clone()))))
+            }
+        };
+        let behind = self.catch_up(&mut engine, &seen, &changes, zone, progress)?;
+        engine.rest();
+        self.heard = newest;
+        if behind {
+            self.save(&engine, now)?;
         }
-        let engine = replay(&self.history, Engine::new(settings.clone(), roster))?;
-        Ok((engine, positions))
+        Ok(engine)
     }
 
-    fn snapshot(&self) -> Option<(BTreeMap<String, i64>, Vec<u8>)> {
-        let sealed = fs::read(self.state.join(SNAPSHOT)).ok()?;
-        let plain = match self.history.keyring() {
-            Some(keyring) => keyring.open_sealed(SNAPSHOT, &sealed).ok()?,
+    /// Takes up what is on record behind what was seen; whether there was anything.
+    fn catch_up(
+        &self,
+        engine: &mut Engine,
+        seen: &Seen,
+        changes: &[Noted],
+        zone: &Zone,
+        progress: Progress<'_>,
+    ) -> Result<bool, RoadError> {
+        let files = self.history.on_record()?;
+        let mut files = files.iter().filter(|file| file.number() > seen.segment).peekable();
+        let all: u64 = files.clone().map(|file| file.rows() as u64).sum();
+        let mark = self.history.mark();
+        let began = mark.map(|mark| mark.began);
+        let mut done = 0;
+        let mut behind = false;
+        let mut changes = changes.iter().filter(|noted| noted.number > seen.heard).peekable();
+        loop {
+            let barrier = changes.peek().map_or(u64::MAX, |noted| noted.place.segment);
+            while let Some(file) = files.next_if(|file| file.number() <= barrier) {
+                engine.step(Time::MIN, Input::Recorded(self.history.replay(file)?, began));
+                done += file.rows() as u64;
+                progress(done, all);
+                behind = true;
+            }
+            let Some(noted) = changes.next() else { break };
+            if let Some(mark) = noted.place.mark {
+                engine.step(Time::MIN, Input::Reached(mark));
+            }
+            if let Some(input) = self.input(&noted.change, zone)? {
+                engine.step(Time::MIN, input);
+            }
+            behind = true;
+        }
+        if let Some(mark) = mark.filter(|mark| engine.mark() != Some(*mark)) {
+            engine.step(Time::MIN, Input::Reached(mark));
+        }
+        Ok(behind)
+    }
+
+    /// The input that a change of the control log is.
+    fn input(&self, change: &Change, zone: &Zone) -> Result<Option<Input>, HistoryError> {
+        let damaged = |what: &str| HistoryError::Damaged { file: "control".into(), what: what.into() };
+        Ok(match change {
+            Change::Roster { hash, zone: name } => Some(Input::Roster(self.roster(hash, name, zone)?)),
+            Change::Settings { json } => {
+                let read = serde_json::from_str(json).map_err(|_| damaged("settings that cannot be read"))?;
+                Some(Input::Settings(Box::new(read)))
+            }
+            Change::Verdict { exception: Some(json), .. } => {
+                let read = serde_json::from_str(json).map_err(|_| damaged("an exception that cannot be read"))?;
+                Some(Input::Exception(read))
+            }
+            _ => None,
+        })
+    }
+
+    /// Settings and rosters that are in force after the change with this number.
+    fn in_force(
+        &self,
+        changes: &[Noted],
+        number: u64,
+        settings: &Settings,
+        zone: &Zone,
+    ) -> Result<(Settings, Arc<Roster>), HistoryError> {
+        let mut before = changes.iter().rev().filter(|noted| noted.number <= number).map(|noted| &noted.change);
+        let roster = before.clone().find(|change| matches!(change, Change::Roster { .. }));
+        let chosen = before.find(|change| matches!(change, Change::Settings { .. }));
+        let input = |change: Option<&Change>| change.map(|change| self.input(change, zone)).transpose();
+        let settings = match input(chosen)?.flatten() {
+            Some(Input::Settings(chosen)) => *chosen,
+            _ => settings.clone(),
+        };
+        let roster = match input(roster)?.flatten() {
+            Some(Input::Roster(roster)) => roster,
+            _ => Arc::new(Roster::empty(zone.clone())),
+        };
+        Ok((settings, roster))
+    }
+
+    fn roster(&self, hash: &str, name: &str, zone: &Zone) -> Result<Arc<Roster>, HistoryError> {
+        let damaged = |what: &str| HistoryError::Damaged { file: format!("blobs/roster/{hash}"), what: what.into() };
+        let accepted = Accepted::from_bytes(&self.history.roster(hash)?).filter(|accepted| accepted.hash() == hash);
+        let accepted = accepted.ok_or_else(|| damaged("its content is not what its name says"))?;
+        let zone = Zone::get(name).unwrap_or_else(|| zone.clone());
+        Ok(Arc::new(Roster::from_accepted(&accepted, zone)))
+    }
+
+    /// The snapshot, or why it cannot be used; `None` where there is none.
+    fn snapshot(&self, newest: u64) -> Result<(Seen, Vec<u8>), Option<String>> {
+        let because = |why: &str| Some(why.to_owned());
+        let sealed = fs::read(self.state.join(SNAPSHOT)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => because("there is none"),
+            _ => Some(error.to_string()),
+        })?;
+        let checked = match self.history.keyring() {
+            Some(keyring) => {
+                keyring.open_sealed(SNAPSHOT, &sealed).map_err(|_| because("it is damaged or of another key"))?
+            }
             None => sealed,
         };
-        postcard::from_bytes(&plain).ok()
+        let (sum, plain) = checked.split_at_checked(32).ok_or_else(|| because("it is damaged"))?;
+        if Sha256::digest(plain).as_slice() != sum {
+            return Err(because("it is damaged"));
+        }
+        match postcard::take_from_bytes::<u32>(plain) {
+            Ok((FORM, _)) => {}
+            _ => return Err(because("it is of another version")),
+        }
+        let (seen, bytes): (Seen, Vec<u8>) = postcard::from_bytes(plain).map_err(|_| because("it cannot be read"))?;
+        let positions = self.history.positions();
+        let ahead = seen.positions.iter().any(|(key, next)| positions.get(key).is_none_or(|durable| next > durable));
+        if self.history.id().ok().as_ref() != Some(&seen.history) {
+            return Err(because("it belongs to another history"));
+        }
+        if ahead || seen.heard > newest || seen.segment > self.history.newest_segment() {
+            return Err(because("it is ahead of the history"));
+        }
+        let joined = |file: &OnRecord| (file.number()..file.through()).contains(&seen.segment);
+        if self.history.on_record().map_err(|error| Some(error.to_string()))?.iter().any(joined) {
+            return Err(because("segments on both sides of it were joined"));
+        }
+        Ok((seen, bytes))
+    }
+
+    fn nothing_seen(&self) -> Result<Seen, HistoryError> {
+        Ok(Seen { form: FORM, history: self.history.id()?, segment: 0, heard: 0, positions: BTreeMap::new() })
     }
 
     /// Renews the snapshot. Everything that the engine has let go is durable by now.
     ///
     /// # Errors
     /// Where it cannot be sealed or written.
-    pub fn save(&self, engine: &Engine, now: Time) -> Result<(), KeepError> {
-        let plain =
-            postcard::to_stdvec(&(self.history.positions(), engine.save())).expect("a snapshot is plain values");
-        let bytes = match self.history.keyring() {
-            Some(keyring) => keyring.seal(SNAPSHOT, now, &plain)?,
-            None => plain,
+    pub fn save(&self, engine: &Engine, now: Time) -> Result<(), RoadError> {
+        let seen = Seen {
+            form: FORM,
+            history: self.history.id()?,
+            segment: self.history.newest_segment(),
+            heard: self.heard,
+            positions: self.history.positions(),
         };
+        let plain = postcard::to_stdvec(&(seen, engine.save())).expect("a snapshot is plain values");
+        let checked = [Sha256::digest(&plain).as_slice(), &plain].concat();
+        let bytes = match self.history.keyring() {
+            Some(keyring) => keyring.seal(SNAPSHOT, now, &checked).map_err(KeepError::from)?,
+            None => checked,
+        };
+        #[cfg(test)]
+        crate::history::fuse::pass()?;
         let path = self.state.join(SNAPSHOT);
-        write_durably(&path, &bytes, 0o600).map_err(|error| KeepError::File { path, error })
+        write_durably(&path, &bytes, 0o600).map_err(|error| KeepError::File { path, error })?;
+        Ok(())
     }
-}
-
-/// Gives the events on record to a fresh engine, segment by segment as they were committed; the effects are dropped.
-fn replay(history: &History, mut engine: Engine) -> Result<Engine, HistoryError> {
-    let mut origins: BTreeSet<Origin> = BTreeSet::new();
-    for segment in history.segments_on_record()? {
-        let stretches = history.replay(&segment)?;
-        for enriched in &stretches {
-            if origins.insert(enriched.batch.origin.clone()) {
-                engine.step(Time::MIN, Input::Open(enriched.batch.origin.clone()));
-            }
-        }
-        // A file that is not read any more has ended; a partition may have been behind the others.
-        let here: BTreeSet<&Origin> = stretches.iter().map(|enriched| &enriched.batch.origin).collect();
-        for origin in origins.iter().filter(|origin| matches!(origin, Origin::File { .. }) && !here.contains(origin)) {
-            engine.step(Time::MIN, Input::End(origin.clone()));
-        }
-        for enriched in &stretches {
-            let offsets = || enriched.batch.rows().map(|event| event.offset());
-            let (from, to) = (offsets().min().unwrap_or(0), offsets().max().map_or(0, |last| last + 1));
-            let decoded = Decoded { batch: enriched.batch.clone(), rejects: Vec::new(), from, to, gap: 0 };
-            engine.step(Time::MIN, Input::Recorded(Box::new(decoded)));
-        }
-    }
-    engine.rest();
-    Ok(engine)
 }

@@ -4,20 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::{Road, RoadError};
-use crate::decode::{Decoder, Hints, Limits, RawRecord};
+use super::ahead::Ahead;
+use super::{News, Road, RoadError};
+use crate::decode::Hints;
 use crate::engine::Input;
 use crate::event::effects::Decoded;
 use crate::event::{Effects, EventBuilder, Origin, Time};
-use crate::ingest::kafka::{Arrival, RawBatch, Source};
+use crate::ingest::kafka::{Arrival, Source};
 
 /// A partition is idle when its position has stood at the end of its log for this long (DESIGN, section 5).
 const IDLE_AFTER: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// How often time is let pass while every partition is idle.
-const ADVANCE: Duration = Duration::from_secs(60);
+const ADVANCE: Duration = Duration::from_secs(600);
+
+/// What whoever runs the loop does beside the reading.
+pub trait Beside {
+    /// An arrival that is about to go down the road.
+    fn heard(&mut self, _arrival: &Arrival, _now: Time) {}
+
+    /// A step is done: what it asked of the source, and what an operator should know.
+    fn turned(&mut self, _effects: &Effects, _now: Time) {}
+
+    /// Called every two seconds, for rosters, verdicts and all else that has to be done now and then; what it gives is taken up.
+    ///
+    /// # Errors
+    /// Where an edge fails for good.
+    fn chores(&mut self, _road: &mut Road<'_>, _now: Time) -> Result<Vec<News>, RoadError> {
+        Ok(Vec::new())
+    }
+}
 
 /// What the loop is told from outside.
 pub struct Orders<'a> {
@@ -31,8 +49,8 @@ pub struct Orders<'a> {
     pub age: Duration,
     /// The end of each partition as it was found at the start: reading ends when all of them are reached.
     pub until: Option<BTreeMap<Origin, i64>>,
-    /// Called now and then, for rosters and verdicts; what it gives is taken up.
-    pub chores: &'a mut dyn FnMut() -> Vec<Input>,
+    /// What is done beside the reading.
+    pub beside: &'a mut dyn Beside,
     /// What time it is.
     pub clock: &'a dyn Fn() -> Time,
 }
@@ -42,56 +60,139 @@ pub struct Orders<'a> {
 /// # Errors
 /// Where an edge fails for good; everything durable stays so.
 pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_>) -> Result<bool, RoadError> {
-    let mut decoders: BTreeMap<Origin, Decoder> = BTreeMap::new();
-    let mut idle: BTreeSet<Origin> = BTreeSet::new();
+    std::thread::scope(|scope| go(road, &mut Ahead::new(scope, source, orders.hints), orders))
+}
+
+fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Result<bool, RoadError> {
+    let mut ends =
+        Ends { until: orders.until.take(), idle: BTreeSet::new(), stopped: BTreeSet::new(), doubted: Instant::now() };
     let mut chores = Instant::now();
     let mut quiet: Option<(Instant, Time)> = None;
+    for origin in road.keys.keys().filter(|origin| ends.is_over(origin)).cloned().collect::<Vec<_>>() {
+        turn(road, ahead.source, (orders.clock)(), Input::End(origin))?;
+    }
     while !orders.stop.load(Ordering::Relaxed) {
         let now = (orders.clock)();
-        if let Some(arrival) = source.next(POLL) {
-            let input = match arrival {
-                Arrival::Batch(raw) => {
-                    idle.remove(raw.origin());
-                    let decoded = decode(&mut decoders, &raw, orders.hints);
-                    reached(&mut orders.until, raw.origin(), raw.to());
-                    Some(Input::Decoded(Box::new(decoded)))
-                }
-                other => calm(other, road, orders, &mut idle)?,
+        if let Some((arrival, decoded)) = ahead.next(POLL) {
+            orders.beside.heard(&arrival, now);
+            let origin = arrival.origin().filter(|origin| !ends.is_over(origin)).cloned();
+            let input = match decoded {
+                Some(decoded) => batch(decoded, road, ahead.source, orders, &mut ends)?,
+                None => calm(arrival, road, orders, &mut ends)?,
             };
             if let Some(input) = input {
-                let effects = turn(road, source, now, input)?;
-                for notice in &effects.notices {
-                    warn!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
-                }
-                if !effects.settled.is_empty() {
-                    info!(days = effects.settled.len(), watermark = ?road.engine.watermark().map(|t| t.to_string()), "days settled");
-                }
+                let effects = turn(road, ahead.source, now, input)?;
+                tell(road, &effects);
+                orders.beside.turned(&effects, now);
+            }
+            // Time does not wait for a partition that is read up to the end: nothing more of it is taken.
+            if let Some(origin) = origin.filter(|origin| ends.is_over(origin)) {
+                let effects = turn(road, ahead.source, now, Input::End(origin))?;
+                tell(road, &effects);
+                orders.beside.turned(&effects, now);
             }
         }
         road.commit_when_due(now, orders.age)?;
         if chores.elapsed() >= Duration::from_secs(2) {
             chores = Instant::now();
-            for input in (orders.chores)() {
-                turn(road, source, now, input)?;
+            for news in orders.beside.chores(road, now)? {
+                let effects = road.hear(now, news)?;
+                obey(ahead.source, &effects);
+                orders.beside.turned(&effects, now);
             }
-            pass_time(road, source, &idle, &mut quiet, now)?;
+            pass_time(road, ahead.source, &ends.idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
             let durable = road.keys.iter().filter_map(|(origin, key)| Some((origin.clone(), *positions.get(key)?)));
-            source.commit_hint(&durable.collect());
+            ahead.source.commit_hint(&durable.collect());
         }
-        if orders.until.as_ref().is_some_and(BTreeMap::is_empty) {
+        if ends.is_done() && ends.stopped.is_empty() {
             return Ok(true);
+        }
+        if ends.is_done() {
+            road.commit(now)?;
+            let stopped: Vec<String> = ends.stopped.iter().map(ToString::to_string).collect();
+            let what = "not read to the end: the topic was made again, or its log ends before our position";
+            return Err(RoadError::Source(format!("{}: {what}", stopped.join(", "))));
         }
     }
     Ok(false)
 }
 
+/// What the operator should know of a step.
+fn tell(road: &Road<'_>, effects: &Effects) {
+    for notice in &effects.notices {
+        warn!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
+    }
+    if !effects.settled.is_empty() {
+        info!(days = effects.settled.len(), watermark = ?road.engine.watermark().map(|t| t.to_string()), "days settled");
+    }
+}
+
+/// Where reading ends, and what is known of partitions that stand at the end of their logs.
+struct Ends {
+    /// The ends that are not reached yet, where reading is to end at all.
+    until: Option<BTreeMap<Origin, i64>>,
+    /// Partitions at whose ends time no longer waits for them.
+    idle: BTreeSet<Origin>,
+    /// Partitions that are no longer the ones that were read before.
+    stopped: BTreeSet<Origin>,
+    /// Ends that were asked for before this moment say nothing of now.
+    doubted: Instant,
+}
+
+impl Ends {
+    fn reached(&mut self, origin: &Origin, to: i64) {
+        if let Some(until) = &mut self.until
+            && until.get(origin).is_some_and(|end| to >= *end)
+        {
+            until.remove(origin);
+        }
+    }
+
+    /// Whether the partition is read up to the end that was found at the start: what came later is for the next run.
+    fn is_over(&self, origin: &Origin) -> bool {
+        self.until.as_ref().is_some_and(|until| !until.contains_key(origin))
+    }
+
+    fn is_done(&self) -> bool {
+        self.until.as_ref().is_some_and(BTreeMap::is_empty)
+    }
+}
+
+/// A batch of records goes down the road, unless it lies beyond the end.
+fn batch(
+    decoded: Box<Decoded>,
+    road: &mut Road<'_>,
+    source: &mut dyn Source,
+    orders: &Orders<'_>,
+    ends: &mut Ends,
+) -> Result<Option<Input>, RoadError> {
+    let origin = &decoded.batch.origin;
+    if ends.is_over(origin) {
+        return Ok(None);
+    }
+    // Whoever has been silent for a minute was perhaps not alone in that: after an outage of the producer the others may have lag
+    // that is not known yet, and time must not run away from them. Their ends are believed again when they were asked for anew.
+    if ends.idle.remove(origin) {
+        ends.doubted = Instant::now();
+        for origin in std::mem::take(&mut ends.idle) {
+            turn(road, source, (orders.clock)(), Input::Open(origin))?;
+        }
+    }
+    ends.reached(origin, decoded.to);
+    Ok(Some(Input::Decoded(decoded)))
+}
+
 /// One turn of the wheel, and what the engine asks of the source.
 fn turn(road: &mut Road<'_>, source: &mut dyn Source, now: Time, input: Input) -> Result<Effects, RoadError> {
     let effects = road.turn(now, input)?;
+    obey(source, &effects);
+    Ok(effects)
+}
+
+fn obey(source: &mut dyn Source, effects: &Effects) {
     source.pause(&effects.pause);
     source.resume(&effects.resume);
-    Ok(effects)
 }
 
 /// Time goes on by itself while every partition is idle, by what has passed since the newest record was read.
@@ -110,38 +211,29 @@ fn pass_time(
     let (since, from) = *quiet.get_or_insert((Instant::now(), watermark));
     let to = from.plus(since.elapsed().as_micros() as i64);
     if to.0 - watermark.0 >= ADVANCE.as_micros() as i64 {
-        if let Some(keep) = &mut road.keep {
-            keep.history.control_append("advance", now, to.to_string().as_bytes())?;
-        }
         turn(road, source, now, Input::Advance(to))?;
+        debug!(effect = "advance", %to, "every partition is idle: time goes on by itself");
     }
     Ok(())
-}
-
-fn reached(until: &mut Option<BTreeMap<Origin, i64>>, origin: &Origin, to: i64) {
-    if let Some(until) = until
-        && until.get(origin).is_some_and(|end| to >= *end)
-    {
-        until.remove(origin);
-    }
 }
 
 /// Everything that is no batch of records.
 fn calm(
     arrival: Arrival,
     road: &mut Road<'_>,
-    orders: &mut Orders<'_>,
-    idle: &mut BTreeSet<Origin>,
+    orders: &Orders<'_>,
+    ends: &mut Ends,
 ) -> Result<Option<Input>, RoadError> {
     match arrival {
         Arrival::Batch(_) => Ok(None),
-        Arrival::End { origin, offset, stood } => {
-            reached(&mut orders.until, &origin, offset);
-            let newly = stood >= IDLE_AFTER && idle.insert(origin.clone());
+        Arrival::End { origin, offset, stood, asked } => {
+            ends.reached(&origin, offset);
+            let newly = stood >= IDLE_AFTER && asked >= ends.doubted && ends.idle.insert(origin.clone());
             Ok(newly.then_some(Input::Idle(origin)))
         }
         Arrival::Gap { origin, from, to } => {
-            idle.remove(&origin);
+            ends.idle.remove(&origin);
+            ends.reached(&origin, to);
             error!(%origin, from, to, "records were deleted before they could be read; the gap is on record");
             let gap = (to - from).max(0) as u64;
             let batch = EventBuilder::default().finish(&origin);
@@ -149,38 +241,19 @@ fn calm(
         }
         Arrival::TopicMadeAgain { origin, position, end, .. } => {
             error!(%origin, position, end, "the topic was made again or its log ends before our position; reading of it has stopped");
-            orders.until.iter_mut().for_each(|until| _ = until.remove(&origin));
-            idle.insert(origin.clone());
+            ends.until.iter_mut().for_each(|until| _ = until.remove(&origin));
+            ends.idle.insert(origin.clone());
+            ends.stopped.insert(origin.clone());
             Ok(Some(Input::Idle(origin)))
         }
         Arrival::NewPartition(origin) => {
             info!(%origin, "a new partition is read from its beginning");
             road.keys.insert(origin.clone(), (orders.key)(&origin));
-            Ok(Some(Input::Open(origin)))
+            let is_over = ends.is_over(&origin);
+            Ok((!is_over).then_some(Input::Open(origin)))
         }
-        Arrival::Trouble { what } => {
-            warn!(what, "the broker does not answer; it is tried again");
-            Ok(None)
-        }
-        Arrival::Recovered { after } => {
-            info!(seconds = after.as_secs(), "the broker answers again");
-            Ok(None)
-        }
+        // The reader says these in the log, once when it begins and once when it is over.
+        Arrival::Trouble { .. } | Arrival::Recovered { .. } => Ok(None),
         Arrival::Fatal { what } => Err(RoadError::Source(what)),
     }
-}
-
-fn decode(decoders: &mut BTreeMap<Origin, Decoder>, raw: &RawBatch, hints: &dyn Fn(&str) -> Hints) -> Decoded {
-    let origin = raw.origin();
-    let decoder = decoders.entry(origin.clone()).or_insert_with(|| {
-        let topic = match origin {
-            Origin::Topic { topic, .. } => topic.to_string(),
-            Origin::File { name } => name.to_string(),
-        };
-        Decoder::new(origin.clone(), hints(&topic), Limits::default())
-    });
-    for record in raw.records() {
-        decoder.push(&RawRecord { offset: record.offset, byte: 0, at: record.at, value: record.value });
-    }
-    decoder.finish(raw.from(), raw.to())
 }

@@ -4,71 +4,35 @@
 //! engine is renewed. A crash between two of these only repeats work that is recognised by id, by offset or by revision.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tracing::debug;
 
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
 use crate::event::{Effects, Origin, Raised, Time};
-use crate::history::HistoryError;
+use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
+mod ahead;
 mod keep;
 pub mod live;
+mod news;
+mod outcomes;
+mod provisional;
+mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use keep::{Keep, KeepError};
+pub use news::News;
+pub use outcomes::{Counts, Outcomes};
+use provisional::Provisional;
+pub use tally::{Blind, Tally};
 
-/// What went down the road.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tally {
-    /// Events.
-    pub events: u64,
-    /// Repeated records.
-    pub duplicates: u64,
-    /// Records that could not be used.
-    pub rejects: u64,
-    /// Offsets that were lost before they could be read.
-    pub gap: u64,
-    /// Settled alerts, by what was done with them.
-    pub alerts: BTreeMap<&'static str, u64>,
-    /// What an operator should know, by kind and what it is about.
-    pub notices: BTreeMap<(&'static str, String), u64>,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} events, {} duplicates, {} rejects", self.events, self.duplicates, self.rejects)?;
-        if self.gap > 0 {
-            write!(f, ", {} offsets lost", self.gap)?;
-        }
-        for (disposition, count) in &self.alerts {
-            write!(f, ", {count} alerts {disposition}")?;
-        }
-        for ((kind, about), count) in &self.notices {
-            write!(f, "\n{kind}: {count} records of {about}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Tally {
-    fn add(&mut self, effects: &Effects) {
-        for applied in &effects.applied {
-            self.events += applied.span.events;
-            self.duplicates += applied.span.duplicates;
-            self.rejects += applied.span.rejects;
-            self.gap += applied.span.gap;
-        }
-        for raised in effects.raised.iter().filter(|raised| raised.alert.settled) {
-            *self.alerts.entry(raised.alert.disposition.as_str()).or_default() += 1;
-        }
-        for notice in &effects.notices {
-            *self.notices.entry((notice.kind, notice.about.clone())).or_default() += notice.count;
-        }
-    }
-}
+/// While segments fill up quickly the snapshot is renewed this often: what lies behind it is read again after a crash.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(20);
 
 /// Why the road is closed.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +63,21 @@ pub trait Outlet {
     fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError>;
 }
 
+/// What was made durable since the road was opened.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Commits {
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// The newest one, by the clock.
+    pub last: Option<Time>,
+    /// The newest snapshot of the engine, by the clock.
+    pub snapshot: Option<Time>,
+    /// Why the newest snapshot could not be written.
+    pub unsaved: Option<String>,
+}
+
 /// The engine with what it stands between.
 pub struct Road<'a> {
     /// The engine.
@@ -109,19 +88,47 @@ pub struct Road<'a> {
     pub keys: BTreeMap<Origin, String>,
     /// What went down the road.
     pub tally: Tally,
+    /// What became of the records, as far as it is durable: it agrees with the table `spans`.
+    pub outcomes: Outcomes,
+    /// What was made durable, and when.
+    pub commits: Commits,
+    /// Asked after a failure of the history that may pass: it waits for a while and says whether to try again.
+    pub patience: Box<dyn FnMut(&HistoryError) -> bool + 'a>,
     /// What was on record when the road was opened.
     recorded: BTreeMap<String, i64>,
+    provisional: Provisional,
+    /// What becomes of the staged records.
+    staged: Outcomes,
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
+    /// When the snapshot was renewed.
+    snapshot: Option<Instant>,
 }
 
 impl<'a> Road<'a> {
     /// A road from nowhere yet: origins are added with their keys.
-    pub fn new(engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+    pub fn new(mut engine: Engine, keep: Option<Keep>, outlet: &'a mut dyn Outlet, runtime: Handle) -> Road<'a> {
+        if keep.is_some() {
+            engine.ask_history();
+        }
         let recorded = keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
-        let (keys, tally) = (BTreeMap::new(), Tally::default());
-        Road { engine, keep, keys, tally, recorded, outlet, runtime, oldest_staged: None }
+        Road {
+            engine,
+            keep,
+            keys: BTreeMap::new(),
+            tally: Tally::default(),
+            outcomes: Outcomes::default(),
+            commits: Commits::default(),
+            patience: Box::new(|_| false),
+            recorded,
+            provisional: Provisional::default(),
+            staged: Outcomes::default(),
+            outlet,
+            runtime,
+            oldest_staged: None,
+            snapshot: None,
+        }
     }
 
     /// One turn of the wheel.
@@ -153,24 +160,58 @@ impl<'a> Road<'a> {
         (Some(known), Some(fresh))
     }
 
+    /// A step of the engine; what it asks of the history is answered before it is done.
     fn step(&mut self, now: Time, input: Input) -> Result<Effects, RoadError> {
-        let effects = self.engine.step(now, input);
-        self.tally.add(&effects);
+        let mut all = Effects::default();
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let (before, settled) = (self.engine.watermark(), self.engine.settled());
+            let why = unrecorded(&input);
+            let mut effects = self.engine.step(now, input);
+            if let (Some(keep), Some(why), Some(to)) = (&mut self.keep, why, self.engine.watermark())
+                && before < Some(to)
+            {
+                keep.history.note(now, &Change::Advance { to, why: why.to_owned() }, None)?;
+            }
+            self.revise(settled, &mut effects)?;
+            self.follow(now, &mut effects)?;
+            if let (Some(keep), true) = (&mut self.keep, effects.asks) {
+                next = Some(Input::Known(keep.history.known(&self.engine.asked())?));
+            }
+            all.settled.extend(effects.settled);
+            all.notices.extend(effects.notices);
+            all.pause.extend(effects.pause);
+            all.resume.extend(effects.resume);
+        }
+        Ok(all)
+    }
+
+    /// What follows from a step: alerts leave at once, rows wait for the next segment.
+    fn follow(&mut self, now: Time, effects: &mut Effects) -> Result<(), RoadError> {
+        self.tally.add(effects);
+        if let Some(keep) = &mut self.keep
+            && !effects.raised.is_empty()
+        {
+            effects.raised = self.runtime.block_on(keep.history.news(&effects.raised))?;
+        }
+        let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
+        self.staged.add(effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
+            debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
         }
         if let Some(keep) = &mut self.keep
             && (!effects.applied.is_empty() || !effects.raised.is_empty())
         {
             let keys = &self.keys;
             let key_of = |origin: &Origin| keys.get(origin).cloned().unwrap_or_else(|| origin.to_string());
-            let staged = keep.history.stage(&effects, key_of)?;
+            let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
-                self.commit(now)?;
+                self.close_segment(now)?;
             }
         }
-        Ok(effects)
+        Ok(())
     }
 
     /// Makes durable what is staged, where its oldest row has waited long enough.
@@ -189,11 +230,63 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
+        self.snapshot = None;
+        self.close_segment(now)
+    }
+
+    /// Makes durable what is staged, and renews the snapshot where the last one is old enough: it may lie behind the history, and
+    /// while segments fill up within a second it would cost more than they do.
+    fn close_segment(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
-            self.runtime.block_on(keep.history.commit(now))?;
-            keep.save(&self.engine, now)?;
+            self.tally.note_unjudged(keep, now)?;
+            keep.history.set_mark(self.engine.mark());
+            let committed = loop {
+                match self.runtime.block_on(keep.history.commit(now)) {
+                    Err(error) if error.retry() && (self.patience)(&error) => {}
+                    done => break done?,
+                }
+            };
+            self.outcomes.take(std::mem::take(&mut self.staged));
+            self.commits.segments += u64::from(!committed.rows.is_empty());
+            self.commits.bytes += committed.bytes.unsigned_abs();
+            self.commits.last = Some(now);
+            if self.snapshot.is_none_or(|last| last.elapsed() >= SNAPSHOT_EVERY) {
+                self.renew_snapshot(now)?;
+            }
         }
         self.oldest_staged = None;
+        Ok(())
+    }
+
+    /// Alerts that the engine knows nothing of, such as those to the operator: to the outlet at once, on record with the next segment.
+    ///
+    /// # Errors
+    /// Where an edge fails.
+    pub fn tell(&mut self, raised: Vec<Raised>, now: Time) -> Result<(), RoadError> {
+        self.outlet.raise(&raised, now)?;
+        let effects = Effects { raised, ..Effects::default() };
+        self.staged.add(&effects, |_, _| false);
+        if let Some(keep) = &mut self.keep {
+            keep.history.stage(&effects, |origin| origin.to_string())?;
+            self.oldest_staged.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    fn renew_snapshot(&mut self, now: Time) -> Result<(), RoadError> {
+        let Some(keep) = &self.keep else { return Ok(()) };
+        // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
+        self.commits.unsaved = match keep.save(&self.engine, now) {
+            Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
+            done => {
+                done?;
+                let records: i64 = keep.history.positions().values().sum();
+                debug!(effect = "snapshot", records, "the snapshot is written");
+                self.commits.snapshot = Some(now);
+                None
+            }
+        };
+        self.snapshot = Some(Instant::now());
         Ok(())
     }
 
@@ -213,14 +306,27 @@ impl<'a> Road<'a> {
                 "records were read and not taken up: this is a fault of the program".to_owned(),
             ));
         }
-        let mut last = self.engine.copy();
-        let effects = last.step(now, Input::Close);
-        self.tally.add(&effects);
-        self.outlet.raise(&effects.raised, now)?;
         if let Some(keep) = &mut self.keep {
-            keep.history.stage(&effects, |origin| origin.to_string())?;
+            keep.history.note(now, &Change::Close, self.engine.mark())?;
+        }
+        let (mut last, settled) = (self.engine.copy(), self.engine.settled());
+        let mut effects = last.step(now, Input::Close);
+        self.revise(settled, &mut effects)?;
+        self.follow(now, &mut effects)?;
+        if let Some(keep) = &mut self.keep {
+            self.tally.note_unjudged(keep, now)?;
             self.runtime.block_on(keep.history.commit(now))?;
         }
         Ok(())
+    }
+}
+
+/// Why time may go on with this input although no record says so; `None` for an input with records.
+fn unrecorded(input: &Input) -> Option<&'static str> {
+    match input {
+        Input::Idle(_) => Some("idle"),
+        Input::End(_) => Some("ended"),
+        Input::Advance(_) => Some("passed"),
+        _ => None,
     }
 }

@@ -5,20 +5,24 @@ use super::roles::{Pattern, Role};
 use super::staff::{Fate, Staff};
 
 /// Decides what becomes of every account in a run of so many days.
-pub fn assign(staff: &mut Staff, days: i32, dice: &mut Dice) {
+///
+/// Kinds of fate that misuse feeds on are `misuses` times as many, where that is above 1.
+pub fn assign(staff: &mut Staff, days: i32, misuses: f64, dice: &mut Dice) {
     let mut order: Vec<usize> = (0..staff.people.len()).collect();
     dice.shuffle(&mut order);
     let months = f64::from(days) / 30.0;
     let users = staff.people.len() as f64;
     let share = |rate: f64, least: usize| ((users * rate).round() as usize).max(least);
+    let more = |count: usize| (count as f64 * misuses.max(1.0)).round() as usize;
     let wanted = [
-        share(0.012 * months, 3),
+        more(share(0.012 * months, 3)),
         share(0.012 * months, 2),
         share(0.002 * months, 1),
-        share(0.004 * months, 3),
-        share(0.012, 3),
-        share(0.010, 3),
+        more(share(0.004 * months, 3)),
+        more(share(0.012, 3)),
+        more(share(0.010, 3)),
         share(0.010 * months, 2),
+        share(0.003 * months, 1),
     ];
     // A small hospital must not consist of fates: at most a third of it has one.
     let allowed = order.len() / 3;
@@ -57,6 +61,7 @@ fn fate(staff: &Staff, person: usize, kind: usize, turn: usize, days: i32, dice:
         4 => Fate::Lapses(early),
         5 => Fate::Unused(early - 3),
         6 => moves(staff, person, some_day, dice),
+        7 if staff.people[person].role == Role::Nurse => Fate::Promoted(some_day),
         _ => Fate::Steady,
     }
 }

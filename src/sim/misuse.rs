@@ -36,10 +36,10 @@ pub struct Label {
 /// Days at the beginning in which nothing is planted, where the run is long enough.
 const WARM_UP: i32 = 21;
 
-/// How many of one kind: about 0.5 misuses of all eight kinds per 1,000 user-weeks, and at least two of each.
+/// How many of one kind: about 0.5 misuses of all eight kinds per 1,000 user-weeks, and at least two of each; as often as the plan asks.
 fn wanted(hospital: &Hospital) -> usize {
     let weeks = hospital.plan.users as f64 * f64::from(hospital.plan.days) / 7.0;
-    ((0.5 * weeks / 1_000.0 / 8.0).round() as usize).max(2)
+    ((0.5 * weeks / 1_000.0 / 8.0).round().max(2.0) * hospital.plan.misuses).round() as usize
 }
 
 /// A way to plan one kind of misuse; the number says how many were planned before.
@@ -71,7 +71,7 @@ pub(super) fn plant(hospital: &Hospital) -> (Vec<SimEvent>, Vec<Label>) {
             let Some(plot) = choose(&chooser, &mut dice, planted) else {
                 continue;
             };
-            if !taken.insert(plot.account.id.clone()) {
+            if !taken.insert((plot.account.id.clone(), plot.day(hospital.plan.misuses))) {
                 continue;
             }
             planted += 1;

@@ -3,18 +3,22 @@
 //! Accesses are a consequence of care (patients come, stay, are tested, leave, are coded and billed), never drawn from a rate: that is
 //! what gives counts the dispersion of real ones. No clock and no file but in `write`; the same plan makes the same bytes.
 
+mod admin;
 mod calendar;
 mod care;
 mod dice;
 mod duty;
 mod fates;
+pub mod faults;
 mod floor;
 mod line;
 mod machines;
 mod misuse;
 mod office;
+pub mod oracle;
 mod patients;
 mod plot;
+pub mod rig;
 mod roles;
 mod rosters;
 mod scribe;
@@ -52,6 +56,9 @@ pub struct Plan {
     pub start: Day,
     /// Whether misuse is planted; the rest does not depend on it.
     pub misuse: bool,
+    /// How many misuses against the usual number, usually 1: ten times as many let a short run speak of everything. Above 1 more accounts
+    /// also lapse and end, so that there is something to misuse, and one account may be misused on several days.
+    pub misuses: f64,
     /// Share of lines that are broken off, as after a crash of the source; usually 0.
     pub broken: f64,
 }
@@ -59,7 +66,7 @@ pub struct Plan {
 impl Plan {
     /// A plan that starts on Monday, 2026-01-05, with misuse and without broken lines.
     pub fn new(seed: u64, users: usize, days: u32) -> Plan {
-        Plan { seed, users, days, start: Day(20_458), misuse: true, broken: 0.0 }
+        Plan { seed, users, days, start: Day(20_458), misuse: true, misuses: 1.0, broken: 0.0 }
     }
 }
 

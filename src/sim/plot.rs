@@ -4,6 +4,7 @@ use super::floor::Open;
 use super::line::{Resource, SimEvent};
 use super::scribe::{Account, Scribe};
 use crate::event::Activity;
+use crate::event::time::DAY;
 
 /// What an account is going to do.
 #[derive(Debug, Clone)]
@@ -17,6 +18,12 @@ pub struct Plot {
 }
 
 impl Plot {
+    /// What tells two misuses of one account apart: nothing in a usual plan, where nobody commits two; the day in a dense one.
+    pub fn day(&self, misuses: f64) -> Option<i64> {
+        let first = self.opens.first().filter(|_| misuses > 1.0)?;
+        Some(first.time.0.div_euclid(DAY))
+    }
+
     /// Writes the rows of the plot; returns them and their identifiers.
     pub fn write(self, mut scribe: Scribe<'_>) -> (Vec<SimEvent>, Vec<String>) {
         if !self.opens.is_empty() {

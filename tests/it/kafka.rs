@@ -101,7 +101,7 @@ impl Listener {
                 link(batch.origin(), batch.from(), batch.to());
             }
             Arrival::Gap { origin, from, to } => link(origin, *from, *to),
-            Arrival::End { origin, offset, stood } => {
+            Arrival::End { origin, offset, stood, .. } => {
                 self.ends.insert(origin.clone(), (*offset, *stood));
                 return;
             }

@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod bad_input;
+mod catch_up;
+mod clear;
 mod kafka;
+mod kill;
 mod mock_kafka;
+mod operate;
+mod program;
 mod real_kafka;
 mod road;
 mod smtp;

@@ -21,12 +21,13 @@ fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run by tests/kafka/start run"))
 }
 
-fn brokers() -> String {
+/// Where the node listens without encryption.
+pub fn brokers() -> String {
     env("PHIWATCH_KAFKA")
 }
 
 /// What only an administrator may do.
-struct Admin {
+pub struct Admin {
     client: AdminClient<DefaultClientContext>,
     runtime: tokio::runtime::Runtime,
 }
@@ -37,7 +38,8 @@ pub fn make_topic(brokers: &str, topic: &str, partitions: i32) {
 }
 
 impl Admin {
-    fn new(brokers: &str) -> Admin {
+    /// An administrator of this cluster.
+    pub fn new(brokers: &str) -> Admin {
         let client = to(brokers).create().expect("an admin client");
         Admin {
             client,
@@ -45,13 +47,15 @@ impl Admin {
         }
     }
 
-    fn create(&self, topic: &str, partitions: i32) {
+    /// Makes a topic.
+    pub fn create(&self, topic: &str, partitions: i32) {
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let made = self.runtime.block_on(self.client.create_topics([&new], &wait())).expect("an answer");
         assert!(made.iter().all(Result::is_ok), "{made:?}");
     }
 
-    fn delete(&self, topic: &str) {
+    /// Deletes a topic.
+    pub fn delete(&self, topic: &str) {
         let gone = self.runtime.block_on(self.client.delete_topics(&[topic], &wait())).expect("an answer");
         assert!(gone.iter().all(Result::is_ok), "{gone:?}");
     }
@@ -301,12 +305,13 @@ fn new_partitions_are_read_from_their_beginning() {
 }
 
 /// A node of its own, stopped when it is dropped.
-struct Node {
+pub struct Node {
     folder: tempfile::TempDir,
 }
 
 impl Node {
-    fn start() -> (Node, String) {
+    /// Starts it; gives its address too.
+    pub fn start() -> (Node, String) {
         let node = Node { folder: tempfile::tempdir().expect("a folder") };
         node.order("up");
         let env = std::fs::read_to_string(node.folder.path().join("env")).expect("addresses");
@@ -314,7 +319,8 @@ impl Node {
         (node, brokers.to_owned())
     }
 
-    fn order(&self, word: &str) {
+    /// `up`, `down` or `kill`.
+    pub fn order(&self, word: &str) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/start");
         let status = Command::new(script).arg(word).arg(self.folder.path()).status().expect("the script runs");
         assert!(status.success(), "{word}");

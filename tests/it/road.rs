@@ -1,130 +1,133 @@
 //! The whole program, as a user starts it: the same hospital through files, through the demo and through Apache Kafka, killed at random,
 //! gives the same settled alerts, and every record ends in exactly one counted outcome.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
 
 use crate::kafka::{produce, to, unique};
-use crate::real_kafka::make_topic;
-
-fn phiwatch(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_phiwatch"));
-    command.current_dir(dir).stdin(Stdio::null());
-    command
-}
-
-fn done(output: &Output, what: &str) -> String {
-    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn simulate(dir: &Path, users: &str, days: &str) {
-    let output =
-        phiwatch(dir).args(["simulate", "--seed", "5", "--users", users, "--days", days, "--out", "h"]).output();
-    done(&output.unwrap(), "simulate");
-}
-
-/// The settled revisions in a file of alerts, by id: the newest of each.
-fn settled(path: &Path) -> BTreeMap<String, Value> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let alerts = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    alerts
-        .filter(|alert| alert["settled"] == true)
-        .map(|alert| (alert["alert_id"].as_str().unwrap().to_owned(), alert))
-        .collect()
-}
-
-fn scan(dir: &Path) -> BTreeMap<String, Value> {
-    let output =
-        phiwatch(dir).args(["scan", "--rosters", "h/rosters", "--alerts", "scan.jsonl", "h/events.jsonl.zst"]).output();
-    done(&output.unwrap(), "scan");
-    settled(&dir.join("scan.jsonl"))
-}
-
-fn check_same(expected: &BTreeMap<String, Value>, found: &BTreeMap<String, Value>) {
-    let ids = |alerts: &BTreeMap<String, Value>| alerts.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(ids(expected), ids(found));
-    for (id, alert) in expected {
-        assert_eq!(alert, &found[id]);
-    }
-}
-
-/// One number of an answer.
-fn ask(dir: &Path, sql: &str) -> Value {
-    let output = phiwatch(dir).args(["ask", "--config", "phiwatch.toml", "--format", "json", "sql", sql]).output();
-    let answer: Value = serde_json::from_str(&done(&output.unwrap(), sql)).unwrap();
-    answer["rows"][0].clone()
-}
+use crate::kill::{Kills, Watched};
+use crate::program::{Hospital, check_same, check_sums, deal, done, phiwatch, settings, settled};
+use crate::real_kafka::{brokers, make_topic};
 
 #[test]
 fn the_demo_tells_what_scan_tells() {
     let dir = tempfile::tempdir().unwrap();
-    let output =
-        phiwatch(dir.path()).args(["demo", "--users", "40", "--days", "30", "--seed", "5", "--out", "h"]).output();
+    let dir = dir.path();
+    let output = phiwatch(dir).args(["demo", "--users", "40", "--days", "30", "--seed", "5", "--out", "h"]).output();
     let shown = done(&output.unwrap(), "demo");
     assert!(shown.contains("Next:"), "{shown}");
-    let found = settled(&dir.path().join("h/alerts.jsonl"));
+    let found = settled(&dir.join("h/alerts.jsonl"));
     assert!(!found.is_empty());
-    check_same(&scan(dir.path()), &found);
+    let simulate = ["simulate", "--seed", "5", "--users", "40", "--days", "30", "--out", "s"];
+    done(&phiwatch(dir).args(simulate).output().unwrap(), "simulate");
+    let scan = ["scan", "--rosters", "s/rosters", "--alerts", "scan.jsonl", "s/events.jsonl.zst"];
+    done(&phiwatch(dir).args(scan).output().unwrap(), "scan");
+    check_same(&settled(&dir.join("scan.jsonl")), &found);
+}
+
+/// At least this many deaths, and this many of either kind that the log has to name.
+const DEATHS: (usize, usize) = (20, 3);
+
+/// A topic of its own with settings to read it in `dir`.
+pub fn prepare(dir: &Path, name: &str, partitions: i32) -> (&'static Hospital, String) {
+    let hospital = Hospital::busy();
+    let topic = unique(&name.replace(' ', "-"));
+    make_topic(&brokers(), &topic, partitions);
+    std::fs::write(dir.join("phiwatch.toml"), settings(hospital, &brokers(), &topic)).unwrap();
+    (hospital, topic)
+}
+
+/// Nothing is lost and nothing is doubled, and what is told is what `scan` tells.
+pub fn check_whole(dir: &Path, hospital: &Hospital) {
+    check_sums(dir, hospital.lines.len());
+    check_same(&hospital.expected, &settled(&dir.join("alerts.jsonl")));
+}
+
+/// Everything is in the topic; `run --until-end` dies again and again and then comes to the end.
+fn check_killed(name: &str, partitions: i32, seed: u64, fill: impl FnOnce(&Hospital, &str)) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (hospital, topic) = prepare(dir, name, partitions);
+    fill(hospital, &topic);
+    let total = hospital.lines.len() as i64;
+    let mut kills = Kills::new(seed);
+    kills.strike(dir, true, DEATHS, total * 9 / 10, total);
+    kills.check(name, DEATHS.0, DEATHS.1);
+    Watched::start(dir, true).finish();
+    check_whole(dir, hospital);
 }
 
 #[test]
 #[ignore = "needs Apache Kafka: see tests/kafka/start"]
 fn killed_at_random_and_nothing_is_lost_or_doubled() {
+    check_killed("three partitions", 3, 20, |hospital, topic| deal(&brokers(), topic, 3, hospital.lines.iter()));
+}
+
+#[test]
+#[ignore = "needs Apache Kafka: see tests/kafka/start"]
+fn killed_on_one_partition() {
+    check_killed("one partition", 1, 21, |hospital, topic| deal(&brokers(), topic, 1, hospital.lines.iter()));
+}
+
+/// The first third of all time lies in the first partition, the last third in the last one.
+#[test]
+#[ignore = "needs Apache Kafka: see tests/kafka/start"]
+fn killed_with_partitions_filled_one_after_the_other() {
+    check_killed("one after the other", 3, 22, |hospital, topic| {
+        for (partition, third) in hospital.lines.chunks(hospital.lines.len().div_ceil(3)).enumerate() {
+            produce(&to(&brokers()), topic, partition as i32, third.iter().cloned());
+        }
+    });
+}
+
+/// One record in fifty comes after as many others as come in 2 to 24 hours.
+#[test]
+#[ignore = "needs Apache Kafka: see tests/kafka/start"]
+fn killed_with_records_hours_late() {
+    check_killed("two per cent late", 3, 23, |hospital, topic| {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let hour = hospital.lines.len() / (56 * 24);
+        let mut late = 0;
+        let place = |index: usize| {
+            if rng.random_range(0..50) > 0 {
+                return index;
+            }
+            late += 1;
+            index + rng.random_range(2 * hour..24 * hour)
+        };
+        let places: Vec<usize> = (0..hospital.lines.len()).map(place).collect();
+        assert!(late > hospital.lines.len() / 60, "{late} are late");
+        let mut order: Vec<usize> = (0..hospital.lines.len()).collect();
+        order.sort_by_key(|index| places[*index]);
+        deal(&brokers(), topic, 3, order.iter().map(|index| &hospital.lines[*index]));
+    });
+}
+
+/// The producer stops for two minutes in the middle: every partition becomes idle, time goes on by itself, and then all of the rest comes
+/// at once.
+#[test]
+#[ignore = "needs Apache Kafka: see tests/kafka/start"]
+fn killed_around_a_pause_of_two_minutes() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    simulate(dir, "110", "45");
-    let brokers = std::env::var("PHIWATCH_KAFKA").expect("set by tests/kafka/start");
-    let topic = unique("road");
-    make_topic(&brokers, &topic, 3);
-    let lines = zstd::decode_all(std::fs::File::open(dir.join("h/events.jsonl.zst")).unwrap()).unwrap();
-    let lines: Vec<String> = String::from_utf8(lines).unwrap().lines().map(str::to_owned).collect();
-    assert!(lines.len() > 200_000, "{} records", lines.len());
-    for partition in 0..3 {
-        let own = lines.iter().skip(partition).step_by(3).cloned();
-        produce(&to(&brokers), &topic, partition as i32, own);
-    }
-    let settings = format!(
-        "[rosters]\ndir = \"h/rosters\"\n[kafka]\nbrokers = [\"{brokers}\"]\ntopics = [\"{topic}\"]\n\
-         [history]\ndir = \"history\"\nsegment_rows = 4000\n[[channels]]\nkind = \"file\"\npath = \"alerts.jsonl\"\n"
-    );
-    std::fs::write(dir.join("phiwatch.toml"), settings).unwrap();
-    let mut rng = ChaCha8Rng::seed_from_u64(20);
-    let mut kills = 0;
-    loop {
-        let mut run = phiwatch(dir)
-            .args(["run", "--config", "phiwatch.toml", "--until-end"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Long enough to commit something, short enough that there is lag left for the next one.
-        std::thread::sleep(Duration::from_millis(rng.random_range(500..1_100)));
-        if let Some(status) = run.try_wait().unwrap() {
-            assert!(status.success());
-            break;
-        }
-        if kills == 40 {
-            assert!(run.wait().unwrap().success());
-            break;
-        }
-        run.kill().unwrap();
-        run.wait().unwrap();
-        kills += 1;
-    }
-    println!("{kills} kills over {} records", lines.len());
-    assert!(kills >= 20, "{kills} kills");
-    let counted =
-        ask(dir, "SELECT sum(events + duplicates + rejects + gap) AS all_of_them, sum(gap) AS gap FROM spans");
-    assert_eq!((&counted["all_of_them"], &counted["gap"]), (&Value::from(lines.len()), &Value::from(0)));
-    let rows = ask(dir, "SELECT count(*) AS n, count(DISTINCT \"offset\" * 10 + \"partition\") AS once FROM events");
-    assert_eq!(rows["n"], rows["once"]);
-    let found = settled(&dir.join("alerts.jsonl"));
-    println!("{} settled alerts", found.len());
-    check_same(&scan(dir), &found);
+    let (hospital, topic) = prepare(dir, "pause", 3);
+    let (total, half) = (hospital.lines.len(), hospital.lines.len() / 6 * 3);
+    deal(&brokers(), &topic, 3, hospital.lines[..half].iter());
+    let mut kills = Kills::new(24);
+    kills.strike(dir, false, (DEATHS.0 / 2, 1), half as i64 * 9 / 10, half as i64);
+    let run = Watched::start(dir, false);
+    run.until("snapshot", half as i64);
+    let stopped = Instant::now();
+    run.until("advance", 0);
+    std::thread::sleep(Duration::from_secs(120).saturating_sub(stopped.elapsed()));
+    deal(&brokers(), &topic, 3, hospital.lines[half..].iter());
+    run.until("snapshot", half as i64 + 1);
+    run.kill();
+    kills.strike(dir, false, DEATHS, total as i64 * 9 / 10, total as i64);
+    kills.check("a pause", DEATHS.0, DEATHS.1);
+    Watched::start(dir, true).finish();
+    check_whole(dir, hospital);
 }

@@ -178,6 +178,11 @@ pub trait Detector: Send {
         0
     }
 
+    /// Subject-days of the settled day that could not be judged because too little is known yet.
+    fn unjudged(&self) -> u64 {
+        0
+    }
+
     /// The largest surge factor of the settled day: the budget does not learn from a storm.
     fn surge(&self) -> f64 {
         1.0
@@ -240,7 +245,7 @@ pub fn finding(
         detection,
         subject: constants.subjects.get(subject).subject.clone(),
         day: constants.day,
-        window: (presence.start, presence.end),
+        window: presence.window,
         raised_at: events.last().unwrap_or(presence.start),
         stage: Stage::Crossing(1.0),
         p: None,

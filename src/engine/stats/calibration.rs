@@ -23,8 +23,20 @@ pub struct ScoreHistory {
     bins: Vec<f32>,
 }
 
-/// Scores of one settled day: count by bin.
-pub type ScoreStep = Vec<(u8, f32)>;
+/// Scores of one settled day: how many fell into each bin, by first sight. A large group has many scores and few bins.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScoreStep(Vec<(u8, u32)>);
+
+impl ScoreStep {
+    /// Adds a score.
+    pub fn add(&mut self, score: f64) {
+        let bin = bin(score);
+        match self.0.iter_mut().find(|(known, _)| *known == bin) {
+            Some((_, count)) => *count += 1,
+            None => self.0.push((bin, 1)),
+        }
+    }
+}
 
 impl Default for ScoreHistory {
     fn default() -> ScoreHistory {
@@ -41,14 +53,15 @@ impl Learn for ScoreHistory {
         for bin in &mut self.bins {
             *bin *= keep;
         }
-        for (bin, count) in step {
-            self.bins[usize::from(*bin)] += count;
+        for (bin, count) in &step.0 {
+            // One by one: the sum of roundings is that of scores taken up as they come.
+            (0..*count).for_each(|_| self.bins[usize::from(*bin)] += 1.0);
         }
     }
 }
 
 /// The bin of a score.
-pub fn bin(score: f64) -> u8 {
+fn bin(score: f64) -> u8 {
     ((score / WIDTH) as usize).min(BINS - 1) as u8
 }
 
@@ -93,7 +106,7 @@ impl Tail {
 ///
 /// A young or small group borrows from the one above and that one from what is shipped, so that there is always a map and none
 /// changes at once.
-pub fn calibrate(chain: impl DoubleEndedIterator<Item = ScoreHistory>, shipped: &Tail) -> Calibration {
+pub fn calibrate<'a>(chain: impl DoubleEndedIterator<Item = &'a ScoreHistory>, shipped: &Tail) -> Calibration {
     let mut shares = shipped.bins();
     let mut evidence = PARENT_SCORES;
     for history in chain.rev() {
@@ -164,7 +177,8 @@ mod tests {
     /// Scores of a perfect model are exponential: `P(score >= s) = 10^-s`.
     fn perfect(count: usize) -> ScoreHistory {
         let mut history = ScoreHistory::default();
-        let step: ScoreStep = (0..count).map(|i| (bin(-((i as f64 + 0.5) / count as f64).log10()), 1.0)).collect();
+        let mut step = ScoreStep::default();
+        (0..count).for_each(|i| step.add(-((i as f64 + 0.5) / count as f64).log10()));
         history.fold(Day(1), &step);
         history
     }
@@ -173,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_perfect_model_stays_as_it_is() {
-        let calibration = calibrate([perfect(100_000)].into_iter(), &SHIPPED);
+        let calibration = calibrate([&perfect(100_000)].into_iter(), &SHIPPED);
         for score in [0.3, 1.0, 1.3, 2.0, 3.0, 4.0] {
             let ratio = calibration.p(score) / 10_f64.powf(-score);
             assert!((0.8..1.25).contains(&ratio), "score {score}: {ratio}");
@@ -182,7 +196,7 @@ mod tests {
 
     #[test]
     fn thresholds_turn_round() {
-        let calibration = calibrate([perfect(5_000)].into_iter(), &SHIPPED);
+        let calibration = calibrate([&perfect(5_000)].into_iter(), &SHIPPED);
         for p in [0.5, 0.1, 0.05, 0.01, 1e-3, 1e-6] {
             let score = calibration.score(p);
             assert!((calibration.p(score) / p - 1.0).abs() < 1e-3, "p {p} score {score}");
@@ -199,7 +213,7 @@ mod tests {
     #[test]
     fn a_young_group_borrows() {
         let shipped = Tail { knee: 2.6, excess: 0.45 };
-        let p = |chain: Vec<ScoreHistory>| calibrate(chain.into_iter(), &shipped).p(3.0);
+        let p = |chain: Vec<ScoreHistory>| calibrate(chain.iter(), &shipped).p(3.0);
         let none = p(vec![]);
         assert!((0.02..0.04).contains(&none), "as shipped, widened: {none}");
         assert!(p(vec![perfect(50)]) < none);

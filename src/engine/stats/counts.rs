@@ -33,16 +33,64 @@ pub fn tail(mu: f64, phi: f64, y: u64) -> f64 {
 
 /// The smallest `y` with `P(Y >= y) <= p`.
 pub fn quantile(mu: f64, phi: f64, p: f64) -> u64 {
-    let mut high = (mu.max(1.0) * 4.0) as u64 + 8;
-    while tail(mu, phi, high) > p && high < 1 << 40 {
-        high *= 2;
+    let (mut low, mut high) = bracket(mu, phi, p);
+    let mut moved_high = true;
+    for round in 0.. {
+        if low.0 + 1 >= high.0 {
+            break;
+        }
+        // The logarithm of a tail is nearly a line: the next guess is nearly right, and its neighbour says so.
+        let y = match round % 3 {
+            0 => between(low, high, p),
+            1 if moved_high => high.0 - 1,
+            1 => low.0 + 1,
+            _ => low.0 + (high.0 - low.0) / 2,
+        };
+        let at = tail(mu, phi, y);
+        moved_high = at <= p;
+        if moved_high { high = (y, at) } else { low = (y, at) }
     }
-    let mut low = 0;
-    while low + 1 < high {
-        let middle = low + (high - low) / 2;
-        if tail(mu, phi, middle) <= p { high = middle } else { low = middle }
+    high.0
+}
+
+/// A count with its tail.
+type Point = (u64, f64);
+
+/// A count whose tail is above `p` and one whose tail is not, around a first guess: the mean and a few standard deviations.
+fn bracket(mu: f64, phi: f64, p: f64) -> (Point, Point) {
+    let at = |y: u64| (y, tail(mu, phi, y));
+    let spread = (mu + phi * mu * mu).sqrt();
+    let guess = at((mu + spread * (-p.ln()).max(0.0) * 0.7) as u64 + 1);
+    let mut step = (spread as u64).max(1);
+    let (mut low, mut high) = (guess, guess);
+    while low.1 <= p {
+        high = low;
+        low = if low.0 > step { at(low.0 - step) } else { (0, 1.0) };
+        step *= 2;
+        if low.0 == 0 {
+            break;
+        }
     }
-    high
+    while high.1 > p && high.0 < 1 << 40 {
+        low = high;
+        high = at(high.0 + step);
+        step *= 2;
+    }
+    (low, high)
+}
+
+/// Where the line through two logarithms of tails meets `p`, strictly between the two.
+fn between(low: Point, high: Point, p: f64) -> u64 {
+    let share = (low.1.ln() - p.ln()) / (low.1.ln() - high.1.ln());
+    let y = low.0 + (share.clamp(0.0, 1.0) * (high.0 - low.0) as f64) as u64;
+    y.clamp(low.0 + 1, high.0 - 1)
+}
+
+/// `y`, or the smallest count with `P(Y >= count) <= p` where that is less.
+///
+/// Nearly every count lies below: then one look at its tail says so, and the quantile is not searched for.
+pub fn capped(y: u64, mu: f64, phi: f64, p: f64) -> u64 {
+    if tail(mu, phi, y) > p { y } else { y.min(quantile(mu, phi, p)) }
 }
 
 /// What one settled day teaches: the winsorised count with the weekday's factor taken out, and the normalised residual.
@@ -57,7 +105,7 @@ pub struct CountStep {
 impl CountStep {
     /// The step of a day with `y`, expected `mu` and dispersion `phi`, on a weekday with this factor.
     pub fn new(y: u64, mu: f64, phi: f64, factor: f64) -> CountStep {
-        let capped = y.min(quantile(mu, phi, 1e-4)) as f64;
+        let capped = capped(y, mu, phi, 1e-4) as f64;
         let residual = ((capped - mu).powi(2) - mu) / mu.max(0.5).powi(2);
         CountStep { level: (capped / factor) as f32, residual: residual.clamp(-2.0, 50.0) as f32 }
     }
@@ -238,6 +286,25 @@ mod tests {
         for (mu, phi, p) in [(20.0, 0.4, 1e-3), (0.05, 0.02, 1e-4), (5_000.0, 0.3, 1e-6), (3.0, 8.0, 0.5)] {
             let y = quantile(mu, phi, p);
             assert!(tail(mu, phi, y) <= p && tail(mu, phi, y - 1) > p, "mu {mu} phi {phi} p {p}: {y}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn capping_is_the_smaller_of_both(y in 0_u64..3_000, mu in 0.05_f64..800.0, phi in 0.02_f64..20.0, digits in 0.3_f64..7.0) {
+            let p = 10_f64.powf(-digits);
+            proptest::prop_assert_eq!(capped(y, mu, phi, p), y.min(quantile(mu, phi, p)));
+        }
+
+        #[test]
+        fn the_quantile_is_found_by_halving(mu in 0.05_f64..3_000.0, phi in 0.02_f64..20.0, digits in 0.3_f64..9.0) {
+            let p = 10_f64.powf(-digits);
+            let (mut low, mut high) = (0, 1 << 40);
+            while low + 1 < high {
+                let middle = low + (high - low) / 2;
+                if tail(mu, phi, middle) <= p { high = middle } else { low = middle }
+            }
+            proptest::prop_assert_eq!(quantile(mu, phi, p), high);
         }
     }
 

@@ -5,4 +5,6 @@ pub mod counts;
 pub mod delayed;
 pub mod distinct;
 pub mod evidence;
+pub mod groups;
+pub mod numbered;
 pub mod open;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::event::{Origin, Time};
 
@@ -47,6 +47,8 @@ pub enum Arrival {
         offset: i64,
         /// For how long the origin has stood there, between the first and the last answer of the broker that said so.
         stood: Duration,
+        /// When the broker was asked for it: records that were there before this moment were read.
+        asked: Instant,
     },
     /// The records of `from..to` were deleted by the broker before they could be read; reading goes on at `to`.
     Gap {
@@ -87,6 +89,20 @@ pub enum Arrival {
         /// What is wrong, for an operator.
         what: String,
     },
+}
+
+impl Arrival {
+    /// The partition or file that it speaks of.
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            Arrival::Batch(raw) => Some(raw.origin()),
+            Arrival::End { origin, .. } | Arrival::Gap { origin, .. } | Arrival::TopicMadeAgain { origin, .. } => {
+                Some(origin)
+            }
+            Arrival::NewPartition(origin) => Some(origin),
+            Arrival::Trouble { .. } | Arrival::Recovered { .. } | Arrival::Fatal { .. } => None,
+        }
+    }
 }
 
 /// Records of one origin in one piece of memory, by rising offset.

@@ -16,7 +16,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::Begin;
 use super::arrival::{Arrival, RawRecord};
 use super::client::{Consumer, Ear, Limit};
 use super::lane::Lane;
@@ -24,6 +23,7 @@ use super::outlet::Outlet;
 use super::settings::Plan;
 use super::survey::Survey;
 use super::warden::Wake;
+use super::{Begin, Depth, Depths};
 use crate::event::{Origin, Time};
 
 /// What the pipeline asks of the reader.
@@ -61,6 +61,8 @@ pub(super) struct Reader {
     told: Limit,
     wake: Sender<Wake>,
     surveys: Receiver<Survey>,
+    /// How far each partition is, for whoever looks on.
+    depths: Depths,
 }
 
 impl Reader {
@@ -71,6 +73,7 @@ impl Reader {
         (client, ear): (Consumer, Arc<Ear>),
         out: SyncSender<Arrival>,
         (wake, surveys): (Sender<Wake>, Receiver<Survey>),
+        depths: Depths,
     ) -> Reader {
         Reader {
             plan: plan.clone(),
@@ -87,6 +90,7 @@ impl Reader {
             told: Limit::new(Duration::from_secs(60)),
             wake,
             surveys,
+            depths,
         }
     }
 
@@ -98,6 +102,7 @@ impl Reader {
             orders.try_iter().for_each(|command| self.obey(command));
             while let Ok(survey) = self.surveys.try_recv() {
                 self.apply(&survey);
+                self.sound(&survey);
             }
             self.cut_due(now);
             if self.out.flush(now).is_err() {
@@ -134,6 +139,17 @@ impl Reader {
             patience = Duration::ZERO;
         }
         true
+    }
+
+    /// Notes how far each partition is from the end of its log; one of which the broker said nothing keeps its last end.
+    fn sound(&self, survey: &Survey) {
+        let mut depths = self.depths.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for lane in &self.lanes {
+            let described = survey.topics.get(&lane.topic).and_then(|seen| seen.as_ref().ok());
+            let end = described.and_then(|topic| topic.partitions.get(&lane.partition)).map(|log| log.high);
+            let depth = depths.entry(lane.origin.clone()).or_insert(Depth { next: 0, end: 0, stopped: false });
+            *depth = Depth { next: lane.wanted, end: end.unwrap_or(depth.end), stopped: lane.stopped };
+        }
     }
 
     fn patience(&self) -> Duration {

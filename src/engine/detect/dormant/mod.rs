@@ -77,12 +77,18 @@ const P_MAX: f64 = 1e-3;
 const HALF_LIFE_DAYS: f64 = 180.0;
 /// Weight of everybody's rate of active days in an account's own.
 const PRIOR_DAYS: f64 = 10.0;
+/// Fewer days than this without use are no absence.
+const ABSENCE_MIN: i32 = 7;
 /// 1970-01-04 was a Sunday.
 const SUNDAY_ZERO: i32 = 3;
 
-/// One account's day.
+/// One account's day. Of an account that was in use a few days before nothing is kept but that it was used.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Tally {
+struct Tally(Option<Box<Back>>);
+
+/// The day of an account that may be back after an absence.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Back {
     events: Events,
     patients: Distinct,
     told: Option<u32>,
@@ -109,6 +115,13 @@ impl Learn for Use {
         self.idle = (self.idle * over + (1.0 - over) / (1.0 - l)) * l;
         self.first = self.first.or(Some(day));
         self.last = Some(day);
+    }
+}
+
+impl Use {
+    /// Whether use on `day` may end an absence: the last use, where one is known, is long enough ago.
+    fn may_be_back(&self, day: Day) -> bool {
+        self.last.is_none_or(|last| day.0 - last.0 > ABSENCE_MIN)
     }
 }
 
@@ -143,7 +156,12 @@ impl Detector for Dormant {
         if !seen.is_use() {
             return;
         }
-        let tally = self.open.entry(constants.day, seen.subject, Tally::default);
+        let uses = &self.uses;
+        let tally = self.open.entry(constants.day, seen.subject, || {
+            let used = uses.get(&seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
+            Tally(used.may_be_back(constants.day).then(Box::default))
+        });
+        let Some(tally) = &mut tally.0 else { return };
         tally.events.add(seen.event);
         for patient in &seen.facts.patients {
             tally.patients.insert(patient.patient_id);
@@ -172,10 +190,10 @@ impl Detector for Dormant {
         let everybody = self.everybody.for_day(constants.day);
         let mut step = EverybodyStep::default();
         for (subject, presence) in day.present {
-            let Some(tally) = self.open.take(constants.day, *subject) else { continue };
+            let Some(Tally(tally)) = self.open.take(constants.day, *subject) else { continue };
             let known = self.uses.entry(*subject).or_default();
-            if presence.sort != Sort::Machine {
-                step.active += 1.0;
+            step.active += f64::from(u8::from(presence.sort != Sort::Machine));
+            if let Some(tally) = tally.filter(|_| presence.sort != Sort::Machine) {
                 let id = &constants.subjects.get(*subject).subject;
                 let ended = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
                 if let Some(ended) = ended.filter(|absence| absence.counts(constants)) {
@@ -246,7 +264,7 @@ fn absence(
     // What lies before the first settled day was not seen: it is no absence.
     let from = since.max(first_settled.plus(-1));
     let days = constants.day.0 - from.0 - 1;
-    if days < 7 {
+    if days < ABSENCE_MIN {
         return None;
     }
     let leave_days = leave(id, from, constants.day, presence, constants);
@@ -264,7 +282,7 @@ fn absence(
 
 /// What settling says of an absence that has ended; `back` is a day of use that was not known inside the day.
 fn judge(
-    tally: &Tally,
+    tally: &Back,
     ended: &Absence,
     back: Option<Day>,
     subject: SubjectIx,
@@ -311,7 +329,7 @@ fn leave(id: &Subject, from: Day, to: Day, presence: Presence, constants: &Const
 }
 
 fn describe(
-    tally: &Tally,
+    tally: &Back,
     absence: &Absence,
     subject: SubjectIx,
     presence: Presence,

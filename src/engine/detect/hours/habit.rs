@@ -1,12 +1,13 @@
 //! What is learnt of hours: histograms of accounts, roles and sites, and the constants of a day that follow from them.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::detect::Constants;
-use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail, calibrate};
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::groups::{Groups, Scored};
 use crate::engine::subjects::{GroupIx, Presence};
 use crate::event::Day;
 
@@ -52,9 +53,8 @@ impl Shares {
     }
 }
 
-/// Where no scores are known: a score of `KNEE` is reached on one day in twenty, and one of `EXCESS` more e times less often.
-const SHIPPED_KNEE: f64 = 2.6;
-const SHIPPED_EXCESS: f64 = 0.45;
+/// Where no scores are known.
+const SHIPPED_SCORES: Tail = Tail { knee: 2.6, excess: 0.45 };
 
 /// The constants of one account's day.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -200,6 +200,12 @@ impl Learn for Group {
     }
 }
 
+impl Scored for Group {
+    fn scores(&self) -> &ScoreHistory {
+        &self.scores
+    }
+}
+
 /// The set bits of a day's hours.
 pub(super) fn bits(hours: u32) -> impl Iterator<Item = usize> {
     (0..24).filter(move |hour| hours & (1 << hour) != 0)
@@ -207,17 +213,17 @@ pub(super) fn bits(hours: u32) -> impl Iterator<Item = usize> {
 
 /// The constants of an account's day.
 pub(super) fn limits(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
+    groups: &Groups<Group>,
     habit: Option<&Delayed<Habit>>,
     presence: Presence,
     constants: &Constants<'_>,
 ) -> Limits {
     let day = constants.day;
-    let known = |ix: GroupIx| groups.get(&ix).map(|group| group.for_day(day)).unwrap_or_default();
     let role = constants.subjects.role(presence.group);
     let root = constants.subjects.chain(role).last().unwrap_or(role);
-    let site = known(root).hours.shares(&Shares::shipped(), SITE_VOTES, ROLE_KIND_DAYS);
-    let peers = if role == root { site } else { known(role).hours.shares(&site, SITE_VOTES, ROLE_KIND_DAYS) };
+    let site = groups.as_of(root, day).hours.shares(&Shares::shipped(), SITE_VOTES, ROLE_KIND_DAYS);
+    let peers =
+        if role == root { site } else { groups.as_of(role, day).hours.shares(&site, SITE_VOTES, ROLE_KIND_DAYS) };
     let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
     let own = habit.hours.shares(&peers, ROLE_VOTES, KIND_DAYS).of(presence.off_day);
     let map = calibration(groups, role, constants);
@@ -229,14 +235,9 @@ pub(super) fn limits(
 }
 
 /// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
-pub(super) fn calibration(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
-    role: GroupIx,
-    constants: &Constants<'_>,
-) -> Calibration {
+pub(super) fn calibration(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
     let chain: Vec<GroupIx> = constants.subjects.chain(role).collect();
-    let known = chain.iter().filter_map(|ix| groups.get(ix).map(|group| group.for_day(constants.day).scores));
-    calibrate(known, &Tail { knee: SHIPPED_KNEE, excess: SHIPPED_EXCESS })
+    groups.calibration(&chain, constants.day, &SHIPPED_SCORES)
 }
 
 #[cfg(test)]

@@ -21,10 +21,10 @@ use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
     finding, one_in,
 };
-use crate::engine::stats::calibration::{Calibration, bin};
 use crate::engine::stats::delayed::Delayed;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
+use crate::engine::stats::groups::Groups;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
 use crate::event::time::MINUTE;
@@ -74,22 +74,31 @@ struct Tally {
     first_slot: [u8; 24],
     shifts_known: bool,
     limits: Option<Limits>,
+    told: Option<u32>,
+    /// Use at hours that may be told of; few accounts have any.
+    notable: Option<Box<Notable>>,
+}
+
+/// The evidence of an account's day.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Notable {
     events: Events,
     patients: Distinct,
-    told: Option<u32>,
 }
 
 /// The detector.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Hours {
     habits: BTreeMap<SubjectIx, Delayed<Habit>>,
-    groups: BTreeMap<GroupIx, Delayed<Group>>,
+    groups: Groups<Group>,
     open: OpenDays<Tally>,
     /// Accounts of a unit at an unusual hour, by unit, day off or not, and hour.
     #[serde(skip)]
     unusual: BTreeMap<(u32, usize), usize>,
     #[serde(skip)]
     tested: u64,
+    #[serde(skip)]
+    unjudged: u64,
 }
 
 impl Detector for Hours {
@@ -109,9 +118,10 @@ impl Detector for Hours {
         let outside = tally.add(seen, constants);
         let surprise = f64::from(limits.surprise[hour]);
         if outside && surprise >= limits.notable {
-            tally.events.add(seen.event);
+            let notable = tally.notable.get_or_insert_default();
+            notable.events.add(seen.event);
             for patient in &seen.facts.patients {
-                tally.patients.insert(patient.patient_id);
+                notable.patients.insert(patient.patient_id);
             }
         }
         let rarest = tally.rarest(&limits, |_| 1.0);
@@ -144,8 +154,7 @@ impl Detector for Hours {
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
-        let mut calibrations: BTreeMap<GroupIx, Calibration> = BTreeMap::new();
-        self.tested = 0;
+        (self.tested, self.unjudged) = (0, 0);
         for (subject, presence) in day.present {
             let constants = day.constants;
             let Some(tally) = self.open.take(constants.day, *subject) else { continue };
@@ -156,9 +165,7 @@ impl Detector for Hours {
             let weight = |hour: usize| self.weight(&tally, hour, late_before, *presence);
             let (hour, score) = tally.rarest(&judged, weight);
             let role = constants.subjects.role(presence.group);
-            let map = calibrations.entry(role).or_insert_with(|| calibration(&self.groups, role, constants));
-            let p = map.p(score);
-            self.tested += 1;
+            let p = calibration(&self.groups, role, constants).p(score);
             let (crossed_hour, crossed) = tally.rarest(&told, |_| 1.0);
             let ratio = crossed / told.cross;
             let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
@@ -171,7 +178,10 @@ impl Detector for Hours {
                 finding.stage = Stage::Settled(verdict);
                 out.push(finding);
             }
+            // Before that every hour is as rare as any other: its silence means nothing.
             let scored = self.settled_habit(*subject, role, constants);
+            self.tested += u64::from(scored);
+            self.unjudged += u64::from(!scored);
             let step = HabitStep {
                 off: presence.off_day,
                 hours: tally.hours,
@@ -188,17 +198,21 @@ impl Detector for Hours {
             }
             if scored {
                 for group in constants.subjects.chain(role) {
-                    taught.entry(group).or_default().scores.push((bin(score), 1.0));
+                    taught.entry(group).or_default().scores.add(score);
                 }
             }
         }
         for (ix, step) in taught {
-            self.groups.entry(ix).or_default().teach(day.constants.day, step);
+            self.groups.teach(ix, day.constants.day, step);
         }
     }
 
     fn tested(&self) -> u64 {
         self.tested
+    }
+
+    fn unjudged(&self) -> u64 {
+        self.unjudged
     }
 
     fn forget(&mut self, through: Day) {
@@ -303,7 +317,7 @@ impl Hours {
     /// Whether the account and its site were watched long enough for a score to mean something.
     fn settled_habit(&self, subject: SubjectIx, role: GroupIx, constants: &Constants<'_>) -> bool {
         let root = constants.subjects.chain(role).last().unwrap_or(role);
-        let site = self.groups.get(&root).map_or(0, |group| group.for_day(constants.day).days);
+        let site = self.groups.as_of(root, constants.day).days;
         let own = self.habits.get(&subject).map_or(0.0, |habit| habit.for_day(constants.day).days);
         site >= SITE_DAYS_MIN && own >= OWN_DAYS_MIN
     }
@@ -345,7 +359,9 @@ fn describe(
     presence: Presence,
     constants: &Constants<'_>,
 ) -> Finding {
-    let mut finding = finding(&HABIT, constants, subject, presence, &tally.events);
+    let none = Notable::default();
+    let notable = tally.notable.as_deref().unwrap_or(&none);
+    let mut finding = finding(&HABIT, constants, subject, presence, &notable.events);
     let off = usize::from(presence.off_day);
     let kind = if presence.off_day { "days off" } else { "working days" };
     let days: f64 = f64::from(habit.days).min(180.0);
@@ -368,7 +384,7 @@ fn describe(
         one_in(p),
     );
     finding.p = Some(p);
-    finding.patients = tally.patients.len() as u64;
+    finding.patients = notable.patients.len() as u64;
     finding.facts = facts([
         ("hour", json!(hour)),
         ("hours_active", json!(bits(tally.hours).collect::<Vec<_>>())),

@@ -1,14 +1,15 @@
 //! The constants of an account's day, and what they are learnt from: own habit, peers, factors and surges.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::METRICS;
 use crate::engine::detect::Constants;
-use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail, calibrate};
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::counts::{CountHabit, CountStep, GroupCounts, GroupStep, Peers, quantile};
 use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::groups::{Groups, Scored};
 use crate::engine::subjects::{GroupIx, Presence};
 use crate::event::Day;
 
@@ -30,15 +31,24 @@ const SURGE_DAYS: usize = 14;
 /// A surge is judged where at least this many peers are active.
 pub(super) const SURGE_PEERS: f64 = 8.0;
 
-/// The constants of one account's day.
+/// What every account of a group has in common on a day.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Shape {
+    /// The factor of the day of the week.
+    pub(super) factor: [f64; METRICS],
+    /// The surge that is allowed for inside the day.
+    pub(super) allowed: [f64; METRICS],
+    pub(super) peers: [Peers; METRICS],
+    pub(super) group: GroupIx,
+}
+
+/// What crosses on one account's day, fixed at its first event.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Limits {
     /// The smallest count that crosses, by metric.
     pub(super) cross: [u64; METRICS],
-    /// The factor of the day of the week.
-    pub(super) factor: [f64; METRICS],
-    pub(super) peers: [Peers; METRICS],
-    pub(super) group: GroupIx,
+    /// As the day looked then: at settling it may have turned out to be a day off.
+    pub(super) off_day: bool,
 }
 
 /// What is learnt of one account.
@@ -87,6 +97,12 @@ impl Learn for Group {
     }
 }
 
+impl Scored for Group {
+    fn scores(&self) -> &ScoreHistory {
+        &self.scores
+    }
+}
+
 /// Sums over the peers of a settling day.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sum {
@@ -106,21 +122,15 @@ impl Sum {
     }
 }
 
-/// The constants of an account's day: what crosses it, allowing for the largest surge of late.
-pub(super) fn limits(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
-    habit: Option<&Delayed<Habit>>,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Limits {
+/// What the accounts of `group` have in common on a day.
+pub(super) fn shape(groups: &Groups<Group>, group: GroupIx, off_day: bool, constants: &Constants<'_>) -> Shape {
     let day = constants.day;
-    let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
-    let chain: Vec<GroupIx> = constants.subjects.chain(presence.group).collect();
-    let peers_group = constants.subjects.peers(presence.group, constants.sizes);
+    let chain: Vec<GroupIx> = constants.subjects.chain(group).collect();
+    let peers_group = constants.subjects.peers(group, constants.sizes);
     let mut peers = SHIPPED;
-    let mut used = Group::default();
+    let mut used = Arc::<Group>::default();
     for ix in chain.iter().rev() {
-        let known = groups.get(ix).map(|group| group.for_day(day)).unwrap_or_default();
+        let known = groups.as_of(*ix, day);
         let root = constants.subjects.named_group(*ix).parent.is_none();
         for metric in 0..METRICS {
             let weight = if root { SHIPPED_DAYS } else { PARENT_DAYS };
@@ -131,17 +141,32 @@ pub(super) fn limits(
             break;
         }
     }
-    let kind = if presence.off_day && day.weekday() < 5 { 7 } else { day.weekday() };
+    let kind = if off_day && day.weekday() < 5 { 7 } else { day.weekday() };
+    Shape {
+        factor: std::array::from_fn(|metric| used.counts[metric].factor(kind)),
+        allowed: std::array::from_fn(|metric| allowed(&used.surges, metric)),
+        peers,
+        group: peers_group,
+    }
+}
+
+/// What crosses an account's day, allowing for the largest surge of late.
+pub(super) fn limits(
+    groups: &Groups<Group>,
+    habit: Option<&Delayed<Habit>>,
+    presence: Presence,
+    constants: &Constants<'_>,
+) -> Limits {
+    let habit = habit.map(|habit| habit.for_day(constants.day)).unwrap_or_default();
+    let shape = shape(groups, presence.group, presence.off_day, constants);
     let role = constants.subjects.role(presence.group);
     let scores = calibration(groups, role, constants);
     let p = 10_f64.powf(-scores.score(constants.alphas.told)) / METRICS as f64;
-    let (mut factor, mut cross) = ([1.0; METRICS], [0; METRICS]);
-    for metric in 0..METRICS {
-        factor[metric] = used.counts[metric].factor(kind);
-        let expected = habit.0[metric].expect(peers[metric], factor[metric] * allowed(&used.surges, metric));
-        cross[metric] = 1 + quantile(expected.mu, expected.phi, p);
-    }
-    Limits { cross, factor, peers, group: peers_group }
+    let cross = std::array::from_fn(|metric| {
+        let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * shape.allowed[metric]);
+        1 + quantile(expected.mu, expected.phi, p)
+    });
+    Limits { cross, off_day: presence.off_day }
 }
 
 /// The surge that is allowed for inside the day.
@@ -153,14 +178,9 @@ fn allowed(surges: &[[f32; METRICS]], metric: usize) -> f64 {
 }
 
 /// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
-pub(super) fn calibration(
-    groups: &BTreeMap<GroupIx, Delayed<Group>>,
-    role: GroupIx,
-    constants: &Constants<'_>,
-) -> Calibration {
+pub(super) fn calibration(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
     let chain: Vec<GroupIx> = constants.subjects.chain(role).collect();
-    let known = chain.iter().filter_map(|ix| groups.get(ix).map(|group| group.for_day(constants.day).scores));
-    calibrate(known, &SHIPPED_SCORES)
+    groups.calibration(&chain, constants.day, &SHIPPED_SCORES)
 }
 
 #[cfg(test)]

@@ -23,9 +23,9 @@ use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
     finding, one_in, shown,
 };
-use crate::engine::stats::calibration::{Calibration, bin};
-use crate::engine::stats::counts::{CountStep, Expected, quantile, tail};
+use crate::engine::stats::counts::{CountStep, Expected, capped, tail};
 use crate::engine::stats::delayed::Delayed;
+use crate::engine::stats::groups::Groups;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
 use crate::event::{Activity, Class, Day, Severity};
@@ -33,7 +33,7 @@ use crate::event::{Activity, Class, Day, Severity};
 mod limits;
 mod tally;
 
-use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Sum, calibration, limits};
+use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, calibration, limits, shape};
 use tally::Tally;
 
 /// The registry's entry.
@@ -77,10 +77,10 @@ const VERBS: [&str; METRICS] = ["made", "opened", "exported or printed"];
 /// A member's day counts in the mean of the peers up to this many times their usual spread.
 const PEER_CAP: f64 = 4.0;
 /// The detector.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Volume {
     habits: BTreeMap<SubjectIx, Delayed<Habit>>,
-    groups: BTreeMap<GroupIx, Delayed<Group>>,
+    groups: Groups<Group>,
     open: OpenDays<Tally>,
     #[serde(skip)]
     sums: BTreeMap<GroupIx, [Sum; METRICS]>,
@@ -111,11 +111,12 @@ impl Detector for Volume {
         {
             tally.told = Some(cut);
             let habit = self.habits.get(&seen.subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
-            let expected = habit.0[metric].expect(limits.peers[metric], limits.factor[metric]);
+            let shape = shape(&self.groups, seen.presence.group, limits.off_day, constants);
+            let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric]);
             let y = tally.count(metric).saturating_sub(1);
             let p = tail(expected.mu, expected.phi, y);
             let view = View { metric, surge: 1.0, expected, p, p_day: p };
-            let mut finding = describe(tally, &limits, &habit, &view, seen.subject, seen.presence, constants);
+            let mut finding = describe(tally, &shape, &limits, &habit, &view, seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
             finding.stage = Stage::Crossing(ratio);
             out.push(finding);
@@ -139,17 +140,17 @@ impl Detector for Volume {
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
-        let mut calibrations = BTreeMap::new();
         (self.tested, self.surge) = (0, 1.0);
         for (subject, presence) in day.present {
             let Some(own) = self.own_sum(*subject, *presence, day) else { continue };
             let tally = self.open.take(day.constants.day, *subject).expect("a sum comes from a tally");
             let limits = self.limits_of(&tally, *subject, *presence, day.constants);
+            let shape = shape(&self.groups, presence.group, limits.off_day, day.constants);
             let habit = self.habits.get(subject).map(|h| h.for_day(day.constants.day)).unwrap_or_default();
-            let views = self.views(&tally, &limits, &habit, own, *presence, day.constants);
+            let views = self.views(&tally, &shape, &habit, own, *presence, day.constants);
             let best = best(&views);
             let score = -((METRICS as f64 * best.p).min(1.0)).log10();
-            let p = self.rank(&mut calibrations, score, *presence, day.constants);
+            let p = self.rank(score, *presence, day.constants);
             self.tested += 1;
             let alphas = day.constants.alphas;
             let (ratio, crossed) = tally.ratio(&limits);
@@ -157,12 +158,12 @@ impl Detector for Volume {
             if verdict.passes || verdict.held || ratio >= 1.0 {
                 let view = if verdict.passes || verdict.held { best } else { views[crossed] };
                 let view = View { p_day: p, ..view };
-                let mut finding = describe(&tally, &limits, &habit, &view, *subject, *presence, day.constants);
+                let mut finding = describe(&tally, &shape, &limits, &habit, &view, *subject, *presence, day.constants);
                 finding.stage = Stage::Settled(verdict);
                 finding.p = Some(p);
                 out.push(finding);
             }
-            self.learn(&tally, &limits, &views, score, *subject, *presence, day, &mut taught);
+            self.learn(&tally, &shape, &views, score, *subject, *presence, day, &mut taught);
         }
         self.teach_groups(day, taught);
     }
@@ -219,12 +220,13 @@ impl Volume {
     fn own_sum(&self, subject: SubjectIx, presence: Presence, day: &Settling<'_>) -> Option<[Sum; METRICS]> {
         let tally = self.open.get(day.constants.day, subject)?;
         let limits = self.limits_of(tally, subject, presence, day.constants);
+        let shape = shape(&self.groups, presence.group, limits.off_day, day.constants);
         let habit = self.habits.get(&subject).map(|h| h.for_day(day.constants.day)).unwrap_or_default();
         let mut sums = [Sum::default(); METRICS];
         for metric in 0..METRICS {
             let Some(y) = tally.count(metric).checked_sub(1) else { continue };
-            let expected = habit.0[metric].expect(limits.peers[metric], limits.factor[metric]);
-            let seen = y.min(quantile(expected.mu, expected.phi, 1e-4)) as f64;
+            let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric]);
+            let seen = capped(y, expected.mu, expected.phi, 1e-4) as f64;
             // By what a day of the account tells: one whose counts are a thousand times larger does not speak for all.
             let weight = weight(&expected);
             sums[metric] = Sum { seen: weight * seen, expected: weight * expected.mu, members: 1.0 };
@@ -235,7 +237,7 @@ impl Volume {
     fn views(
         &self,
         tally: &Tally,
-        limits: &Limits,
+        shape: &Shape,
         habit: &Habit,
         own: [Sum; METRICS],
         presence: Presence,
@@ -246,28 +248,22 @@ impl Volume {
             let mut chain = constants.subjects.chain(presence.group).map(others);
             let group = chain.find(|sum| sum.members - own[metric].members >= SURGE_PEERS).unwrap_or_default();
             let surge = group.surge(own[metric]);
-            let expected = habit.0[metric].expect(limits.peers[metric], limits.factor[metric] * surge);
+            let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * surge);
             let p = tail(expected.mu, expected.phi, tally.count(metric).saturating_sub(1));
             View { metric, surge, expected, p, p_day: p }
         })
     }
 
-    fn rank(
-        &self,
-        known: &mut BTreeMap<GroupIx, Calibration>,
-        score: f64,
-        presence: Presence,
-        constants: &Constants<'_>,
-    ) -> f64 {
+    fn rank(&self, score: f64, presence: Presence, constants: &Constants<'_>) -> f64 {
         let role = constants.subjects.role(presence.group);
-        known.entry(role).or_insert_with(|| calibration(&self.groups, role, constants)).p(score)
+        calibration(&self.groups, role, constants).p(score)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a private step of settle")]
     fn learn(
         &mut self,
         tally: &Tally,
-        limits: &Limits,
+        shape: &Shape,
         views: &[View; METRICS],
         score: f64,
         subject: SubjectIx,
@@ -278,19 +274,19 @@ impl Volume {
         let mut steps = [None; METRICS];
         for view in views {
             let Some(y) = tally.count(view.metric).checked_sub(1) else { continue };
-            let factor = limits.factor[view.metric];
+            let factor = shape.factor[view.metric];
             let step = CountStep::new(y, view.expected.mu, view.expected.own_phi, factor);
             steps[view.metric] = Some(step);
+            let seen = capped(y, view.expected.mu, view.expected.phi, 1e-4) as f64;
             let day_kind =
                 if presence.off_day && day.constants.day.weekday() < 5 { 7 } else { day.constants.day.weekday() };
             for group in day.constants.subjects.chain(presence.group) {
                 let group = &mut taught.entry(group).or_default().counts[view.metric];
                 // A member far beyond the peers moves their mean no more than the largest usual day.
-                let usual = limits.peers[view.metric];
+                let usual = shape.peers[view.metric];
                 group.level += f64::from(step.level).min(PEER_CAP * (1.0 + usual.mean) * (1.0 + usual.phi));
                 group.residual += f64::from(step.residual);
                 group.members += 1.0;
-                let seen = y.min(quantile(view.expected.mu, view.expected.phi, 1e-4)) as f64;
                 group.seen += weight(&view.expected) * seen / view.surge;
                 group.expected += weight(&view.expected) * view.expected.mu0;
                 group.kind = day_kind;
@@ -298,7 +294,7 @@ impl Volume {
         }
         self.habits.entry(subject).or_default().teach(day.constants.day, steps);
         for group in day.constants.subjects.chain(day.constants.subjects.role(presence.group)) {
-            taught.entry(group).or_default().scores.push((bin(score), 1.0));
+            taught.entry(group).or_default().scores.add(score);
         }
     }
 
@@ -312,14 +308,16 @@ impl Volume {
                     self.surge = self.surge.max(surge);
                 }
             }
-            self.groups.entry(ix).or_default().teach(day.constants.day, step);
+            self.groups.teach(ix, day.constants.day, step);
         }
     }
 }
 
 /// The sentence and the numbers behind it.
+#[expect(clippy::too_many_arguments, reason = "a sentence has many numbers")]
 fn describe(
     tally: &Tally,
+    shape: &Shape,
     limits: &Limits,
     habit: &Habit,
     view: &View,
@@ -328,12 +326,12 @@ fn describe(
     constants: &Constants<'_>,
 ) -> Finding {
     let metric = view.metric;
-    let events = if metric == 2 { &tally.exports } else { &tally.events };
+    let events = if metric == 2 { tally.exports() } else { &tally.events };
     let mut finding = finding(&SPEC.detections[metric], constants, subject, presence, events);
     let observed = tally.count(metric);
     let own = habit.0[metric].own_mean().map(|mean| mean + 1.0);
-    let peers = limits.peers[metric].mean + 1.0;
-    let group = &constants.subjects.named_group(limits.group).name;
+    let peers = shape.peers[metric].mean + 1.0;
+    let group = &constants.subjects.named_group(shape.group).name;
     let usual = match own {
         Some(own) => format!("usual day {}, peers ({group}) {}", shown(own), shown(peers)),
         None => format!("no habit of its own yet, peers ({group}) {}", shown(peers)),

@@ -1,6 +1,7 @@
 //! One account's day: what was counted, by request, patient and exported record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,14 +20,24 @@ pub(super) struct Tally {
     /// Hashes of correlation ids: records that share one report one request.
     requests: Distinct,
     pub(super) patients: Distinct,
-    exported: u64,
-    /// Exports that share a correlation id: the stated count and the patients, of which the larger counts.
-    export_requests: BTreeMap<u64, (u64, BTreeSet<u64>)>,
     pub(super) events: Events,
-    pub(super) exports: Events,
+    /// What was exported; most accounts export nothing on most days.
+    exports: Option<Box<Exports>>,
     pub(super) limits: Option<Limits>,
     pub(super) told: Option<u32>,
 }
+
+/// Exports and prints of one account's day.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Exports {
+    /// Records exported without a correlation id.
+    single: u64,
+    /// Exports that share a correlation id: the stated count and the patients, of which the larger counts.
+    requests: BTreeMap<u64, (u64, BTreeSet<u64>)>,
+    events: Events,
+}
+
+static NONE: LazyLock<Events> = LazyLock::new(Events::default);
 
 impl Tally {
     pub(super) fn add(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
@@ -48,19 +59,25 @@ impl Tally {
     }
 
     fn add_export(&mut self, event: &Event<'_>, facts: &Facts<'_>, request: Option<u64>) {
+        let exports = self.exports.get_or_insert_default();
         let stated = event.result_count().or(event.detail_files()).unwrap_or(0).max(0) as u64;
         match request {
             Some(hash) => {
-                let (most, patients) = self.export_requests.entry(hash).or_default();
+                let (most, patients) = exports.requests.entry(hash).or_default();
                 *most = stated.max(*most);
                 patients.extend(facts.patients.iter().map(|p| xxh3_64(p.patient_id.as_bytes())));
             }
             None => {
                 let amount = stated.max(facts.patients.len() as u64).max(1);
-                self.exported = self.exported.saturating_add(amount);
+                exports.single = exports.single.saturating_add(amount);
             }
         }
-        self.exports.add(event);
+        exports.events.add(event);
+    }
+
+    /// The events behind the exports.
+    pub(super) fn exports(&self) -> &Events {
+        self.exports.as_ref().map_or(&*NONE, |exports| &exports.events)
     }
 
     pub(super) fn count(&self, metric: usize) -> u64 {
@@ -68,8 +85,9 @@ impl Tally {
             0 => self.single + self.requests.len() as u64,
             1 => self.patients.len() as u64,
             _ => {
+                let Some(exports) = &self.exports else { return 0 };
                 let of = |(stated, patients): &(u64, BTreeSet<u64>)| (*stated).max(patients.len() as u64).max(1);
-                self.export_requests.values().map(of).fold(self.exported, u64::saturating_add)
+                exports.requests.values().map(of).fold(exports.single, u64::saturating_add)
             }
         }
     }

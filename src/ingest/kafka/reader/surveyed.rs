@@ -101,7 +101,7 @@ impl Reader {
                 // It is said again with the next survey, so it can be left out where the pipeline is slow.
                 if !crowded {
                     self.out.push_batch(lane.cut());
-                    self.out.push(Arrival::End { origin, offset, stood });
+                    self.out.push(Arrival::End { origin, offset, stood, asked });
                 }
             }
             Verdict::Lost { low } => {
@@ -248,7 +248,12 @@ impl Reader {
         let Some(more) = self.told.pass(Instant::now()) else {
             return false;
         };
-        tracing::warn!(group = self.plan.group, more, "kafka: {what}");
+        // One line when it begins and one when it is over; whoever looks on hears of it once a minute.
+        if self.trouble.is_some_and(|(_, told)| told) {
+            tracing::debug!(group = self.plan.group, more, "kafka: {what}");
+        } else {
+            tracing::warn!(group = self.plan.group, more, "kafka: {what}");
+        }
         self.out.push(Arrival::Trouble { what });
         true
     }

@@ -1,5 +1,10 @@
 //! What the synthetic hospital promises, checked on its own output with plain readers.
 
+mod awkward;
+mod faults;
+mod fuzz;
+mod judged;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
@@ -7,6 +12,11 @@ use serde::Deserialize;
 use super::*;
 use crate::event::Time;
 use crate::event::time::{DAY, HOUR, SECOND};
+
+/// How many seeds to try: `few`, or what `PHIWATCH_SEEDS` says (see `.ci/long`).
+fn seeds(few: u64) -> u64 {
+    std::env::var("PHIWATCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+}
 
 /// What a plain reader takes from a line.
 #[derive(Deserialize)]
@@ -127,6 +137,21 @@ fn order_identifiers_and_labels() {
     assert!(scenarios.values().all(|count| *count >= 2), "{scenarios:?}");
     let subjects: BTreeSet<&str> = labels.iter().map(|label| label.subject.id.as_str()).collect();
     assert_eq!(subjects.len(), labels.len(), "nobody commits two");
+}
+
+#[test]
+fn a_dense_plan_has_many_misuses_of_every_kind() {
+    let hospital = generate(&Plan { misuses: 6.0, ..Plan::new(5, 80, 56) });
+    let mut scenarios: BTreeMap<String, u32> = BTreeMap::new();
+    let (mut ids, mut planted) = (BTreeSet::new(), 0);
+    for label in hospital.labels() {
+        *scenarios.entry(label.scenario).or_default() += 1;
+        planted += label.event_ids.len();
+        ids.extend(label.event_ids);
+    }
+    assert_eq!(scenarios.len(), 8, "{scenarios:?}");
+    assert!(scenarios.values().all(|count| *count >= 8), "{scenarios:?}");
+    assert_eq!(ids.len(), planted, "two misuses of one account are written by two hands");
 }
 
 #[test]

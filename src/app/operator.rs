@@ -1,0 +1,335 @@
+//! What an operator is told: each trouble is one alert that begins and ends, whatever the number of times it is seen.
+//!
+//! Pure but for the clock that is handed in: what is wrong at this moment goes in, alerts come out. A trouble that *lasts* (a source
+//! that is silent) is open until it is no longer seen; one that *happened* (a gap) is told at once and counted for the rest of its day.
+//! The same trouble about the same thing on one day of the clock is one alert, so that what comes and goes does not flood anybody.
+//! These alerts stand outside the promise of DESIGN section 5: they depend on the clock of this machine.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::monitor::board::Trouble;
+use crate::event::alert::{Evidence, MadeBy, Patients, Window};
+use crate::event::{Alert, Class, Day, Disposition, Raised, Severity, State, Subject, SubjectKind, Time, Zone};
+
+/// A kind of trouble.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Stable slug: the family of its alerts is `operator-` and this.
+    pub slug: &'static str,
+    /// The title of its alerts.
+    pub title: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What the alert is about.
+    pub subject: SubjectKind,
+}
+
+const fn kind(slug: &'static str, title: &'static str, severity: Severity, subject: SubjectKind) -> Kind {
+    Kind { slug, title, severity, subject }
+}
+
+/// Time stands while there is more to read.
+pub static STALLED: Kind = kind("stalled", "Time stands still", Severity::High, SubjectKind::System);
+/// A partition is not read until a person decides.
+pub static STOPPED: Kind = kind("stopped", "A partition is stopped", Severity::High, SubjectKind::System);
+/// Records were lost before they could be read.
+pub static GAP: Kind = kind("gap", "Records were lost", Severity::High, SubjectKind::System);
+/// The broker does not answer.
+pub static BROKER: Kind = kind("broker", "The broker does not answer", Severity::High, SubjectKind::System);
+/// Nothing comes from a source.
+pub static SILENT: Kind = kind("silent", "A source fell silent", Severity::High, SubjectKind::Source);
+/// Records of one id do not agree.
+pub static CONFLICT: Kind = kind("id-conflict", "A source repeats identifiers", Severity::Medium, SubjectKind::Source);
+/// Records come from the future.
+pub static FUTURE: Kind = kind("clock", "The clock of a source is wrong", Severity::Medium, SubjectKind::Source);
+/// A roster file was refused.
+pub static ROSTER_REFUSED: Kind = kind("roster-refused", "A roster was refused", Severity::Medium, SubjectKind::System);
+/// The rosters are old.
+pub static ROSTER_STALE: Kind = kind("roster-stale", "The rosters are old", Severity::Medium, SubjectKind::System);
+/// The disk is full or nearly so.
+pub static DISK: Kind = kind("disk", "The disk is full", Severity::High, SubjectKind::System);
+/// Alerts do not reach a channel.
+pub static CHANNEL: Kind = kind("channel", "Alerts do not arrive", Severity::High, SubjectKind::System);
+/// The self-audit was altered.
+pub static AUDIT: Kind = kind("audit", "The self-audit was altered", Severity::Critical, SubjectKind::System);
+/// The settings were refused at a reload.
+pub static SETTINGS: Kind = kind("settings", "New settings were refused", Severity::Medium, SubjectKind::System);
+
+/// Every kind: the docs have to say what to do about each.
+#[cfg(test)]
+static ALL: [&Kind; 13] = [
+    &STALLED,
+    &STOPPED,
+    &GAP,
+    &BROKER,
+    &SILENT,
+    &CONFLICT,
+    &FUTURE,
+    &ROSTER_REFUSED,
+    &ROSTER_STALE,
+    &DISK,
+    &CHANNEL,
+    &AUDIT,
+    &SETTINGS,
+];
+
+/// Something that is wrong now, or that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What kind.
+    pub kind: &'static Kind,
+    /// The partition, source, channel or folder.
+    pub about: String,
+    /// One sentence; never a person.
+    pub what: String,
+    /// How many records are concerned, where records are.
+    pub count: u64,
+}
+
+/// What the operator knows.
+pub struct Operator {
+    zone: Zone,
+    made_by: MadeBy,
+    /// Troubles that last, by slug and subject.
+    open: BTreeMap<(&'static str, String), Told>,
+    /// What happened today.
+    happened: BTreeMap<(&'static str, String), Told>,
+}
+
+/// A trouble that was told.
+#[derive(Debug, Clone)]
+struct Told {
+    seen: Seen,
+    since: Time,
+    day: Day,
+    revision: u32,
+    /// The count that was told.
+    told: u64,
+}
+
+/// Gives the newest revision of an alert that is known already, by its id.
+pub type Known<'a> = &'a dyn Fn(&str) -> u32;
+
+impl Operator {
+    /// An operator who knows nothing yet; `zone` gives the days.
+    pub fn new(zone: Zone, made_by: MadeBy) -> Operator {
+        Operator { zone, made_by, open: BTreeMap::new(), happened: BTreeMap::new() }
+    }
+
+    /// Compares what is wrong now with what was wrong before; what has begun and what has ended is in the answer.
+    pub fn look(&mut self, wrong: Vec<Seen>, now: Time, known: Known<'_>) -> Vec<Raised> {
+        let mut raised = Vec::new();
+        let mut before = std::mem::take(&mut self.open);
+        for seen in wrong {
+            let key = (seen.kind.slug, seen.about.clone());
+            let told = match before.remove(&key) {
+                Some(told) => Told { seen, ..told },
+                None => self.begin(seen, now, known, &mut raised),
+            };
+            self.open.insert(key, told);
+        }
+        for (_, told) in before {
+            tracing::info!(kind = told.seen.kind.slug, about = told.seen.about, "this is over");
+            raised.push(self.raised(&told, told.revision + 1, State::Closed, now));
+        }
+        raised
+    }
+
+    /// Something happened. The first time of a day is told, and again, quietly, when the count has doubled.
+    pub fn happened(&mut self, seen: Seen, now: Time, known: Known<'_>) -> Option<Raised> {
+        let today = self.zone.local(now).day;
+        self.happened.retain(|_, told| told.day == today);
+        let key = (seen.kind.slug, seen.about.clone());
+        let Some(mut told) = self.happened.remove(&key) else {
+            let mut raised = Vec::new();
+            let told = self.begin(seen, now, known, &mut raised);
+            self.happened.insert(key, told);
+            return raised.pop();
+        };
+        told.seen = Seen { count: told.seen.count + seen.count, ..seen };
+        let more = (told.seen.count >= told.told * 2).then(|| {
+            (told.revision, told.told) = (told.revision + 1, told.seen.count);
+            self.raised(&told, told.revision, State::Open, now)
+        });
+        self.happened.insert(key, told);
+        more
+    }
+
+    /// What happened of this kind was put right.
+    pub fn mended(&mut self, kind: &Kind) {
+        self.happened.retain(|(slug, _), _| *slug != kind.slug);
+    }
+
+    /// What is open, for the board.
+    pub fn open(&self) -> Vec<Trouble> {
+        let trouble = |told: &Told| Trouble {
+            kind: told.seen.kind.slug,
+            about: told.seen.about.clone(),
+            what: told.seen.what.clone(),
+            severity: told.seen.kind.severity,
+            since: told.since,
+        };
+        self.open.values().chain(self.happened.values()).map(trouble).collect()
+    }
+
+    fn begin(&self, seen: Seen, now: Time, known: Known<'_>, raised: &mut Vec<Raised>) -> Told {
+        let day = self.zone.local(now).day;
+        let told = Told { told: seen.count, seen, since: now, day, revision: 0 };
+        let revision = known(&id(&told)) + 1;
+        tracing::warn!(kind = told.seen.kind.slug, about = told.seen.about, "{}", told.seen.what);
+        raised.push(self.raised(&told, revision, State::Open, now));
+        Told { revision, ..told }
+    }
+
+    /// A revision. People hear of the first one of a day.
+    fn raised(&self, told: &Told, revision: u32, state: State, now: Time) -> Raised {
+        let kind = told.seen.kind;
+        let alert = Alert {
+            schema: "phiwatch.alert/1".into(),
+            alert_id: id(told),
+            detection_id: family(kind),
+            class: Class::Hard,
+            title: kind.title.into(),
+            severity: kind.severity,
+            subject: subject(&told.seen),
+            window: Window { start: told.since.to_string(), end: now.plus(1).to_string() },
+            raised_at: now.to_string(),
+            score: 10.0 + 20.0 * f64::from(kind.severity as u8),
+            p_value: None,
+            reason: match state {
+                State::Closed => format!("{} This is over.", told.seen.what),
+                _ => told.seen.what.clone(),
+            },
+            facts: [("since", json!(told.since.to_string())), ("records", json!(told.seen.count))]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect(),
+            evidence: Evidence { count: told.seen.count, event_ids: Vec::new() },
+            patients: Patients { count: 0 },
+            references: vec![format!("docs/operations.md#{}", kind.slug)],
+            revision,
+            settled: state == State::Closed,
+            episode: None,
+            state,
+            disposition: Disposition::Notified,
+            made_by: self.made_by.clone(),
+        };
+        Raised { alert, day: told.day, at: now, interrupts: revision == 1 }
+    }
+}
+
+fn family(kind: &Kind) -> String {
+    format!("operator-{}", kind.slug)
+}
+
+fn subject(seen: &Seen) -> Subject {
+    Subject { kind: seen.kind.subject, id: seen.about.clone() }
+}
+
+fn id(told: &Told) -> String {
+    Alert::id(&family(told.seen.kind), &subject(&told.seen), told.day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::time::{DAY, HOUR};
+
+    fn operator() -> Operator {
+        let none = String::new;
+        let made_by = MadeBy { version: none(), settings: none(), rules: none(), rosters: none() };
+        Operator::new(Zone::utc(), made_by)
+    }
+
+    fn seen(kind: &'static Kind, about: &str, count: u64) -> Seen {
+        Seen { kind, about: about.into(), what: format!("{about} is wrong."), count }
+    }
+
+    /// Family, revision, state and whether it interrupts.
+    fn shape(raised: &[Raised]) -> Vec<(&str, u32, State, bool)> {
+        raised
+            .iter()
+            .map(|one| {
+                let Raised { alert, interrupts, .. } = one;
+                (alert.detection_id.as_str(), alert.revision, alert.state, *interrupts)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_lasts_is_told_at_its_beginning_and_its_end() {
+        let mut operator = operator();
+        let silent = || seen(&SILENT, "ehr", 0);
+        let fresh: Known<'_> = &|_| 0;
+        let noon = Time(12 * HOUR);
+        assert_eq!(shape(&operator.look(vec![silent()], noon, fresh)), [("operator-silent", 1, State::Open, true)]);
+        for minute in 1..500 {
+            assert!(operator.look(vec![silent()], noon.plus(minute), fresh).is_empty());
+        }
+        assert_eq!(operator.open()[0].since, noon);
+        let over = operator.look(vec![], noon.plus(HOUR), fresh);
+        assert_eq!(shape(&over), [("operator-silent", 2, State::Closed, false)]);
+        assert!(over[0].alert.settled && operator.open().is_empty());
+    }
+
+    #[test]
+    fn what_comes_and_goes_interrupts_once_a_day() {
+        let mut operator = operator();
+        let mut newest: BTreeMap<String, u32> = BTreeMap::new();
+        let mut interruptions = 0;
+        for minute in 0..200 {
+            let wrong = if minute % 2 == 0 { vec![seen(&CHANNEL, "mail", 0)] } else { vec![] };
+            let known = newest.clone();
+            let at = Time(12 * HOUR + minute * 60_000_000);
+            for raised in operator.look(wrong, at, &|id| known.get(id).copied().unwrap_or(0)) {
+                let before = newest.insert(raised.alert.alert_id.clone(), raised.alert.revision).unwrap_or(0);
+                assert_eq!(raised.alert.revision, before + 1, "no revision is left out or given twice");
+                interruptions += usize::from(raised.interrupts);
+            }
+        }
+        assert_eq!((newest.len(), interruptions), (1, 1));
+    }
+
+    #[test]
+    fn a_restart_goes_on_with_the_revisions_on_record() {
+        let raised = operator().look(vec![seen(&DISK, "history", 0)], Time(12 * HOUR), &|_| 6);
+        assert_eq!(shape(&raised), [("operator-disk", 7, State::Open, false)]);
+    }
+
+    #[test]
+    fn what_happens_is_counted_and_told_again_when_it_has_doubled() {
+        let mut operator = operator();
+        let mut told = Vec::new();
+        for hour in 0..10 {
+            let raised = operator.happened(seen(&GAP, "t/0", 1), Time(10 * HOUR + hour * HOUR), &|_| 0);
+            told.extend(raised.map(|one| (hour, one.alert.revision, one.alert.evidence.count, one.interrupts)));
+        }
+        assert_eq!(told, [(0, 1, 1, true), (1, 2, 2, false), (3, 3, 4, false), (7, 4, 8, false)]);
+        let next = operator.happened(seen(&GAP, "t/0", 1), Time(DAY + 12 * HOUR), &|_| 0).unwrap();
+        assert_eq!((next.alert.revision, next.interrupts), (1, true), "another day, another alert");
+        assert_eq!(operator.open().len(), 1);
+    }
+
+    #[test]
+    fn kinds_and_subjects_make_alerts_of_their_own() {
+        let mut ids = std::collections::BTreeSet::new();
+        for kind in ALL {
+            for about in ["a", "b"] {
+                for raised in operator().look(vec![seen(kind, about, 0)], Time(0), &|_| 0) {
+                    assert!(ids.insert(raised.alert.alert_id));
+                }
+            }
+        }
+        assert_eq!(ids.len(), ALL.len() * 2);
+    }
+
+    #[test]
+    fn the_docs_say_what_to_do_about_each() {
+        let docs = include_str!("../../docs/operations.md");
+        for kind in ALL {
+            assert!(docs.contains(&format!("\n### {}\n", kind.slug)), "docs/operations.md lacks {}", kind.slug);
+        }
+    }
+}

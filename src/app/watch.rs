@@ -1,0 +1,243 @@
+//! What `run` does beside the reading: rosters, verdicts, the board, and what the operator has to know.
+//!
+//! Everything here happens every two seconds on the thread of the loop, so each part is short or does a bounded piece at a time. What
+//! is wrong is judged in `wrong`, from plain values; how it is told is `operator`'s.
+
+mod reload;
+mod rosters;
+mod wrong;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::error;
+
+use self::rosters::Rosters;
+use self::wrong::Signs;
+use super::drain::Drain;
+use super::monitor::board::{Doing, LaneStand, Shared};
+use super::operator::{self, Operator, Seen};
+use super::upkeep::Upkeep;
+use super::verdicts::Verdicts;
+use crate::cli::Stop;
+use crate::event::time::{DAY, MINUTE};
+use crate::event::{Effects, Origin, Time};
+use crate::ingest::kafka::{Arrival, Depths};
+use crate::notify::Health;
+use crate::pipeline::live::Beside;
+use crate::pipeline::{News, Road, RoadError};
+use crate::roster::Accepted;
+use crate::settings::Settings;
+use crate::store::Store;
+
+/// What looks into the file system or the outbox is done this often.
+const SLOW: i64 = MINUTE;
+/// With more than so many records to read in some partition nothing is tidied up.
+const BUSY: i64 = 100_000;
+
+/// What [`Watch`] is made of.
+pub(super) struct Parts {
+    /// The settings, and the file that they came from.
+    pub settings: Settings,
+    /// The file.
+    pub path: PathBuf,
+    /// The folder of the history, and the state folder.
+    pub dirs: (PathBuf, PathBuf),
+    /// The store.
+    pub store: Arc<Store>,
+    /// The board.
+    pub board: Shared,
+    /// How far Kafka is.
+    pub depths: Depths,
+    /// How the channels do.
+    pub channels: Arc<dyn Fn() -> BTreeMap<String, Health> + Send + Sync>,
+    /// Set by SIGHUP.
+    pub reload: Arc<AtomicBool>,
+    /// The rosters in force.
+    pub accepted: Accepted,
+}
+
+/// Who does it.
+pub(super) struct Watch<'a> {
+    parts: Parts,
+    rosters: Rosters,
+    verdicts: Verdicts<'a>,
+    drain: Drain,
+    upkeep: Upkeep,
+    operator: Operator,
+    /// What is looked at to see whether something is wrong.
+    signs: Signs,
+    /// What happened since the last chores.
+    happened: Vec<Seen>,
+    slow_at: Time,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins at `now`.
+    pub(super) fn new(parts: Parts, operator: Operator, verdicts: Verdicts<'a>, drain: Drain, now: Time) -> Watch<'a> {
+        let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
+        let declared = parts.settings.engine.sources.keys().cloned();
+        let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
+        let signs = Signs::new(declared.chain(known), now);
+        let upkeep = Upkeep::new(now);
+        Watch { parts, rosters, verdicts, drain, upkeep, operator, signs, happened: Vec::new(), slow_at: now }
+    }
+
+    /// The loop has ended: what it was given is in the control log.
+    pub(super) fn close(&mut self) -> Result<(), RoadError> {
+        Ok(self.verdicts.taken()?)
+    }
+
+    /// Writes on the board how everything stands.
+    fn show(&mut self, road: &Road<'_>, now: Time) {
+        let depths = self.parts.depths.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut board = self.parts.board.lock();
+        // Whoever waits does no chores: it is over.
+        if let Some(why) = board.waits.take() {
+            tracing::info!("it can be written again; reading goes on");
+            let what = format!("Reading stood still for a while: {why}. Nothing was lost.");
+            self.happened.push(Seen { kind: &operator::DISK, about: "full".into(), what, count: 0 });
+        }
+        board.beat = Some(now);
+        board.lanes.clear();
+        for (origin, stand) in road.engine.stands() {
+            if let Some(depth) = depths.get(origin) {
+                let doing = match (depth.stopped, stand.waits, stand.rests) {
+                    (true, ..) => Doing::Stopped,
+                    (_, true, _) => Doing::Paused,
+                    (_, _, true) => Doing::Idle,
+                    _ => Doing::Reading,
+                };
+                let (newest, queued) = (stand.newest, stand.queued);
+                let lane = LaneStand { next: depth.next, end: depth.end, newest, queued, doing };
+                board.lanes.insert(origin.clone(), lane);
+            }
+        }
+        board.watermark = road.engine.watermark();
+        board.settled = road.engine.settled().map(|day| Time(i64::from(day.0 + 1) * DAY));
+        board.open_days = road.engine.open_days();
+        board.since = road.outcomes.clone();
+        board.commits = road.commits.clone();
+        board.staged = road.keep.as_ref().map(|keep| keep.history.staged()).map_or((0, 0), |s| (s.rows, s.bytes));
+        board.roster = Some((road.engine.roster().hash().to_owned(), self.rosters.since));
+        board.open = self.operator.open();
+        let done = self.upkeep.done;
+        board.upkeep = (done.joins, done.files, done.removed);
+        self.signs.look(&board, now);
+    }
+
+    /// Tells the operator what has begun, what has ended and what happened.
+    fn tell(&mut self, road: &mut Road<'_>, now: Time) -> Result<(), RoadError> {
+        let channels = (self.parts.channels)();
+        let board = self.parts.board.lock().clone();
+        let mut wrong = wrong::wrong(&board, &self.signs, &channels, &self.parts.settings.monitor, now);
+        wrong.extend(self.rosters.wrong(&self.parts.settings.monitor, now));
+        let store = self.parts.store.clone();
+        // Where the store cannot be read the alert cannot be raised either, and the next chores try again.
+        let known = |id: &str| store.show(id).ok().flatten().map_or(0, |(listed, _)| listed.alert.revision);
+        let mut raised = self.operator.look(wrong, now, &known);
+        for seen in std::mem::take(&mut self.happened) {
+            raised.extend(self.operator.happened(seen, now, &known));
+        }
+        if raised.is_empty() { Ok(()) } else { road.tell(raised, now) }
+    }
+
+    /// What is asked of the disk.
+    fn slow(&mut self, now: Time) {
+        self.slow_at = now.plus(SLOW);
+        let (history, state) = &self.parts.dirs;
+        let free =
+            |path: &PathBuf| rustix::fs::statvfs(path).ok().map(|s| (s.f_bavail * s.f_frsize, s.f_blocks * s.f_frsize));
+        let disks = [("history", free(history)), ("state", free(state))];
+        self.parts.board.lock().disks =
+            disks.into_iter().filter_map(|(name, found)| found.map(|(free, all)| (name, free, all))).collect();
+        self.rosters.look();
+        self.drain(now);
+    }
+
+    /// Brings receipts and the self-audit into the history. What fails is tried again a minute later.
+    pub(super) fn drain(&mut self, now: Time) {
+        match self.drain.round(now) {
+            Ok(round) => {
+                let drained = &mut self.parts.board.lock().drained;
+                *drained = (drained.0 + round.lines, drained.1 + round.receipts);
+                self.happened.extend(round.wrong);
+            }
+            Err(error) => error!(%error, "receipts or the self-audit cannot be drained; it is tried again"),
+        }
+    }
+
+    fn take_reload(&mut self, now: Time) -> Vec<News> {
+        if !self.parts.reload.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        let (words, wrong) = reload::settings(&self.parts.path, &mut self.parts.settings);
+        match wrong {
+            Some(what) => {
+                self.happened.push(Seen { kind: &operator::SETTINGS, about: "settings".into(), what, count: 0 });
+            }
+            None => self.operator.mended(&operator::SETTINGS),
+        }
+        self.rosters.follow(self.parts.settings.rosters.clone());
+        let (news, about) = self.rosters.reload(&self.parts.settings, now);
+        let words = format!("{words}; {about}");
+        tracing::info!("SIGHUP: {words}");
+        if let Err(Stop::Failed(what) | Stop::Usage(what)) =
+            super::audit(&self.parts.settings, &self.parts.dirs.0, "reload", &words)
+        {
+            error!(what, "the reload is not in the self-audit");
+        }
+        news.into_iter().collect()
+    }
+}
+
+impl Beside for Watch<'_> {
+    fn heard(&mut self, arrival: &Arrival, now: Time) {
+        match arrival {
+            Arrival::Gap { origin, from, to } => {
+                let count = (to - from).max(0).unsigned_abs();
+                let what =
+                    format!("{count} records of {origin} ({from} to {to}) were deleted before they could be read.");
+                self.happened.push(Seen { kind: &operator::GAP, about: origin.to_string(), what, count });
+            }
+            Arrival::Trouble { what } => self.signs.trouble(what, now),
+            Arrival::Recovered { .. } => self.signs.recovered(),
+            _ => {}
+        }
+    }
+
+    fn turned(&mut self, effects: &Effects, _now: Time) {
+        for notice in &effects.notices {
+            let (kind, words) = match notice.kind {
+                "id-conflict" => (&operator::CONFLICT, "records repeat an identifier and say something else"),
+                "future" => (&operator::FUTURE, "records lie in the future"),
+                _ => continue,
+            };
+            let what = format!("{} {words}; they are kept and flagged.", notice.count);
+            self.happened.push(Seen { kind, about: notice.about.clone(), what, count: notice.count });
+        }
+    }
+
+    fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<News>, RoadError> {
+        let mut news = self.take_reload(now);
+        if now >= self.slow_at {
+            self.slow(now);
+        }
+        news.extend(self.rosters.poll(&self.parts.settings, now));
+        news.extend(self.verdicts.poll());
+        let busy = self.parts.board.lock().lanes.values().any(|lane| lane.lag() > BUSY);
+        if let Some(keep) = &mut road.keep {
+            self.upkeep.turn(&mut keep.history, busy, now);
+        }
+        self.show(road, now);
+        self.tell(road, now)?;
+        Ok(news)
+    }
+}
+
+/// The partition's name as alerts and labels have it.
+fn name(origin: &Origin) -> String {
+    origin.to_string()
+}

@@ -1,0 +1,215 @@
+//! What is wrong at this moment. Pure: the board, what was seen before, the channels and the present in; troubles out.
+
+use std::collections::BTreeMap;
+
+use super::super::monitor::Plan;
+use super::super::monitor::board::{Board, Doing};
+use super::super::operator::{self, Seen};
+use super::name;
+use crate::event::Time;
+use crate::event::time::MINUTE;
+use crate::notify::Health;
+
+/// A broker or a channel that fails for so long is told; before that it is a line in the log.
+const PATIENCE: i64 = 5 * MINUTE;
+/// Less free space than a twentieth and than this is told, in bytes.
+const SPACE: u64 = 20 << 30;
+
+/// What was seen before, and when by the clock.
+#[derive(Debug, Clone)]
+pub(super) struct Signs {
+    /// Each source: the count of its events, and when that last grew.
+    sources: BTreeMap<String, (u64, Time)>,
+    /// The watermark, and since when it has been what it is.
+    watermark: (Option<Time>, Time),
+    /// What the broker's trouble is, and since when.
+    trouble: Option<(String, Time)>,
+}
+
+impl Signs {
+    /// Sources that should be heard of, and nothing seen yet.
+    pub(super) fn new(sources: impl Iterator<Item = String>, now: Time) -> Signs {
+        let sources = sources.map(|source| (source, (0, now))).collect();
+        Signs { sources, watermark: (None, now), trouble: None }
+    }
+
+    /// Looks at the board.
+    pub(super) fn look(&mut self, board: &Board, now: Time) {
+        for (source, (count, _)) in &board.since.sources {
+            let known = self.sources.entry(source.clone()).or_insert((0, now));
+            if known.0 != *count {
+                *known = (*count, now);
+            }
+        }
+        let behind = board.lanes.values().any(|lane| lane.lag() > 0 || lane.queued > 0);
+        if !behind || self.watermark.0 != board.watermark {
+            self.watermark = (board.watermark, now);
+        }
+    }
+
+    /// The broker does not answer.
+    pub(super) fn trouble(&mut self, what: &str, now: Time) {
+        let since = self.trouble.as_ref().map_or(now, |(_, since)| *since);
+        self.trouble = Some((what.to_owned(), since));
+    }
+
+    /// It answers again.
+    pub(super) fn recovered(&mut self) {
+        self.trouble = None;
+    }
+}
+
+/// What is wrong.
+pub(super) fn wrong(
+    board: &Board,
+    signs: &Signs,
+    channels: &BTreeMap<String, Health>,
+    plan: &Plan,
+    now: Time,
+) -> Vec<Seen> {
+    let mut wrong = Vec::new();
+    let mut say = |kind, about: &str, what: String| wrong.push(Seen { kind, about: about.to_owned(), what, count: 0 });
+    let lasts = |since: Time, limit: i64| now.0 - since.0 >= limit;
+    if let Some((what, since)) = &signs.trouble {
+        if lasts(*since, PATIENCE) {
+            say(&operator::BROKER, "kafka", format!("The broker has not answered since {since}: {what}"));
+        }
+    } else if lasts(signs.watermark.1, plan.stalled_after) {
+        say(&operator::STALLED, "watermark", stalled(board, signs));
+    }
+    for (origin, _) in board.lanes.iter().filter(|(_, lane)| lane.doing == Doing::Stopped) {
+        let what = format!(
+            "{origin} is stopped: its log is not the one that was read before. It is read again only when a person decides."
+        );
+        say(&operator::STOPPED, &name(origin), what);
+    }
+    for (source, (_, since)) in signs.sources.iter().filter(|(_, (_, since))| lasts(*since, plan.silent_after)) {
+        say(&operator::SILENT, source, format!("Nothing has come from the source {source} since {since}."));
+    }
+    for (folder, free, all) in &board.disks {
+        if *free < all / 20 && *free < SPACE {
+            let what = format!("The disk of the {folder} has {} MiB left of {} MiB.", free >> 20, all >> 20);
+            say(&operator::DISK, folder, what);
+        }
+    }
+    if let Some(what) = &board.commits.unsaved {
+        say(&operator::DISK, "snapshot", format!("The snapshot of the engine cannot be written: {what}"));
+    }
+    for (channel, health) in channels.iter().filter(|(_, health)| !health.ok) {
+        if health.held || lasts(health.since, PATIENCE) {
+            let what = format!("Alerts have not reached the channel {channel} since {}: {}", health.since, health.what);
+            say(&operator::CHANNEL, channel, what);
+        }
+    }
+    wrong
+}
+
+/// Which partitions time waits for: those that are furthest back.
+fn stalled(board: &Board, signs: &Signs) -> String {
+    let holds = |doing: Doing| matches!(doing, Doing::Reading | Doing::Paused);
+    let held: Vec<_> = board.lanes.iter().filter(|(_, lane)| holds(lane.doing)).collect();
+    let furthest = held.iter().map(|(_, lane)| lane.newest.unwrap_or(Time::MIN)).min();
+    let named: Vec<String> = held
+        .iter()
+        .filter(|(_, lane)| Some(lane.newest.unwrap_or(Time::MIN)) == furthest)
+        .take(5)
+        .map(|(origin, _)| name(origin))
+        .collect();
+    let time = signs.watermark.0.map_or("its beginning".to_owned(), |time| time.to_string());
+    let since = signs.watermark.1;
+    format!("Time stands at {time} since {since} while there is more to read; it waits for {}.", named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::monitor::board::LaneStand;
+    use crate::event::Origin;
+    use crate::event::time::{HOUR, SECOND};
+
+    fn lane(next: i64, end: i64, newest: i64, doing: Doing) -> LaneStand {
+        LaneStand { next, end, newest: Some(Time(newest)), queued: 0, doing }
+    }
+
+    /// What is told `after` of the same board being looked at every minute.
+    fn check(board: &Board, after: i64, expected: &[(&str, &str)]) {
+        let mut signs = Signs::new(["ehr".to_owned()].into_iter(), Time(0));
+        for minute in 0..=after / MINUTE {
+            signs.look(board, Time(minute * MINUTE));
+        }
+        let found = wrong(board, &signs, &BTreeMap::new(), &Plan::default(), Time(after));
+        let found: Vec<(&str, &str)> = found.iter().map(|seen| (seen.kind.slug, seen.about.as_str())).collect();
+        assert_eq!(found, expected, "after {} min", after / MINUTE);
+    }
+
+    #[test]
+    fn time_that_stands_while_there_is_more_to_read() {
+        let board = |lanes: Vec<LaneStand>| Board {
+            watermark: Some(Time(5)),
+            lanes: lanes.into_iter().enumerate().map(|(n, lane)| (Origin::topic("t", n as i32), lane)).collect(),
+            ..Board::default()
+        };
+        let lag = board(vec![lane(3, 3, 5, Doing::Reading), lane(4, 9, 800, Doing::Paused)]);
+        check(&lag, 9 * MINUTE, &[]);
+        check(&lag, 10 * MINUTE, &[("stalled", "watermark")]);
+        let mut signs = Signs::new(std::iter::empty(), Time(0));
+        signs.look(&lag, Time(0));
+        signs.look(&lag, Time(HOUR));
+        let found = wrong(&lag, &signs, &BTreeMap::new(), &Plan::default(), Time(HOUR));
+        assert!(found[0].what.ends_with("it waits for t/0."), "{}", found[0].what);
+        // Nothing more to read: it may stand for as long as it likes.
+        check(&board(vec![lane(3, 3, 5, Doing::Idle), lane(9, 9, 800, Doing::Idle)]), HOUR, &[]);
+        check(&board(vec![lane(3, 9, 5, Doing::Stopped)]), 9 * MINUTE, &[("stopped", "t/0")]);
+    }
+
+    #[test]
+    fn a_source_is_silent_from_when_it_was_last_heard() {
+        check(&Board::default(), 24 * HOUR - SECOND, &[]);
+        check(&Board::default(), 24 * HOUR, &[("silent", "ehr")]);
+        let mut signs = Signs::new(["ehr".to_owned()].into_iter(), Time(0));
+        let mut board = Board::default();
+        board.since.sources.insert("ehr".into(), (1, Time(0)));
+        board.since.sources.insert("vpn".into(), (1, Time(0)));
+        signs.look(&board, Time(HOUR));
+        signs.look(&board, Time(2 * HOUR));
+        let at = |hours: i64| {
+            let mut signs = signs.clone();
+            signs.look(&board, Time(hours * HOUR));
+            wrong(&board, &signs, &BTreeMap::new(), &Plan::default(), Time(hours * HOUR)).len()
+        };
+        assert_eq!((at(24), at(25)), (0, 2));
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_no_stall_and_is_told_after_a_while() {
+        let mut signs = Signs::new(std::iter::empty(), Time(0));
+        signs.trouble("refused", Time(0));
+        signs.trouble("refused", Time(4 * MINUTE));
+        let at = |signs: &Signs, minutes: i64| {
+            let found = wrong(&Board::default(), signs, &BTreeMap::new(), &Plan::default(), Time(minutes * MINUTE));
+            found.iter().map(|seen| seen.kind.slug).collect::<Vec<_>>()
+        };
+        assert_eq!((at(&signs, 4), at(&signs, 5), at(&signs, 60)), (vec![], vec!["broker"], vec!["broker"]));
+        signs.recovered();
+        signs.look(&Board::default(), Time(60 * MINUTE));
+        assert_eq!(at(&signs, 60), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn disks_and_channels() {
+        let gib = 1_u64 << 30;
+        for (free, all, told) in [(4, 100, 1), (6, 100, 0), (30, 1_000, 0), (19, 1_000, 1)] {
+            let disks = vec![("history", free * gib, all * gib)];
+            check(&Board { disks, ..Board::default() }, 0, &[("disk", "history")][..told]);
+        }
+        let health = |held, since| Health { ok: false, held, since, what: "refused".into() };
+        let channels = BTreeMap::from([
+            ("held".to_owned(), health(true, Time(HOUR))),
+            ("new".to_owned(), health(false, Time(HOUR - MINUTE))),
+            ("old".to_owned(), health(false, Time(0))),
+        ]);
+        let signs = Signs::new(std::iter::empty(), Time(HOUR));
+        let found = wrong(&Board::default(), &signs, &channels, &Plan::default(), Time(HOUR));
+        assert_eq!(found.iter().map(|seen| seen.about.as_str()).collect::<Vec<_>>(), ["held", "old"]);
+    }
+}

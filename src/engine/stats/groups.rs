@@ -1,0 +1,112 @@
+//! What is learnt of groups, and what each open day may know of it, worked out once a day and group.
+//!
+//! A day's constants ask for the same few groups once for every member. A state as of a day folds steps and copies histograms; kept
+//! beside the groups until the next day settles, it costs that once.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::calibration::{Calibration, ScoreHistory, Tail, calibrate};
+use super::delayed::{Delayed, Learn};
+use crate::engine::subjects::GroupIx;
+use crate::event::Day;
+
+/// A state of a group that holds the scores of its members.
+pub trait Scored: Learn {
+    /// The scores.
+    fn scores(&self) -> &ScoreHistory;
+}
+
+/// All groups.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "G: Serialize, G::Step: Serialize",
+    deserialize = "G: Deserialize<'de>, G::Step: Deserialize<'de>"
+))]
+pub struct Groups<G: Scored> {
+    learnt: BTreeMap<GroupIx, Delayed<G>>,
+    #[serde(skip)]
+    as_of: RefCell<BTreeMap<(Day, GroupIx), Arc<G>>>,
+    #[serde(skip)]
+    maps: RefCell<BTreeMap<(Day, GroupIx), Arc<Calibration>>>,
+}
+
+impl<G: Scored> Default for Groups<G> {
+    fn default() -> Groups<G> {
+        Groups { learnt: BTreeMap::new(), as_of: RefCell::default(), maps: RefCell::default() }
+    }
+}
+
+impl<G: Scored> Groups<G> {
+    /// The group as `day` may know it; one that nothing was learnt of is a fresh one.
+    pub fn as_of(&self, group: GroupIx, day: Day) -> Arc<G> {
+        let mut known = self.as_of.borrow_mut();
+        let fresh = || Arc::new(self.learnt.get(&group).map(|learnt| learnt.for_day(day)).unwrap_or_default());
+        known.entry((day, group)).or_insert_with(fresh).clone()
+    }
+
+    /// Notes what the settled `day` taught of a group.
+    pub fn teach(&mut self, group: GroupIx, day: Day, step: G::Step) {
+        self.as_of.get_mut().clear();
+        self.maps.get_mut().clear();
+        self.learnt.entry(group).or_default().teach(day, step);
+    }
+
+    /// The map from scores to p-values of a group, drawn to those of the groups above it and to what is shipped.
+    pub fn calibration(&self, chain: &[GroupIx], day: Day, shipped: &Tail) -> Arc<Calibration> {
+        let mut known = self.maps.borrow_mut();
+        let fresh = || {
+            let states: Vec<Arc<G>> = chain.iter().map(|ix| self.as_of(*ix, day)).collect();
+            Arc::new(calibrate(states.iter().map(|state| state.scores()), shipped))
+        };
+        known.entry((day, chain[0])).or_insert_with(fresh).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::stats::calibration::ScoreStep;
+
+    #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+    struct Scores(ScoreHistory);
+
+    impl Learn for Scores {
+        type Step = ScoreStep;
+        fn fold(&mut self, day: Day, step: &ScoreStep) {
+            self.0.fold(day, step);
+        }
+    }
+
+    impl Scored for Scores {
+        fn scores(&self) -> &ScoreHistory {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_would_be_worked_out_anew() {
+        let (mut groups, mut naive) = (Groups::<Scores>::default(), BTreeMap::<GroupIx, Delayed<Scores>>::new());
+        for day in 1..30 {
+            for group in 0..3 {
+                let mut step = ScoreStep::default();
+                (0..40 * group).for_each(|score| step.add(f64::from(score % 7) / 3.0));
+                groups.teach(group, Day(day), step.clone());
+                naive.entry(group).or_default().teach(Day(day), step);
+            }
+            for (group, open) in [(0, 1), (1, 2), (2, 3), (2, 1), (1, 1), (9, 1), (2, 3)] {
+                let (found, open) = (groups.as_of(group, Day(day + open)), Day(day + open));
+                let expected = naive.get(&group).map(|learnt| learnt.for_day(open)).unwrap_or_default();
+                assert_eq!(*found, expected);
+                let shipped = Tail { knee: 1.3, excess: 0.43 };
+                for _ in 0..2 {
+                    let map = groups.calibration(&[group], open, &shipped);
+                    assert_eq!(*map, calibrate([&expected.0].into_iter(), &shipped));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What watches a row: the subject is met, the constants of its day are fixed, and every detector sees it.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use super::budget::Budget;
+use super::detect::{self, Detector, Findings, Seen};
+use super::settings::Settings;
+use super::settle::DayConstants;
+use super::subjects::Subjects;
+use super::triage::Triage;
+use crate::event::alert::MadeBy;
+use crate::event::facts::Account;
+use crate::event::flags::{BACKFILL, Flags};
+use crate::event::{ActorKind, Day, Effects, Event, Facts};
+use crate::roster::Roster;
+
+/// The parts of the engine that see a row, apart from those that hold it.
+pub(super) struct Watch<'a> {
+    pub settings: &'a Settings,
+    pub roster: &'a Roster,
+    pub made_by: &'a MadeBy,
+    pub subjects: &'a mut Subjects,
+    pub budget: &'a Budget,
+    pub open: &'a mut BTreeMap<Day, DayConstants>,
+    pub detectors: &'a mut BTreeMap<&'static str, Box<dyn Detector>>,
+    pub triage: &'a mut Triage,
+    pub first_settled: Option<Day>,
+}
+
+impl Engine {
+    /// The parts that see a row.
+    pub(super) fn watch(&mut self) -> Watch<'_> {
+        Watch {
+            settings: &self.settings,
+            roster: &self.roster,
+            made_by: &self.made_by,
+            subjects: &mut self.subjects,
+            budget: &self.budget,
+            open: &mut self.open,
+            detectors: &mut self.detectors,
+            triage: &mut self.triage,
+            first_settled: self.first_settled,
+        }
+    }
+}
+
+impl Watch<'_> {
+    /// Shows a row to everything that watches; what is found is raised.
+    pub fn show(&mut self, event: &Event<'_>, facts: &Facts<'_>, flags: Flags, effects: &mut Effects) {
+        // A device or a patient's own account that no roster has is nobody's habit.
+        let nobody = matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient));
+        if nobody && facts.account == Account::Unknown {
+            return;
+        }
+        let Some((subject, presence)) = self.subjects.meet(self.roster, event, facts) else { return };
+        let day = facts.day;
+        if !self.open.contains_key(&day) {
+            self.open.insert(day, DayConstants::new(day, self.settings, self.roster, self.subjects, self.budget));
+        }
+        let constants = self.open[&day].constants(self.settings, self.roster, self.subjects, self.first_settled);
+        let seen = Seen { event, facts, subject, presence };
+        let mut findings = Findings::new();
+        for spec in detect::ALL {
+            let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
+            detector.observe(&seen, &constants, &mut findings);
+        }
+        for finding in findings {
+            effects.raised.push(self.triage.admit(finding, self.made_by, flags & BACKFILL != 0));
+        }
+    }
+}

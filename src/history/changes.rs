@@ -1,0 +1,199 @@
+//! What the control log tells: every input of the engine that is no record, with the place at which it takes effect.
+//!
+//! An entry is written before anything that depends on it leaves. Rosters, settings and verdicts take effect between two segments:
+//! everything before is in commits, so that a rebuild reads the segments up to `Place::segment`, lets time come as far as `Place::mark`
+//! says, and only then applies the change. The other entries are for those who want to know what was done and why; a rebuild does
+//! without them, because rows say by their flags what was decided about them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::control::Control;
+use super::log::Positions;
+use super::tables::Table;
+use super::{History, HistoryError, Reader, blobs};
+use crate::event::effects::Mark;
+use crate::event::{Day, Time};
+use crate::keys::Keyring;
+
+/// The kind of blob under which roster versions are kept.
+const ROSTER: &str = "roster";
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// Another roster version is in force; its bytes are kept under `hash`.
+    Roster {
+        /// Hash of the version.
+        hash: String,
+        /// The zone of plain dates in rows without a site, by its IANA name.
+        zone: String,
+    },
+    /// Other settings of the engine are in force.
+    Settings {
+        /// The settings, as JSON.
+        json: String,
+    },
+    /// A person's verdict on an alert.
+    Verdict {
+        /// What names this verdict, and no other.
+        id: String,
+        /// The exception that follows from it, as JSON.
+        exception: Option<String>,
+    },
+    /// Time went on although no record came.
+    Advance {
+        /// How far it has come.
+        to: Time,
+        /// Why: `idle`, `stopped` or `passed`.
+        why: String,
+    },
+    /// A detector could not judge everybody on a settled day. Told again where a day settles again; the last word counts.
+    Unjudged {
+        /// The family.
+        detector: String,
+        /// The local day.
+        day: Day,
+        /// Accounts that it judged.
+        judged: u64,
+        /// Accounts that it did not.
+        unjudged: u64,
+    },
+    /// Everything settled at the end of the input, on a copy of the engine.
+    Close,
+    /// An input file was read.
+    File {
+        /// Hash of its decompressed bytes up to the position, in hexadecimal digits.
+        sha256: String,
+        /// The position: number of the next line or record.
+        next: i64,
+    },
+}
+
+impl Change {
+    /// The word for it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Change::Roster { .. } => ROSTER,
+            Change::Settings { .. } => "settings",
+            Change::Verdict { .. } => "verdict",
+            Change::Advance { .. } => "advance",
+            Change::Unjudged { .. } => "unjudged",
+            Change::Close => "close",
+            Change::File { .. } => "file",
+        }
+    }
+
+    /// Whether a rebuild of the engine has to apply it, and at its place.
+    pub fn is_barrier(&self) -> bool {
+        matches!(self, Change::Roster { .. } | Change::Settings { .. } | Change::Verdict { .. })
+    }
+}
+
+/// Where a change takes effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The next offset of each origin, by position key.
+    pub positions: Positions,
+    /// The segments of events up to this number lie before it.
+    pub segment: u64,
+    /// How far time had come; `None` before it has begun.
+    pub mark: Option<Mark>,
+}
+
+/// One change of the control log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// Its number in the log, from 1.
+    pub number: u64,
+    /// Where it takes effect.
+    pub place: Place,
+    /// What changed.
+    pub change: Change,
+}
+
+impl History {
+    /// Appends a change to the control log, at the place up to which effects were staged; when this returns, the disk has it.
+    ///
+    /// # Errors
+    /// Where the disk refuses: the change must not take effect then.
+    pub fn note(&mut self, at: Time, change: &Change, mark: Option<Mark>) -> Result<u64, HistoryError> {
+        let place = Place { positions: self.reached(), segment: self.log(Table::Events).version(), mark };
+        let bytes = serde_json::to_vec(&(place, change)).expect("a change is plain values");
+        self.control_append(change.kind(), at, &bytes)
+    }
+
+    /// Every change of the control log, in order.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or was altered.
+    pub fn changes(&self) -> Result<Vec<Noted>, HistoryError> {
+        changes(self.dir(), self.keyring.clone())
+    }
+
+    /// Keeps an accepted roster version, encrypted, under its hash.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn put_roster(&self, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
+        self.put_blob(ROSTER, hash, at, bytes)
+    }
+
+    /// The bytes of the roster version with this hash.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`] where they are not there: whoever asks has the hash from the control log.
+    pub fn roster(&self, hash: &str) -> Result<Vec<u8>, HistoryError> {
+        roster(self.dir(), &self.keyring, hash)
+    }
+}
+
+impl Reader {
+    /// Every change of the control log, in order.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or was altered.
+    pub fn changes(&self) -> Result<Vec<Noted>, HistoryError> {
+        changes(&self.dir, self.keyring.clone())
+    }
+
+    /// The bytes of the newest accepted roster version; `None` where there never was one.
+    ///
+    /// # Errors
+    /// Where the control log or the version cannot be read.
+    pub fn newest_roster(&self) -> Result<Option<Vec<u8>>, HistoryError> {
+        let changes = self.changes()?;
+        newest_roster(&changes).map(|(hash, _)| roster(&self.dir, &self.keyring, hash)).transpose()
+    }
+}
+
+/// Hash and zone of the roster version that is in force after these changes.
+pub fn newest_roster(changes: &[Noted]) -> Option<(&str, &str)> {
+    changes.iter().rev().find_map(|noted| match &noted.change {
+        Change::Roster { hash, zone } => Some((hash.as_str(), zone.as_str())),
+        _ => None,
+    })
+}
+
+fn changes(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Vec<Noted>, HistoryError> {
+    let mut changes = Vec::new();
+    for entry in Control::read(dir, "control", keyring)? {
+        let read = serde_json::from_slice(&entry.bytes);
+        let (place, change) = read.map_err(|_| HistoryError::Damaged {
+            file: "control".into(),
+            what: format!("entry {} is none that this version knows", entry.number),
+        })?;
+        changes.push(Noted { number: entry.number, place, change });
+    }
+    Ok(changes)
+}
+
+fn roster(dir: &Path, keyring: &Option<Arc<Keyring>>, hash: &str) -> Result<Vec<u8>, HistoryError> {
+    blobs::get(dir, keyring, ROSTER, hash)?.ok_or_else(|| HistoryError::Damaged {
+        file: format!("blobs/{ROSTER}/{hash}"),
+        what: "it is missing, and the control log names it".into(),
+    })
+}

@@ -1,0 +1,69 @@
+//! Inputs of the engine that are no records: each is in the control log, at its place, before anything that depends on it leaves.
+
+use std::sync::Arc;
+
+use super::{Road, RoadError};
+use crate::engine::Input;
+use crate::engine::settings::Settings;
+use crate::engine::triage::Exception;
+use crate::event::{Effects, Time};
+use crate::history::Change;
+use crate::roster::{Accepted, Roster};
+
+/// What became known beside the records.
+#[derive(Debug, Clone)]
+pub enum News {
+    /// Other settings of the engine.
+    Settings(Box<Settings>),
+    /// Another roster version was accepted.
+    Roster {
+        /// What is kept of it.
+        accepted: Accepted,
+        /// The same, ready to be asked.
+        roster: Arc<Roster>,
+        /// The zone of plain dates in rows without a site.
+        zone: String,
+    },
+    /// A person gave a verdict.
+    Verdict {
+        /// What names this verdict, and no other.
+        id: String,
+        /// What follows from it, where something does.
+        exception: Option<Exception>,
+    },
+}
+
+impl Road<'_> {
+    /// Takes up what became known. What was read before is durable first, so that it takes effect between two segments.
+    ///
+    /// # Errors
+    /// Where an edge fails; it has not taken effect then, or is in the control log.
+    pub fn hear(&mut self, now: Time, news: News) -> Result<Effects, RoadError> {
+        self.commit(now)?;
+        let change = match &news {
+            News::Settings(settings) => {
+                Change::Settings { json: serde_json::to_string(settings).expect("settings are plain values") }
+            }
+            News::Roster { accepted, roster, zone } => {
+                let hash = roster.hash().to_owned();
+                if let Some(keep) = &self.keep {
+                    keep.history.put_roster(&hash, now, &accepted.to_bytes())?;
+                }
+                Change::Roster { hash, zone: zone.clone() }
+            }
+            News::Verdict { id, exception } => {
+                let json = |exception| serde_json::to_string(exception).expect("an exception is plain values");
+                Change::Verdict { id: id.clone(), exception: exception.as_ref().map(json) }
+            }
+        };
+        if let Some(keep) = &mut self.keep {
+            keep.heard = keep.history.note(now, &change, self.engine.mark())?;
+        }
+        match news {
+            News::Settings(settings) => self.turn(now, Input::Settings(settings)),
+            News::Roster { roster, .. } => self.turn(now, Input::Roster(roster)),
+            News::Verdict { exception: Some(exception), .. } => self.turn(now, Input::Exception(exception)),
+            News::Verdict { exception: None, .. } => Ok(Effects::default()),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Coming late: a day of records that came while phiwatch was down, and months of exports before the first day on the topic.
+
+use crate::kafka::unique;
+use crate::kill::Watched;
+use crate::program::{Hospital, ask, check_same, check_sums, crossed, deal, done, phiwatch, settings, settled};
+use crate::real_kafka::{brokers, make_topic};
+use crate::road::{check_whole, prepare};
+
+#[test]
+#[ignore = "needs Apache Kafka: see tests/kafka/start"]
+fn a_day_that_was_missed_raises_the_alerts_of_an_undisturbed_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (hospital, topic) = prepare(dir, "outage", 3);
+    let at = |day: usize| hospital.lines.len() / 56 * day;
+    deal(&brokers(), &topic, 3, hospital.lines[..at(38)].iter());
+    let run = Watched::start(dir, false);
+    run.until("snapshot", at(38) as i64);
+    run.stop();
+    // While nobody reads, a day and a half goes by; it is there at once when reading begins again.
+    deal(&brokers(), &topic, 3, hospital.lines[at(38)..at(40)].iter());
+    let run = Watched::start(dir, false);
+    run.until("snapshot", at(40) as i64);
+    deal(&brokers(), &topic, 3, hospital.lines[at(40)..].iter());
+    run.until("snapshot", hospital.lines.len() as i64);
+    run.stop();
+    Watched::start(dir, true).finish();
+    check_whole(dir, hospital);
+    // Not only in the end: what crossed its threshold inside a day was told before the day settled.
+    assert_eq!(hospital.crossed, crossed(&dir.join("alerts.jsonl")));
+    assert!(hospital.crossed.len() > 20);
+}
+
+/// The first day of a site: months of exports are scanned into the history, and the topic still holds the last three weeks of them.
+#[test]
+#[ignore = "needs Apache Kafka: see tests/kafka/start"]
+fn exports_are_scanned_and_the_topic_overlaps() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let hospital = Hospital::busy();
+    let topic = unique("overlap");
+    make_topic(&brokers(), &topic, 3);
+    std::fs::write(dir.join("phiwatch.toml"), settings(hospital, &brokers(), &topic)).unwrap();
+    let at = |day: usize| hospital.lines.len() / 56 * day;
+    // Two exports, one for each month, the second of them cut in the middle of a day.
+    for (name, days) in [("first.jsonl", 0..at(25)), ("second.jsonl", at(25)..at(44) + 777)] {
+        std::fs::write(dir.join(name), hospital.lines[days].join("\n")).unwrap();
+    }
+    let scan = |input: &str| {
+        let words = ["scan", "--config", "phiwatch.toml", "--alerts", "alerts.jsonl", input];
+        done(&phiwatch(dir).args(words).output().unwrap(), input)
+    };
+    scan("first.jsonl");
+    scan("second.jsonl");
+    let before = ask(dir, "SELECT count(*) AS n FROM events");
+    let overlap = &hospital.lines[at(23)..];
+    deal(&brokers(), &topic, 3, overlap.iter());
+    Watched::start(dir, true).finish();
+    check_sums(dir, overlap.len());
+    let after = ask(dir, "SELECT count(*) AS n FROM events");
+    assert_eq!(after["n"], hospital.events, "as one scan of everything counts them");
+    assert!(after["n"].as_u64() > before["n"].as_u64());
+    check_same(&hospital.expected, &settled(&dir.join("alerts.jsonl")));
+}
