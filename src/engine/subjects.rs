@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::stats::delayed::{Delayed, Learn};
 use super::stats::numbered::Numbered;
 use crate::event::facts::Account;
-use crate::event::{Day, Event, Facts, Subject, SubjectKind, Time};
+use crate::event::{ActorKind, Day, Event, Facts, Subject, SubjectKind, Time};
 use crate::roster::{Roster, UserKind};
 
 /// Number of a subject.
@@ -129,7 +129,11 @@ impl Subjects {
             }
             return Some((ix, *presence));
         }
-        let presence = self.present(roster, facts, id, place);
+        let mut presence = self.present(roster, facts, id, place);
+        if event.actor_kind() == Some(ActorKind::Service) && facts.account == Account::Unknown {
+            presence.sort = Sort::Machine;
+            presence.group = self.group(Sort::Machine, "", "", "");
+        }
         self.all[ix as usize].sort = presence.sort;
         self.days.entry(facts.day).or_default().insert(ix, presence);
         Some((ix, presence))
@@ -273,6 +277,17 @@ impl Subjects {
             self.days.get(&day).into_iter().flatten().map(|(ix, presence)| (*ix, *presence)).collect();
         present.sort_unstable_by_key(|(ix, _)| &self.all[*ix as usize].subject);
         present
+    }
+
+    /// Human accounts, known or not, that were there on `day` or within four weeks before it.
+    pub fn humans(&self, day: Day) -> u32 {
+        let present = self.days.get(&day);
+        let seen = |(ix, watched): (usize, &Watched)| {
+            watched.sort == Sort::Human
+                && (watched.last.is_some_and(|(last, _)| last > day.plus(-MEMBER_DAYS))
+                    || present.is_some_and(|present| present.contains_key(&(ix as SubjectIx))))
+        };
+        self.all.iter().enumerate().filter(|entry| seen(*entry)).count() as u32
     }
 
     /// Closes a settled day: who was there counts as a member of a group from now on.

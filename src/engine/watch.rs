@@ -48,15 +48,15 @@ impl Engine {
 impl Watch<'_> {
     /// Shows a row to everything that watches; what is found is raised.
     pub fn show(&mut self, event: &Event<'_>, facts: &Facts<'_>, flags: Flags, effects: &mut Effects) {
-        // What a source says of an account that no roster has is no reason to judge it by the habits of people.
-        let machine = matches!(event.actor_kind(), Some(ActorKind::Service | ActorKind::Device | ActorKind::Patient));
-        if machine && facts.account == Account::Unknown {
+        // A device or a patient's own account that no roster has is nobody's habit.
+        let nobody = matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient));
+        if nobody && facts.account == Account::Unknown {
             return;
         }
         let Some((subject, presence)) = self.subjects.meet(self.roster, event, facts) else { return };
         let day = facts.day;
         if !self.open.contains_key(&day) {
-            self.open.insert(day, DayConstants::new(day, self.settings, self.subjects, self.budget));
+            self.open.insert(day, DayConstants::new(day, self.settings, self.roster, self.subjects, self.budget));
         }
         let constants = self.open[&day].constants(self.settings, self.roster, self.subjects, self.first_settled);
         let seen = Seen { event, facts, subject, presence };

@@ -323,6 +323,11 @@ impl Roster {
         self.user_order.iter().filter(active).count()
     }
 
+    /// Whether any row of `users.csv` is that of a machine account.
+    pub fn lists_machines(&self) -> bool {
+        self.users.rows().iter().any(|row| row.kind == UserKind::Service)
+    }
+
     /// Every user of `users.csv`, sorted.
     pub fn user_ids(&self) -> impl Iterator<Item = &str> {
         self.user_order.iter().map(|key| self.user_ids.get(*key))
