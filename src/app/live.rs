@@ -55,9 +55,7 @@ impl Outlet for Outbox {
 pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, Stop> {
     let mut settings = Settings::load(path).map_err(Stop::Problems)?;
     settings.allow_shrink = accept_rosters;
-    let plan = settings.kafka.as_ref().ok_or_else(|| Stop::Usage("the settings have no [kafka] section".to_owned()))?;
-    let history =
-        settings.history.as_ref().ok_or_else(|| Stop::Usage("the settings have no [history] section".to_owned()))?;
+    let (plan, history) = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
     let mut keep = open_keep(&settings, history, &runtime)?;
@@ -86,7 +84,6 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let accepted = loaded.accepted.clone();
     put_in_force(&settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     open_lanes(&mut road, &places)?;
-    let until = until_end.then(|| places.ends.clone());
     let (reload, depths) = (signals.reload.clone(), source.depths());
     let made_by = made_by(&settings, &road);
     let operator = Operator::new(settings.default_zone.clone(), made_by);
@@ -107,13 +104,12 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         hints: &|topic| settings.hints(topic),
         key: &|origin| places.key(origin),
         age: Duration::from_secs(history.segment_age),
-        until,
+        until: until_end.then(|| places.ends.clone()),
         beside: &mut watch,
         clock: &now,
     };
     let done = read(&mut road, &mut source, &mut orders).and_then(|ended| watch.close().map(|()| ended));
-    let closed = Box::new(source).close(GRACE);
-    if !closed {
+    if !Box::new(source).close(GRACE) {
         warn!("the Kafka client did not close in time and is left behind");
     }
     let done = done.and_then(|ended| if ended { road.close(now()) } else { road.commit(now()) });
@@ -125,6 +121,13 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     watch.drain(now());
     done.map_err(Stop::failed)?;
     Ok(tally)
+}
+
+/// The sections without which there is nothing to run.
+fn needed(settings: &Settings) -> Result<(&Plan, &crate::history::Settings), Stop> {
+    let lacks = |name: &str| Stop::Usage(format!("the settings have no [{name}] section"));
+    let plan = settings.kafka.as_ref().ok_or_else(|| lacks("kafka"))?;
+    Ok((plan, settings.history.as_ref().ok_or_else(|| lacks("history"))?))
 }
 
 /// Starts the channels.
