@@ -247,7 +247,7 @@ fn wherever_it_dies_the_same_alerts_settle_and_each_record_is_there_once() {
         check_record(calm.path(), &script);
 
         let dir = tempfile::tempdir().unwrap();
-        let mut weather = Weather { rng, crashes: 15, crashed: 0 };
+        let mut weather = Weather { rng, crashes: 20, crashed: 0 };
         let found = journey(&script, dir.path(), &mut weather);
         crashed += weather.crashed;
         let missing: Vec<_> = expected.iter().filter(|line| !found.contains(line)).collect();
