@@ -22,18 +22,12 @@ pub struct DayConstants {
     day: Day,
     sizes: Sizes,
     alphas: Alphas,
-    lists_machines: bool,
 }
 
 impl DayConstants {
     /// What is known three days before `day`.
-    pub fn new(day: Day, settings: &Settings, roster: &Roster, subjects: &Subjects, budget: &Budget) -> DayConstants {
-        DayConstants {
-            day,
-            sizes: subjects.sizes(day),
-            alphas: budget.alphas(day, settings.per_1000_users_per_day),
-            lists_machines: roster.lists_machines(),
-        }
+    pub fn new(day: Day, settings: &Settings, subjects: &Subjects, budget: &Budget) -> DayConstants {
+        DayConstants { day, sizes: subjects.sizes(day), alphas: budget.alphas(day, settings.per_1000_users_per_day) }
     }
 
     /// As detectors see them.
@@ -45,8 +39,7 @@ impl DayConstants {
         first_settled: Option<Day>,
     ) -> Constants<'a> {
         let (day, sizes, alphas) = (self.day, &self.sizes, self.alphas);
-        let lists_machines = self.lists_machines;
-        Constants { day, settings, roster, lists_machines, subjects, sizes, alphas, first_settled }
+        Constants { day, settings, roster, subjects, sizes, alphas, first_settled }
     }
 }
 
@@ -149,8 +142,7 @@ impl Engine {
 
     fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
         let fixed = self.open.remove(&day);
-        let fixed =
-            fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.roster, &self.subjects, &self.budget));
+        let fixed = fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
         let settling = Settling { constants: &constants, present, humans };
         let mut findings = Findings::new();

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::stats::delayed::{Delayed, Learn};
 use super::stats::numbered::Numbered;
 use crate::event::facts::Account;
-use crate::event::{ActorKind, Day, Event, Facts, Subject, SubjectKind, Time};
+use crate::event::{Day, Event, Facts, Subject, SubjectKind, Time};
 use crate::roster::{Roster, UserKind};
 
 /// Number of a subject.
@@ -129,11 +129,7 @@ impl Subjects {
             }
             return Some((ix, *presence));
         }
-        let mut presence = self.present(roster, facts, id, place);
-        if event.actor_kind() == Some(ActorKind::Service) && facts.account == Account::Unknown {
-            presence.sort = Sort::Machine;
-            presence.group = self.group(Sort::Machine, "", "", "");
-        }
+        let presence = self.present(roster, facts, id, place);
         self.all[ix as usize].sort = presence.sort;
         self.days.entry(facts.day).or_default().insert(ix, presence);
         Some((ix, presence))

@@ -42,6 +42,8 @@ pub struct Roster {
     pub(super) canonical: Vec<u32>,
     pub(super) user_order: Vec<u32>,
     pub(super) account_order: Vec<u32>,
+    /// Some row of `users.csv` is that of a machine account.
+    pub(super) lists_machines: bool,
 }
 
 /// A row of `users.csv` as of a time.
@@ -325,7 +327,7 @@ impl Roster {
 
     /// Whether any row of `users.csv` is that of a machine account.
     pub fn lists_machines(&self) -> bool {
-        self.users.rows().iter().any(|row| row.kind == UserKind::Service)
+        self.lists_machines
     }
 
     /// Every user of `users.csv`, sorted.

@@ -87,8 +87,6 @@ pub struct Constants<'a> {
     pub settings: &'a Settings,
     /// The rosters in force.
     pub roster: &'a Roster,
-    /// Whether the rosters list machine accounts.
-    pub lists_machines: bool,
     /// Subjects and groups.
     pub subjects: &'a Subjects,
     /// Active members by group.

@@ -73,7 +73,10 @@ pub fn add(
 ) {
     let Some(id) = &record.actor else { return };
     let claimed = matches!(record.actor_kind.as_deref(), Some("service" | "device" | "patient"));
-    if who.account == "unknown" && claimed {
+    let claimed = who.account == "unknown" && claimed;
+    // Papers that list accounts of machines lack this one; its counts are nobody's all the same.
+    let lists_machines = || papers.all("users").any(|row| cell(row, "kind") == Some("service"));
+    if claimed && !(record.actor_kind.as_deref() == Some("service") && lists_machines()) {
         return;
     }
     let kind = if who.account == "vendor_account" { "vendor_account" } else { "user" };
@@ -86,14 +89,18 @@ pub fn add(
     sums.window = Some((known.0.min(start), known.1.max(end)));
     sums.machine = who.user().and_then(|row| cell(row, "kind")) == Some("service");
     let patients: Vec<String> = record.patients.iter().map(|patient| papers.living(patient).to_owned()).collect();
-    touch(record, &listed, &patients, sums);
+    if !claimed {
+        touch(record, &listed, &patients, sums);
+    }
     let passive = matches!(record.activity, Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
     if passive || record.refused {
         return;
     }
-    sums.uses.insert(listed.clone());
-    sums.used_on.extend(patients.iter().cloned());
-    sums.hours.extend(facts.get("hour").and_then(|hour| hour.parse::<u8>().ok()));
+    if !claimed {
+        sums.uses.insert(listed.clone());
+        sums.used_on.extend(patients.iter().cloned());
+        sums.hours.extend(facts.get("hour").and_then(|hour| hour.parse::<u8>().ok()));
+    }
     if let Some(cause) = cause(papers, record, who, facts) {
         sums.causes.entry(cause).or_default().insert(listed);
         sums.wronged.extend(patients);
