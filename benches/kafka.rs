@@ -18,7 +18,7 @@ use phiwatch::engine::{Engine, Input};
 use phiwatch::event::{Origin, Raised, Time, Zone};
 use phiwatch::history::{History, KeySource, Settings as HistorySettings};
 use phiwatch::ingest::kafka::{Begin, Kafka, Settings as KafkaSettings, Source};
-use phiwatch::pipeline::live::{Orders, read};
+use phiwatch::pipeline::live::{Beside, Orders, read};
 use phiwatch::pipeline::{Keep, Outlet, Road, RoadError};
 use phiwatch::roster::{Intake, Roster, load};
 use phiwatch::store::{AesSeal, Store};
@@ -179,6 +179,11 @@ impl Outlet for Timed {
     }
 }
 
+/// Nothing is done beside the reading.
+struct Nothing;
+
+impl Beside for Nothing {}
+
 /// 1,000 events/s into a topic that is read at the same time; segments close every five seconds, to be in the way.
 pub fn latency(records: usize) {
     let (folder, topic) = (tempfile::tempdir().expect("a folder"), topic("latency"));
@@ -187,10 +192,14 @@ pub fn latency(records: usize) {
     let (found, start) = (Arc::new(Mutex::new(Vec::new())), Instant::now());
     let stop = Arc::new(AtomicBool::new(false));
     let feed = {
-        let (topic, produced, stop) = (topic.clone(), produced.clone(), stop.clone());
+        let (topic, produced, stop, found) = (topic.clone(), produced.clone(), stop.clone(), found.clone());
         std::thread::spawn(move || {
             feed(&topic, records, &produced, start);
-            std::thread::sleep(Duration::from_secs(3));
+            // What is late is waited for, so that it weighs in the figure.
+            let end = Instant::now();
+            while found.lock().expect("nobody panicked").len() + 1 < alerts && end.elapsed() < Duration::from_secs(60) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
             stop.store(true, Ordering::Relaxed);
         })
     };
@@ -251,7 +260,7 @@ fn watch(dir: &Path, topic: &str, roster: Arc<Roster>, outlet: &mut Timed, stop:
         key: &|origin| origin.to_string(),
         age: Duration::from_secs(5),
         until: None,
-        chores: &mut Vec::new,
+        beside: &mut Nothing,
         clock: &clock,
     };
     read(&mut road, &mut source, &mut orders).expect("nothing fails");

@@ -167,5 +167,6 @@ fn known<'a>(patient: &'a str, actor: &'a str, clock: Local) -> Facts<'a> {
         approval: None,
         in_window: None,
         patients: vec![explained],
+        extra: Default::default(),
     }
 }

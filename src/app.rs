@@ -16,12 +16,14 @@ use crate::history::{History, Settings as HistorySettings};
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
 use crate::roster::{Accepted, Loaded, Roster};
-use crate::settings::Settings;
+use crate::settings::{Settings, local};
 use crate::store::{AesSeal, Store};
 
+mod acts;
 mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
+mod drain;
 pub mod live;
 pub mod monitor;
 mod operator;
@@ -31,11 +33,13 @@ mod scan;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod verdicts;
 mod watch;
 
-pub use audit::audit;
-pub use rosters::rosters;
+pub use acts::{Act, act};
+pub use audit::{audit, who};
+pub use rosters::{look_at_rosters, nobody, people, rosters};
 pub use scan::scan;
 
 /// The key of the store, sealed by the keyring of the history.
@@ -121,37 +125,90 @@ pub fn spread(settings: &Settings, roster: &Roster) -> Option<Problem> {
     })
 }
 
-/// What is wrong with the world that the settings name: broker, topics, rights, key.
-pub fn online(settings: &Settings) -> Vec<Problem> {
+/// What is wrong with the world that the settings name: broker, topics, rights, channels, key, store.
+///
+/// # Errors
+/// Where the machine gives no threads.
+pub fn online(settings: &Settings) -> Result<Vec<Problem>, Stop> {
     let mut problems = settings.kafka.as_ref().map(crate::ingest::kafka::probe).unwrap_or_default();
-    if let Some(history) = settings.history.as_ref().filter(|history| history.dir.join("keyring.json").exists())
-        && let Err(stop) = keyring(settings, &history.dir)
-    {
+    let greeted = runtime()?.block_on(crate::notify::greet(&settings.channels));
+    problems.extend(greeted.into_iter().map(|(channel, wrong)| Problem {
+        file: PathBuf::from(format!("channel {channel}")),
+        line: None,
+        what: wrong,
+    }));
+    if let Some(history) = &settings.history {
+        problems.extend(kept(settings, &history.dir));
+    }
+    Ok(problems)
+}
+
+/// What is wrong with the history at `dir`, its key and its state folder.
+fn kept(settings: &Settings, dir: &Path) -> Vec<Problem> {
+    let problem = |file: &Path, stop: Stop| {
         let what = match stop {
             Stop::Failed(what) | Stop::Usage(what) => what,
             Stop::Problems(found) => found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         };
-        problems.push(Problem { file: history.dir.clone(), line: None, what });
+        Problem { file: file.to_owned(), line: None, what }
+    };
+    if !dir.join("history.json").exists() {
+        let stop = foreign(dir).map(|what| problem(dir, Stop::Usage(what)));
+        return stop.into_iter().chain(unwritable(nearest_folder(dir))).collect();
     }
+    let state = settings.state_dir(dir);
+    let read = runtime().and_then(|runtime| {
+        let reader = runtime.block_on(crate::history::Reader::open(dir, &settings.key_source(dir)));
+        reader.map(drop).map_err(Stop::failed)
+    });
+    let mut problems: Vec<Problem> = read.err().map(|stop| problem(dir, stop)).into_iter().collect();
+    if problems.is_empty() && state.join(STORE_KEY).exists() {
+        problems.extend(store(settings, dir, &state, false).err().map(|stop| problem(&state, stop)));
+    }
+    problems.extend([nearest_folder(dir), nearest_folder(&state)].into_iter().filter_map(unwritable));
     problems
 }
 
-/// The folder of the history: as given, else as the settings say.
+/// The folder itself, or the nearest one above it that is there.
+fn nearest_folder(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// The problem of a folder in which we may not write: found by writing a file and taking it away again.
+fn unwritable(folder: PathBuf) -> Option<Problem> {
+    let path = folder.join(format!(".phiwatch-check-{}", std::process::id()));
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let removed = written.and_then(|_| std::fs::remove_file(&path));
+    removed.err().map(|error| Problem { file: folder, line: None, what: format!("cannot be written: {error}") })
+}
+
+/// What is in a folder that should become a history and is not empty.
+fn foreign(dir: &Path) -> Option<String> {
+    let full = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    full.then(|| format!("{} is not empty and holds no history; name another folder", dir.display()))
+}
+
+/// The folder of a history that is there: as given, else as the settings say.
 ///
 /// # Errors
-/// Where neither names one.
+/// Where neither names one, or where there is none.
 pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathBuf, Stop> {
-    given
-        .cloned()
-        .or_else(|| settings.history.as_ref().map(|history| history.dir.clone()))
-        .ok_or_else(|| Stop::Usage("name the history: --history DIR, or [history] in the settings".to_owned()))
+    let named = given.or(settings.history.as_ref().map(|history| &history.dir));
+    let named = named.ok_or("name the history: --history DIR, or [history] in the settings".to_owned());
+    let dir = named.and_then(|dir| local(dir)).map_err(Stop::Usage)?;
+    // Before anything is noted beside it: a misspelt name must not leave a folder behind.
+    match dir.join("history.json").exists() {
+        true => Ok(dir),
+        false => Err(Stop::Failed(format!("{} holds no history", dir.display()))),
+    }
 }
 
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
 fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
-    let foreign = || std::fs::read_dir(&history.dir).is_ok_and(|mut entries| entries.next().is_some());
-    if !history.dir.join("history.json").exists() && foreign() {
-        let what = format!("{} is not empty and holds no history; name another folder", history.dir.display());
+    if !history.dir.join("history.json").exists()
+        && let Some(what) = foreign(&history.dir)
+    {
         return Err(Stop::Usage(what));
     }
     let key = settings.key_source(&history.dir);
@@ -175,10 +232,14 @@ pub fn store(settings: &Settings, dir: &Path, state: &Path, writes: bool) -> Res
     opened.map(Arc::new).map_err(Stop::failed)
 }
 
-/// Opens the store for the one who writes the history: there must be no second keyring while the history has one.
+/// Opens the store for the one who writes the history.
 fn own_store(keep: &Keep, state: &Path) -> Result<Arc<Store>, Stop> {
-    let seal = AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?);
-    Store::open(state, Arc::new(seal)).map(Arc::new).map_err(Stop::failed)
+    Store::open(state, Arc::new(own_seal(keep, state)?)).map(Arc::new).map_err(Stop::failed)
+}
+
+/// What seals the state folder, for the one who writes the history: there must be no second keyring while the history has one.
+fn own_seal(keep: &Keep, state: &Path) -> Result<AesSeal, Stop> {
+    Ok(AesSeal::new(&store_key(keep.history.keyring().map(Arc::as_ref), state)?))
 }
 
 /// What seals the state folder of a history.

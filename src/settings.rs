@@ -1,6 +1,10 @@
 //! Settings: what was written in `phiwatch.toml`, and what it means. Each module owns its part; this file puts the parts together and
 //! reports every problem at once.
 
+mod channels;
+mod tree;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +18,9 @@ use crate::event::kind::Kind;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Zone};
 use crate::keys::KeySource;
+use tree::Tree;
+
+pub use words::{duration, local, unknown_format};
 
 /// The file as it was written: strict, and without meaning.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -157,17 +164,30 @@ impl Settings {
     /// # Errors
     /// Every problem in it, with its line where one is to blame.
     pub fn load(path: &Path) -> Result<Settings, Vec<Problem>> {
-        let problem = |line, what: String| Problem { file: path.to_owned(), line, what };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| vec![problem(None, format!("the settings cannot be read: {error}"))])?;
-        let written: Written = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count() as u64);
-            vec![problem(line, error.message().to_owned())]
-        })?;
-        let mut reading = Reading { text: &text, file: path, problems: Vec::new() };
-        let mut settings = reading.settings(written);
+        let (settings, problems) = Settings::read(path);
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+
+    /// What can be read of a settings file, and every problem in it, by line. Where there are problems, the settings are fit for
+    /// looking for more of them and for nothing else.
+    pub fn read(path: &Path) -> (Settings, Vec<Problem>) {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let what = format!("the settings cannot be read: {error}");
+                return (Settings::default(), vec![Problem { file: path.to_owned(), line: None, what }]);
+            }
+        };
+        let mut reading = Reading { tree: Tree::new(&text, path), file: path };
+        // Where the grammar is broken, what follows from it would only hide the fault.
+        if !reading.tree.problems.is_empty() {
+            return (Settings::default(), reading.tree.problems);
+        }
+        let mut settings = reading.settings();
         settings.sections = sections(&text);
-        if reading.problems.is_empty() { Ok(settings) } else { Err(reading.problems) }
+        let mut problems = reading.tree.problems;
+        problems.sort_by_key(|problem| problem.line);
+        (settings, problems)
     }
 
     /// The sections that differ in `new` and that a running process cannot take over.
@@ -224,68 +244,56 @@ fn whole(dir: &Path) -> PathBuf {
 
 /// Reading a file, with the problems found so far.
 struct Reading<'a> {
-    text: &'a str,
+    tree: Tree<'a>,
     file: &'a Path,
-    problems: Vec<Problem>,
 }
 
 impl Reading<'_> {
-    /// Notes a problem at the first line that holds `key`.
-    fn problem(&mut self, key: &str, what: String) {
-        let line = self.text.lines().position(|line| line.contains(key)).map(|line| line as u64 + 1);
-        self.problems.push(Problem { file: self.file.to_owned(), line, what });
-    }
-
-    fn settings(&mut self, written: Written) -> Settings {
+    fn settings(&mut self) -> Settings {
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        let channels = channels::read(&mut self.tree, folder);
+        let written: Written = self.tree.read_root().unwrap_or_default();
         let shipped = EngineSettings::default();
         let per_1000 = written.budget.per_1000_users_per_day.unwrap_or(shipped.per_1000_users_per_day);
         if !(per_1000 > 0.0 && per_1000 <= 1_000.0) {
             let what = "per_1000_users_per_day has to be above 0 and at most 1000".to_owned();
-            self.problem("per_1000_users_per_day", what);
+            self.tree.problem(&["budget", "per_1000_users_per_day"], what);
         }
+        let detectors = &written.detectors;
         let engine = EngineSettings {
             per_1000_users_per_day: per_1000,
             sources: self.sources(&written.sources),
             dormant_after_days: self.days(
                 "dormant_after_days",
-                written.detectors.dormant_after_days,
+                detectors.dormant_after_days,
                 shipped.dormant_after_days,
             ),
             never_used_after_days: self.days(
                 "never_used_after_days",
-                written.detectors.never_used_after_days,
+                detectors.never_used_after_days,
                 shipped.never_used_after_days,
             ),
         };
-        let zone = written.sites.default_timezone.as_deref().unwrap_or("UTC");
-        let default_zone = Zone::get(zone).unwrap_or_else(|| {
-            self.problem(
-                "default_timezone",
-                format!("{zone:?} is no time zone; write an IANA name such as America/Chicago"),
-            );
-            Zone::utc()
-        });
-        let folder = self.file.parent().unwrap_or(Path::new(""));
+        let default_zone = self.zone(written.sites.default_timezone.as_deref().unwrap_or("UTC"));
         let rosters = written.rosters.dir.map(|dir| folder.join(dir));
+        if let Some(rules) = written.rules.dir.map(|dir| folder.join(dir)).filter(|dir| !dir.is_dir()) {
+            self.tree.problem(&["rules", "dir"], format!("the folder of the rules {} does not exist", rules.display()));
+        }
         let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
-        let history = written.history.map(|mut history| {
-            history.dir = folder.join(history.dir);
-            history
-        });
+        let history = written.history.map(|history| self.history(folder, history));
         let kafka = written.kafka.and_then(|kafka| match kafka.check(self.file) {
             Ok(plan) => Some(plan),
             Err(problems) => {
-                self.problems.extend(problems);
+                problems.into_iter().for_each(|problem| self.tree.problem_in(&["kafka"], problem.what));
                 None
             }
         });
-        self.problems.extend(written.channels.problems(self.file));
+        let state = written.state.dir.map(|dir| folder.join(dir));
+        let key = written.keys.file.map(|file| folder.join(file));
         let monitor = written.monitor.check(self.file).unwrap_or_else(|problems| {
-            self.problems.extend(problems);
+            problems.into_iter().for_each(|problem| self.tree.problem_in(&["monitor"], problem.what));
             crate::app::monitor::Plan::default()
         });
-        let (state, key) =
-            (written.state.dir.map(|dir| folder.join(dir)), written.keys.file.map(|file| folder.join(file)));
         Settings {
             engine,
             default_zone,
@@ -295,17 +303,33 @@ impl Reading<'_> {
             state,
             key,
             kafka,
-            channels: written.channels,
+            channels,
             monitor,
             topics,
             sections: BTreeMap::new(),
         }
     }
 
+    fn zone(&mut self, name: &str) -> Zone {
+        Zone::get(name).unwrap_or_else(|| {
+            let what = format!("{name:?} is no time zone; write an IANA name such as America/Chicago");
+            self.tree.problem(&["sites", "default_timezone"], what);
+            Zone::utc()
+        })
+    }
+
+    fn history(&mut self, folder: &Path, mut history: crate::history::Settings) -> crate::history::Settings {
+        match local(&history.dir) {
+            Ok(dir) => history.dir = folder.join(dir),
+            Err(what) => self.tree.problem(&["history", "dir"], what),
+        }
+        history
+    }
+
     fn days(&mut self, key: &str, written: Option<i32>, shipped: i32) -> i32 {
         let days = written.unwrap_or(shipped);
         if !(7..=3_650).contains(&days) {
-            self.problem(key, format!("{key} has to be between 7 and 3650 days"));
+            self.tree.problem(&["detectors", key], format!("{key} has to be between 7 and 3650 days"));
         }
         days
     }
@@ -319,7 +343,7 @@ impl Reading<'_> {
                 let what = format!(
                     "settle of source {name:?} has to be a duration of at most 47h, such as \"36h\"; slower feeds are backfill"
                 );
-                self.problem(name, what);
+                self.tree.problem(&["sources", name, "settle"], what);
             }
             sources.insert(name.clone(), settle.unwrap_or(SETTLE));
         }
@@ -332,16 +356,17 @@ impl Reading<'_> {
         if let Some(text) = topic.carries {
             hints.carries = Kind::parse(&text);
             if hints.carries.is_none() {
-                self.problem(
-                    "carries",
-                    format!("topic {name:?} carries \"access\" or \"vendor_session\", not {text:?}"),
-                );
+                let what = format!("topic {name:?} carries \"access\" or \"vendor_session\", not {text:?}");
+                self.tree.problem(&["topics", name, "carries"], what);
             }
         }
         if let Some(text) = topic.format {
             match Format::parse(&text) {
                 Some(format) => hints.format = format,
-                None => self.problem("format", format!("topic {name:?}: {}", unknown_format(&text))),
+                None => {
+                    let what = format!("topic {name:?}: {}", unknown_format(&text));
+                    self.tree.problem(&["topics", name, "format"], what);
+                }
             }
         }
         hints
@@ -354,41 +379,27 @@ fn sections(text: &str) -> BTreeMap<String, Vec<u8>> {
     table.into_iter().map(|(name, value)| (name, Sha256::digest(value.to_string()).to_vec())).collect()
 }
 
-/// What to say about a format that is not known.
-pub fn unknown_format(text: &str) -> String {
-    let known: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
-    format!("{text:?} is no format that can be read; choose one of {}", known.join(", "))
-}
-
-/// Reads `36h`, `90m`, `20s` or `2d`, in microseconds.
-pub fn duration(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(at);
-    let seconds = match unit.trim() {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(seconds * 1_000_000)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
-    /// Problems as `line: words`, or nothing.
+    use super::*;
+    use crate::notify::ChannelSettings;
+
+    /// Problems as `line: words`, in this order and no others. `SECRET` stands for a file beside the settings.
     fn check(text: &str, expected: &[(Option<u64>, &str)]) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("phiwatch.toml");
-        std::fs::write(&path, text).unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "0123456789abcdef\n").unwrap();
+        std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::write(&path, text.replace("SECRET", "{ file = \"secret\" }")).unwrap();
         let problems = Settings::load(&path).err().unwrap_or_default();
-        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        let said: Vec<String> = problems.iter().map(|problem| format!("{:?} {}", problem.line, problem.what)).collect();
+        assert_eq!(problems.len(), expected.len(), "{text}\n{said:#?}");
         for (problem, (line, words)) in problems.iter().zip(expected) {
-            assert_eq!(problem.line, *line, "{problem}");
-            assert!(problem.what.contains(words), "{problem}");
+            assert_eq!(problem.line, *line, "{words}: {said:#?}");
+            assert!(problem.what.contains(words), "{words}: {said:#?}");
         }
     }
 
@@ -396,19 +407,90 @@ mod tests {
     fn every_problem_is_named_at_once() {
         check("", &[]);
         check("[budget]\nper_1000_users_per_day = 2.5\n[sources.ehr]\nsettle = \"36h\"\n", &[]);
-        check("[budget]\nper_1000 = 2\n", &[(Some(2), "unknown field `per_1000`")]);
+        check(
+            "[budget]\nper_1000 = 2\n",
+            &[(Some(2), "unknown key `per_1000` in budget; do you mean `per_1000_users_per_day`?")],
+        );
         check("[budget\n", &[(Some(1), "")]);
         check(
             "[budget]\nper_1000_users_per_day = 0\n[sites]\ndefault_timezone = \"Mars\"\n[sources.ehr]\nsettle = \"80h\"\n\
              [topics.t]\nformat = \"hl7\"\ncarries = \"x\"\n",
             &[
                 (Some(2), "above 0"),
-                (Some(5), "at most 47h"),
                 (Some(4), "no time zone"),
-                (Some(9), "carries"),
+                (Some(6), "at most 47h"),
                 (Some(8), "hl7"),
+                (Some(9), "carries"),
             ],
         );
+    }
+
+    #[test]
+    fn what_serde_stops_at_does_not_hide_the_rest() {
+        check(
+            "colour = 1\n[budget]\nper_1000_users_per_day = \"two\"\n[sites]\ndefault_timezone = \"Mars\"\n\
+             [history]\ndirr = \"h\"\nsegment_rows = -5\n[kafka]\ntopics = [1, \"t\"]\nstart = \"soon\"\n\
+             [detectors]\ndormant_after_days = 1\n",
+            &[
+                (Some(1), "unknown key `colour`; known here: budget"),
+                (Some(3), "budget.per_1000_users_per_day: invalid type"),
+                (Some(5), "no time zone"),
+                (Some(7), "unknown key `dirr` in history; do you mean `dir`?"),
+                (Some(8), "history.segment_rows: invalid value"),
+                (Some(9), "`brokers` is missing in kafka"),
+                (Some(10), "kafka.topics: invalid type"),
+                (Some(13), "between 7 and 3650"),
+            ],
+        );
+        // Several faults of the grammar, too.
+        check(
+            "[budget]\nper_1000_users_per_day = \n[sites]\ndefault_timezone = Mars\n",
+            &[(Some(2), ""), (Some(4), "")],
+        );
+    }
+
+    #[test]
+    fn channels_are_read_each_by_itself() {
+        let file = "[[channels]]\nkind = \"file\"\npath = \"alerts.jsonl\"\n";
+        let hook = "[[channels]]\nkind = \"webhook\"\nurl = \"https://soc.hosp.test/x\"\nsecret = SECRET\n";
+        check(&format!("{file}{hook}"), &[]);
+        check(
+            &format!(
+                "{file}paht = \"x\"\nmin_severity = \"worst\"\n[[channels]]\nkind = \"mail\"\n[[channels]]\nkind = \"file\"\n{hook}per_hour = 0\ngroup_wait = \"soon\"\n"
+            ),
+            &[
+                (Some(4), "unknown key `paht` in channels; do you mean `path`?"),
+                (Some(5), "channels.min_severity: unknown variant `worst`"),
+                (Some(7), "do you mean \"email\"?"),
+                (Some(8), "`path` is missing in channels"),
+                (Some(14), "per_hour: 0"),
+                (Some(15), "channels.group_wait: `soon` is no length of time"),
+            ],
+        );
+        check("[channels]\nkind = \"file\"\n", &[(Some(1), "write [[channels]]")]);
+        check(&hook.replace("SECRET", "\"hunter2\""), &[(Some(4), "never written here")]);
+        check(&hook.replace("SECRET", "{ file = \"none\" }"), &[(Some(4), "secret: ")]);
+        check(&format!("{file}{file}"), &[(Some(4), "same name")]);
+    }
+
+    #[test]
+    fn paths_begin_at_the_folder_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("phiwatch.toml");
+        std::fs::write(
+            &path,
+            "[history]\ndir = \"h\"\n[rosters]\ndir = \"r\"\n[[channels]]\nkind = \"file\"\npath = \"a.jsonl\"\n",
+        )
+        .unwrap();
+        let settings = Settings::load(&path).unwrap();
+        assert_eq!(settings.history.unwrap().dir, dir.path().join("h"));
+        let ChannelSettings::File(file) = &settings.channels.0[0] else { panic!("{:?}", settings.channels) };
+        assert_eq!(file.path, dir.path().join("a.jsonl"));
+    }
+
+    #[test]
+    fn object_stores_are_refused_in_words() {
+        check("[history]\ndir = \"s3://bucket/x\"\n", &[(Some(2), "local folder only")]);
     }
 
     #[test]
@@ -433,14 +515,5 @@ mod tests {
         old.take_over(load(cases[1].0));
         assert!(old.rosters.as_ref().unwrap().ends_with("b") && old.monitor.stale_after == 2 * 24 * HOUR);
         assert!(old.history.as_ref().unwrap().dir.ends_with("h"));
-    }
-
-    #[test]
-    fn durations() {
-        for (text, seconds) in
-            [("36h", Some(129_600)), ("20 s", Some(20)), ("2d", Some(172_800)), ("h", None), ("5", None)]
-        {
-            assert_eq!(duration(text).map(|d| d / 1_000_000), seconds, "{text}");
-        }
     }
 }

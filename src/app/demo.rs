@@ -3,7 +3,7 @@
 //! The broker is librdkafka's mock inside this process, so that the real consumer reads. It keeps a few megabytes a partition only:
 //! the producer follows the consumer, and a gap fails the demo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 
+use super::drain;
 use super::rosters::put_in_force;
 use super::scan::Lines;
 use super::{Begun, begin, now, open_keep, own_store, runtime};
@@ -105,7 +106,8 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let store = Some(own_store(&keep, &settings.state_dir(&history.dir))?);
     let mut file = BufWriter::new(File::create(dir.join("alerts.jsonl")).map_err(Stop::failed)?);
     let bar = bar(events, "{wide_bar} {human_pos} of {human_len} records")?;
-    let mut screen = Screen { lines: Lines { out: &mut file, store }, bar: bar.clone(), told: 0 };
+    let mut screen =
+        Screen { lines: Lines { out: &mut file, store, printed: BTreeSet::new() }, bar: bar.clone(), told: 0 };
     let Begun { engine, before, loaded, .. } = begin(settings, &mut keep)?;
     let mut road = Road::new(engine, Some(keep), &mut screen, runtime.handle().clone());
     put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
@@ -138,8 +140,11 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     producer.join().map_err(|_| Stop::Failed("the producer of the demo stopped".to_owned()))?.map_err(Stop::Failed)?;
     road.close(now()).map_err(Stop::failed)?;
     bar.finish_and_clear();
-    let tally = road.tally.clone();
+    let (tally, keep) = (road.tally.clone(), road.keep.take());
     drop(road);
+    if let (Some(keep), Some(store)) = (&keep, &screen.lines.store) {
+        drain::printed(&keep.history, store, &screen.lines.printed, now())?;
+    }
     let told = screen.told;
     file.flush().map_err(Stop::failed)?;
     Ok(Shown { tally, told })

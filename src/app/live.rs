@@ -8,22 +8,24 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::drain::Drain;
 use super::monitor::board::Shared;
 use super::monitor::{self, Sight};
 use super::operator::Operator;
 use super::rosters::put_in_force;
 use super::verdicts::Verdicts;
 use super::watch::{Parts, Watch};
-use super::{Begun, begin, now, open_keep, own_store, past, runtime};
+use super::{Begun, acts, begin, now, open_keep, own_seal, own_store, past, runtime};
 use crate::cli::Stop;
 use crate::engine::Input;
 use crate::event::alert::MadeBy;
 use crate::event::{Origin, Raised, Time};
 use crate::ingest::kafka::{self, Begin, Kafka, Plan, Source, Survey};
-use crate::notify::{Notifier, Vital};
+use crate::notify::{Notifier, Vital, routes};
 use crate::pipeline::live::{Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// How long closing may take.
 const GRACE: Duration = Duration::from_secs(10);
@@ -53,26 +55,22 @@ impl Outlet for Outbox {
 pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, Stop> {
     let mut settings = Settings::load(path).map_err(Stop::Problems)?;
     settings.allow_shrink = accept_rosters;
-    let plan = settings.kafka.as_ref().ok_or_else(|| Stop::Usage("the settings have no [kafka] section".to_owned()))?;
-    let history =
-        settings.history.as_ref().ok_or_else(|| Stop::Usage("the settings have no [history] section".to_owned()))?;
+    let (plan, history) = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
     let mut keep = open_keep(&settings, history, &runtime)?;
     let Begun { engine, seen, before, loaded } = begin(&settings, &mut keep)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
+    let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
+    let (routes, seal) = (routes(&settings.channels), own_seal(&keep, &dirs.1)?);
+    let drain = Drain::open(&keep.history, (store.clone(), &dirs.1, seal), &alerts, &routes, now())?;
     let verdicts = Verdicts::new(&store, &keep)?;
     let past = runtime.block_on(past::outcomes(&history.dir, &settings.key_source(&history.dir), now()));
     let board = Shared::new(now(), past.map_err(Stop::failed)?);
     let _inside = runtime.enter();
-    let clock = Arc::new(now);
-    let notifier =
-        Notifier::start(&settings.channels, store.clone(), &settings.default_zone, clock, vital(board.clone()));
-    let notifier = notifier.map_err(|wrongs| {
-        let lines: Vec<String> = wrongs.into_iter().map(|(name, what)| format!("channel {name}: {what}")).collect();
-        Stop::Failed(lines.join("\n"))
-    })?;
+    let _listening = acts::listen(&dirs.1, store.clone(), now).map_err(Stop::failed)?;
+    let notifier = notifier(&settings, store.clone(), board.clone())?;
     let channels: Arc<dyn Fn() -> _ + Send + Sync> = Arc::new(notifier.health());
     let sight = Sight { board: board.clone(), store: store.clone(), channels: channels.clone(), clock: now };
     show(&settings, sight)?;
@@ -86,7 +84,6 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let accepted = loaded.accepted.clone();
     put_in_force(&settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     open_lanes(&mut road, &places)?;
-    let until = until_end.then(|| places.ends.clone());
     let (reload, depths) = (signals.reload.clone(), source.depths());
     let made_by = made_by(&settings, &road);
     let operator = Operator::new(settings.default_zone.clone(), made_by);
@@ -101,19 +98,18 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         reload,
         accepted,
     };
-    let mut watch = Watch::new(parts, operator, verdicts, now());
+    let mut watch = Watch::new(parts, operator, verdicts, drain, now());
     let mut orders = Orders {
         stop: &signals.stop,
         hints: &|topic| settings.hints(topic),
         key: &|origin| places.key(origin),
         age: Duration::from_secs(history.segment_age),
-        until,
+        until: until_end.then(|| places.ends.clone()),
         beside: &mut watch,
         clock: &now,
     };
     let done = read(&mut road, &mut source, &mut orders).and_then(|ended| watch.close().map(|()| ended));
-    let closed = Box::new(source).close(GRACE);
-    if !closed {
+    if !Box::new(source).close(GRACE) {
         warn!("the Kafka client did not close in time and is left behind");
     }
     let done = done.and_then(|ended| if ended { road.close(now()) } else { road.commit(now()) });
@@ -122,8 +118,25 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     if !runtime.block_on(outbox.notifier.stop(GRACE)) {
         warn!("a channel did not end in time; what it has not sent stays in the outbox");
     }
+    watch.drain(now());
     done.map_err(Stop::failed)?;
     Ok(tally)
+}
+
+/// The sections without which there is nothing to run.
+fn needed(settings: &Settings) -> Result<(&Plan, &crate::history::Settings), Stop> {
+    let lacks = |name: &str| Stop::Usage(format!("the settings have no [{name}] section"));
+    let plan = settings.kafka.as_ref().ok_or_else(|| lacks("kafka"))?;
+    Ok((plan, settings.history.as_ref().ok_or_else(|| lacks("history"))?))
+}
+
+/// Starts the channels.
+fn notifier(settings: &Settings, store: Arc<Store>, board: Shared) -> Result<Notifier, Stop> {
+    let started = Notifier::start(&settings.channels, store, &settings.default_zone, Arc::new(now), vital(board));
+    started.map_err(|wrongs| {
+        let lines: Vec<String> = wrongs.into_iter().map(|(name, what)| format!("channel {name}: {what}")).collect();
+        Stop::Failed(lines.join("\n"))
+    })
 }
 
 /// What stands in the alerts to the operator.

@@ -8,9 +8,11 @@ pub mod exposition;
 pub mod health;
 pub mod metrics;
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -137,6 +139,21 @@ pub fn serve(address: SocketAddr, sight: Sight) -> std::io::Result<SocketAddr> {
         }
     });
     Ok(address)
+}
+
+/// What `/healthz` at `address` says, and whether it is anything but `failed`.
+///
+/// # Errors
+/// Where nobody answers there.
+pub fn ask(address: SocketAddr) -> std::io::Result<(bool, String)> {
+    let wait = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, wait)?;
+    stream.set_read_timeout(Some(wait))?;
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(1 << 20).read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Ok((head.starts_with("HTTP/1.1 200 "), body.trim_end().to_owned()))
 }
 
 async fn numbers(State(sight): State<Sight>) -> impl IntoResponse {

@@ -57,8 +57,9 @@ pub static AUDIT: Kind = kind("audit", "The self-audit was altered", Severity::C
 /// The settings were refused at a reload.
 pub static SETTINGS: Kind = kind("settings", "New settings were refused", Severity::Medium, SubjectKind::System);
 
-/// Every kind, for the docs and the tests.
-pub static ALL: [&Kind; 13] = [
+/// Every kind: the docs have to say what to do about each.
+#[cfg(test)]
+static ALL: [&Kind; 13] = [
     &STALLED,
     &STOPPED,
     &GAP,
@@ -154,6 +155,11 @@ impl Operator {
         });
         self.happened.insert(key, told);
         more
+    }
+
+    /// What happened of this kind was put right.
+    pub fn mended(&mut self, kind: &Kind) {
+        self.happened.retain(|(slug, _), _| *slug != kind.slug);
     }
 
     /// What is open, for the board.

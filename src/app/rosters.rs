@@ -3,35 +3,76 @@
 //! So the usual nightly dump without dates becomes dated rows, and a file that lost half of its rows is refused, also across restarts
 //! and from one scan to the next.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use super::now;
+use super::{now, runtime};
 use crate::cli::Stop;
-use crate::history::newest_roster;
+use crate::event::Problem;
+use crate::history::{Reader, newest_roster};
 use crate::ingest::rosters::read_folder;
+use crate::inquiry::kept_roster;
 use crate::pipeline::{Keep, News, Road, RoadError};
-use crate::roster::{Accepted, Intake, Loaded, load};
+use crate::roster::{Accepted, Intake, Loaded, Roster, load};
 use crate::settings::Settings;
 
 /// Loads the rosters that the settings name, as if for the first time; none is an empty roster.
 ///
 /// # Errors
-/// Where the folder cannot be read. Problems in the files are in the answer.
+/// Where the settings name a folder that cannot be read or that holds no usable `users.csv`: to go on would make a stranger of
+/// everybody. Other problems in the files are in the answer.
 pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
     rosters_after(settings, None)
 }
 
 /// As [`rosters`], compared with the version that was accepted last.
 pub(super) fn rosters_after(settings: &Settings, previous: Option<&Accepted>) -> Result<Loaded, Stop> {
-    let folder = settings.rosters.as_deref().map(read_folder).transpose();
-    let files = folder.map_err(|error| Stop::Usage(error.to_string()))?.unwrap_or_default();
+    let loaded = look_at_rosters(settings, previous).map_err(|problem| Stop::Problems(vec![problem]))?;
+    match nobody(settings, &loaded) {
+        Some(problem) => Err(Stop::Problems(loaded.problems.into_iter().chain([problem]).collect())),
+        None => Ok(loaded),
+    }
+}
+
+/// As [`rosters`], however little is in them; problems are named by the path of the file.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn look_at_rosters(settings: &Settings, previous: Option<&Accepted>) -> Result<Loaded, Problem> {
+    let read = settings.rosters.as_deref().map(|dir| {
+        read_folder(dir).map_err(|error| Problem { file: dir.to_owned(), line: None, what: error.to_string() })
+    });
+    let files = read.transpose()?.unwrap_or_default();
     // Without a folder the last version stays.
     let allow_shrink = settings.allow_shrink && settings.rosters.is_some();
     let mut loaded = load(&files, settings.default_zone.clone(), &Intake { previous, at: now(), allow_shrink });
-    if settings.rosters.is_none() {
-        loaded.problems.clear();
+    match &settings.rosters {
+        Some(dir) => loaded.problems.iter_mut().for_each(|problem| problem.file = dir.join(&problem.file)),
+        None => loaded.problems.clear(),
     }
     Ok(loaded)
+}
+
+/// The problem of a folder that is named and knows nobody.
+pub fn nobody(settings: &Settings, loaded: &Loaded) -> Option<Problem> {
+    let dir = settings.rosters.as_ref()?;
+    let what = "the roster folder holds no users.csv with a usable row: every account would be unknown";
+    let empty = loaded.roster.user_ids().next().is_none();
+    empty.then(|| Problem { file: dir.clone(), line: None, what: what.to_owned() })
+}
+
+/// Who people are, for showing: the rosters that the settings name, else the newest that the history at `dir` keeps.
+///
+/// # Errors
+/// Where the named rosters cannot be used, or the history cannot be read.
+pub fn people(settings: &Settings, dir: &Path) -> Result<Option<Arc<Roster>>, Stop> {
+    if settings.rosters.is_some() {
+        return Ok(Some(Arc::new(rosters(settings)?.roster)));
+    }
+    let key = settings.key_source(dir);
+    let reader = runtime()?.block_on(Reader::open(dir, &key)).map_err(Stop::failed)?;
+    let kept = kept_roster(&reader, &settings.default_zone).map_err(Stop::failed)?;
+    Ok(kept.map(Arc::new))
 }
 
 /// The roster version that this history accepted last.
@@ -74,4 +115,37 @@ pub(super) fn put_in_force(
 pub(super) fn news(settings: &Settings, loaded: Loaded) -> News {
     let zone = settings.default_zone.name().to_owned();
     News::Roster { accepted: loaded.accepted, roster: Arc::new(loaded.roster), zone }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_folder_has_to_know_somebody() {
+        let check = |files: &[(&str, &str)], expected: &[&str]| {
+            let dir = tempfile::tempdir().unwrap();
+            files.iter().for_each(|(name, text)| std::fs::write(dir.path().join(name), text).unwrap());
+            let mut settings = Settings::default();
+            settings.rosters = Some(dir.path().to_owned());
+            let problems = match rosters(&settings) {
+                Ok(_) => Vec::new(),
+                Err(Stop::Problems(problems)) => problems,
+                Err(other) => panic!("{other:?}"),
+            };
+            let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            assert_eq!(said.len(), expected.len(), "{said:?}");
+            for (said, expected) in said.iter().zip(expected) {
+                assert!(said.starts_with(&dir.path().display().to_string()) && said.contains(expected), "{said}");
+            }
+        };
+        check(&[("users.csv", "user_id,role\nu1,nurse\n")], &[]);
+        check(&[], &["users.csv", "no users.csv with a usable row"]);
+        let bad = "user_id,status\nu1,asleep\n";
+        check(&[("users.csv", bad)], &["users.csv:2", "no users.csv with a usable row"]);
+        let mut missing = Settings::default();
+        missing.rosters = Some("/nonexistent/rosters".into());
+        assert!(matches!(rosters(&missing), Err(Stop::Problems(problems)) if problems.len() == 1));
+        assert!(rosters(&Settings::default()).unwrap().roster.is_empty(), "where none is named, nobody is known");
+    }
 }

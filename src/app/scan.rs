@@ -1,12 +1,13 @@
 //! `scan`: the engine over files, side by side by event time, with or without a history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::drain;
 use super::rosters::put_in_force;
 use super::spool::Spool;
 use super::verdicts::Verdicts;
@@ -30,12 +31,15 @@ const CHUNK_BYTES: u64 = 8 << 20;
 pub(super) struct Lines<'a> {
     pub(super) out: &'a mut dyn Write,
     pub(super) store: Option<Arc<Store>>,
+    /// What was printed, by alert and revision.
+    pub(super) printed: BTreeSet<(String, u32)>,
 }
 
 impl Outlet for Lines<'_> {
     fn raise(&mut self, raised: &[Raised], now: Time) -> Result<(), RoadError> {
         if let Some(store) = &self.store {
             store.raise(raised, &|_| Vec::new(), now)?;
+            self.printed.extend(raised.iter().map(|one| (one.alert.alert_id.clone(), one.alert.revision)));
         }
         for one in raised.iter().filter(|one| one.alert.disposition == Disposition::Notified) {
             serde_json::to_writer(&mut *self.out, &one.alert).map_err(std::io::Error::from)?;
@@ -68,7 +72,7 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
         _ => None,
     };
     let told = store.clone();
-    let mut outlet = Lines { out, store: told };
+    let mut outlet = Lines { out, store: told, printed: BTreeSet::new() };
     let mut road = Road::new(engine, keep, &mut outlet, runtime.handle().clone());
     put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     for news in verdicts.iter_mut().flat_map(Verdicts::poll) {
@@ -99,7 +103,11 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
             }
         }
     }
-    let tally = road.tally.clone();
+    let (tally, keep) = (road.tally.clone(), road.keep.take());
+    drop(road);
+    if let (Some(keep), Some(store)) = (&keep, &store) {
+        drain::printed(&keep.history, store, &outlet.printed, now())?;
+    }
     match readers.failure {
         Some(failure) => {
             eprintln!("{tally}");

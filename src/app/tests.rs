@@ -1,5 +1,6 @@
 //! Scans with a history, one after the other, as a site makes them: what is kept between them, and that nothing is there twice.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -261,7 +262,7 @@ fn a_verdict_is_taken_up_once_wherever_the_process_dies() {
     let first = verdicts::Verdicts::new(&store, &keep).unwrap().poll().remove(0);
     let begun = begin(settings, &mut keep).unwrap();
     let mut out = Vec::new();
-    let mut outlet = scan::Lines { out: &mut out, store: None };
+    let mut outlet = scan::Lines { out: &mut out, store: None, printed: BTreeSet::new() };
     let mut road = crate::pipeline::Road::new(begun.engine, Some(keep), &mut outlet, runtime.handle().clone());
     road.hear(now(), first).unwrap();
     let keep = road.keep.take().unwrap();

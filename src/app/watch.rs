@@ -16,8 +16,10 @@ use tracing::error;
 
 use self::rosters::Rosters;
 use self::wrong::Signs;
+use super::drain::Drain;
 use super::monitor::board::{Doing, LaneStand, Shared};
 use super::operator::{self, Operator, Seen};
+use super::upkeep::Upkeep;
 use super::verdicts::Verdicts;
 use crate::cli::Stop;
 use crate::event::time::{DAY, MINUTE};
@@ -32,6 +34,8 @@ use crate::store::Store;
 
 /// What looks into the file system or the outbox is done this often.
 const SLOW: i64 = MINUTE;
+/// With more than so many records to read in some partition nothing is tidied up.
+const BUSY: i64 = 100_000;
 
 /// What [`Watch`] is made of.
 pub(super) struct Parts {
@@ -60,6 +64,8 @@ pub(super) struct Watch<'a> {
     parts: Parts,
     rosters: Rosters,
     verdicts: Verdicts<'a>,
+    drain: Drain,
+    upkeep: Upkeep,
     operator: Operator,
     /// What is looked at to see whether something is wrong.
     signs: Signs,
@@ -70,12 +76,13 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Begins at `now`.
-    pub(super) fn new(parts: Parts, operator: Operator, verdicts: Verdicts<'a>, now: Time) -> Watch<'a> {
+    pub(super) fn new(parts: Parts, operator: Operator, verdicts: Verdicts<'a>, drain: Drain, now: Time) -> Watch<'a> {
         let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
-        Watch { parts, rosters, verdicts, operator, signs, happened: Vec::new(), slow_at: now }
+        let upkeep = Upkeep::new(now);
+        Watch { parts, rosters, verdicts, drain, upkeep, operator, signs, happened: Vec::new(), slow_at: now }
     }
 
     /// The loop has ended: what it was given is in the control log.
@@ -90,7 +97,7 @@ impl<'a> Watch<'a> {
         // Whoever waits does no chores: it is over.
         if let Some(why) = board.waits.take() {
             tracing::info!("it can be written again; reading goes on");
-            let what = format!("For a while {why}; nothing was lost.");
+            let what = format!("Reading stood still for a while: {why}. Nothing was lost.");
             self.happened.push(Seen { kind: &operator::DISK, about: "full".into(), what, count: 0 });
         }
         board.beat = Some(now);
@@ -116,6 +123,8 @@ impl<'a> Watch<'a> {
         board.staged = road.keep.as_ref().map(|keep| keep.history.staged()).map_or((0, 0), |s| (s.rows, s.bytes));
         board.roster = Some((road.engine.roster().hash().to_owned(), self.rosters.since));
         board.open = self.operator.open();
+        let done = self.upkeep.done;
+        board.upkeep = (done.joins, done.files, done.removed);
         self.signs.look(&board, now);
     }
 
@@ -145,6 +154,19 @@ impl<'a> Watch<'a> {
         self.parts.board.lock().disks =
             disks.into_iter().filter_map(|(name, found)| found.map(|(free, all)| (name, free, all))).collect();
         self.rosters.look();
+        self.drain(now);
+    }
+
+    /// Brings receipts and the self-audit into the history. What fails is tried again a minute later.
+    pub(super) fn drain(&mut self, now: Time) {
+        match self.drain.round(now) {
+            Ok(round) => {
+                let drained = &mut self.parts.board.lock().drained;
+                *drained = (drained.0 + round.lines, drained.1 + round.receipts);
+                self.happened.extend(round.wrong);
+            }
+            Err(error) => error!(%error, "receipts or the self-audit cannot be drained; it is tried again"),
+        }
     }
 
     fn take_reload(&mut self, now: Time) -> Vec<News> {
@@ -152,8 +174,11 @@ impl<'a> Watch<'a> {
             return Vec::new();
         }
         let (words, wrong) = reload::settings(&self.parts.path, &mut self.parts.settings);
-        if let Some(what) = wrong {
-            self.happened.push(Seen { kind: &operator::SETTINGS, about: "settings".into(), what, count: 0 });
+        match wrong {
+            Some(what) => {
+                self.happened.push(Seen { kind: &operator::SETTINGS, about: "settings".into(), what, count: 0 });
+            }
+            None => self.operator.mended(&operator::SETTINGS),
         }
         self.rosters.follow(self.parts.settings.rosters.clone());
         let (news, about) = self.rosters.reload(&self.parts.settings, now);
@@ -202,6 +227,10 @@ impl Beside for Watch<'_> {
         }
         news.extend(self.rosters.poll(&self.parts.settings, now));
         news.extend(self.verdicts.poll());
+        let busy = self.parts.board.lock().lanes.values().any(|lane| lane.lag() > BUSY);
+        if let Some(keep) = &mut road.keep {
+            self.upkeep.turn(&mut keep.history, busy, now);
+        }
         self.show(road, now);
         self.tell(road, now)?;
         Ok(news)

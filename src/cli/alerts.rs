@@ -1,14 +1,14 @@
 //! `phiwatch alerts`: triage from the terminal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Config, Stop};
-use crate::app;
-
+use super::{Config, Stop, shown};
+use crate::app::{self, Act};
 use crate::event::time::DAY;
-use crate::store::{Filter, Mute, Ruling, Verdict};
+use crate::settings::Settings;
+use crate::store::{Filter, Ruling};
 
 /// Look at alerts, and say what came of them.
 #[derive(Args)]
@@ -35,14 +35,20 @@ enum What {
         /// Those that were held, explained or not told as well.
         #[arg(long)]
         all: bool,
-        /// JSON lines instead of a table.
-        #[arg(long)]
+        /// text, or json for one JSON object a line.
+        #[arg(long, value_enum, default_value_t = Form::Text)]
+        format: Form,
+        /// The same as --format json.
+        #[arg(long, hide = true)]
         json: bool,
     },
     /// Show one alert with its numbers, evidence and verdicts.
     Show {
         /// Its id.
         id: String,
+        /// text, or json for one JSON document.
+        #[arg(long, value_enum, default_value_t = Form::Text)]
+        format: Form,
     },
     /// Say what came of an alert.
     Verdict {
@@ -67,6 +73,12 @@ enum What {
     },
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Text,
+    Json,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Finding {
     Confirmed,
@@ -79,50 +91,53 @@ impl Alerts {
         let settings = self.config.load()?;
         let dir = app::history_dir(&settings, self.history.as_ref())?;
         let state = settings.state_dir(&dir);
-        let writes = matches!(self.command, What::Verdict { .. } | What::Mute { .. });
-        let store = app::store(&settings, &dir, &state, writes)?;
-        let now = app::now();
-        let who = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+        let look = || app::store(&settings, &dir, &state, false);
         match self.command {
-            What::List { detection, limit, all, json } => {
+            What::List { detection, limit, all, format, json } => {
                 app::audit(&settings, &dir, "alerts list", detection.as_deref().unwrap_or("*"))?;
                 let mut filter = Filter { detection, limit, ..Filter::default() };
                 if !all {
                     filter.disposition = Some(crate::event::Disposition::Notified);
                     filter.state = Some(crate::event::State::Open);
                 }
-                list(&store.list(&filter).map_err(Stop::failed)?, json)
+                let found = look()?.list(&filter).map_err(Stop::failed)?;
+                if json || format == Form::Json {
+                    print!("{}", shown::json_lines(&found)?);
+                    return Ok(());
+                }
+                if found.is_empty() {
+                    eprintln!("no alerts");
+                }
+                print!("{}", shown(&settings, &dir, |shown| shown.list(&found))?);
+                Ok(())
             }
-            What::Show { id } => {
+            What::Show { id, format } => {
                 app::audit(&settings, &dir, "alerts show", &id)?;
-                let found = store.show(&id).map_err(Stop::failed)?;
+                let found = look()?.show(&id).map_err(Stop::failed)?;
                 let (listed, verdicts) = found.ok_or_else(|| Stop::Failed(format!("there is no alert {id}")))?;
-                println!("{}", serde_json::to_string_pretty(&listed.alert).map_err(Stop::failed)?);
-                for verdict in verdicts {
-                    println!("{} {} by {}: {}", verdict.at, verdict.ruling.as_str(), verdict.who, verdict.reason);
+                match format {
+                    Form::Json => print!("{}", shown::json_document(&listed, &verdicts)?),
+                    Form::Text => print!("{}", shown(&settings, &dir, |shown| shown.one(&listed, &verdicts))?),
                 }
                 Ok(())
             }
             What::Verdict { id, ruling, reason } => {
-                if store.show(&id).map_err(Stop::failed)?.is_none() {
-                    return Err(Stop::Failed(format!("there is no alert {id}")));
-                }
                 app::audit(&settings, &dir, "alerts verdict", &id)?;
                 let ruling = match ruling {
                     Finding::Confirmed => Ruling::Confirmed,
                     Finding::Justified => Ruling::Justified,
                     Finding::FalseAlarm => Ruling::FalseAlarm,
                 };
-                let verdict = Verdict { seq: 0, alert_id: id, ruling, reason, who, at: now };
-                store.add_verdict(&verdict).map_err(Stop::failed)?;
+                let act = Act::Verdict { alert_id: id, ruling, reason, who: app::who() };
+                app::act(&settings, &dir, &state, &act)?;
                 println!("noted");
                 Ok(())
             }
             What::Mute { detection, days, reason } => {
                 app::audit(&settings, &dir, "alerts mute", &detection)?;
-                let until = now.plus(i64::from(days) * DAY);
-                let mute = Mute { seq: 0, detection, subject: None, reason, who, at: now, until };
-                store.add_mute(&mute).map_err(Stop::failed)?;
+                let until = app::now().plus(i64::from(days) * DAY);
+                let act = Act::Mute { detection, subject: None, reason, who: app::who(), until: until.0 };
+                app::act(&settings, &dir, &state, &act)?;
                 println!("muted until {until}");
                 Ok(())
             }
@@ -130,26 +145,9 @@ impl Alerts {
     }
 }
 
-fn list(alerts: &[crate::store::Listed], json: bool) -> Result<(), Stop> {
-    for listed in alerts {
-        let alert = &listed.alert;
-        if json {
-            println!("{}", serde_json::to_string(alert).map_err(Stop::failed)?);
-            continue;
-        }
-        let ruling = listed.ruling.map_or("", Ruling::as_str);
-        println!(
-            "{}  {:>5.1}  {:<8}  {}  {:<28} {ruling}",
-            listed.day,
-            alert.score,
-            alert.severity.as_str(),
-            alert.alert_id,
-            alert.detection_id
-        );
-        println!("    {}", alert.reason);
-    }
-    if alerts.is_empty() && !json {
-        eprintln!("no alerts");
-    }
-    Ok(())
+/// Writes alerts with the names and the clock of the site.
+fn shown(settings: &Settings, dir: &Path, write: impl FnOnce(&shown::Shown<'_>) -> String) -> Result<String, Stop> {
+    let roster = app::people(settings, dir)?;
+    let zone = roster.as_ref().map_or_else(|| settings.default_zone.clone(), |roster| roster.home_zone().clone());
+    Ok(write(&shown::Shown { roster: roster.as_deref(), zone, width: shown::width() }))
 }

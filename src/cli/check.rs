@@ -6,10 +6,14 @@ use clap::Args;
 
 use super::{Config, Stop};
 use crate::app;
+use crate::event::Problem;
+use crate::keys::KeySource;
+use crate::settings::Settings;
 
 /// Name every problem in settings and rosters at once.
 ///
-/// With --online it also tries the broker, the topics, the rights to read them, and the key of the history.
+/// With --online it also tries the broker, the topics and the rights to read them, the mail server, webhooks and collectors (nothing
+/// is sent), and the history with its key and state folder.
 #[derive(Args)]
 pub struct Check {
     #[command(flatten)]
@@ -17,23 +21,35 @@ pub struct Check {
     /// The folder of the rosters; overrules the settings.
     #[arg(long, value_name = "DIR")]
     rosters: Option<PathBuf>,
-    /// Tries what the settings name: the broker, its topics, and the key.
+    /// Tries what the settings name, too.
     #[arg(long)]
     online: bool,
+    /// Only asks the `run` of these settings how it is, and prints what /healthz says: for container health checks.
+    #[arg(long, conflicts_with_all = ["online", "rosters"])]
+    live: bool,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Stop> {
-        let mut settings = self.config.load()?;
-        settings.rosters = self.rosters.or(settings.rosters);
-        let loaded = app::rosters(&settings)?;
-        for count in &loaded.counts {
-            eprintln!("{}: {} rows, {} refused", count.file, count.rows, count.refused);
+        if self.live {
+            return live(&self.config.load()?);
         }
-        let mut problems = loaded.problems;
-        problems.extend(app::spread(&settings, &loaded.roster));
+        let (mut settings, mut problems) = self.config.read();
+        settings.rosters = self.rosters.or(settings.rosters);
+        match app::look_at_rosters(&settings, None) {
+            Ok(loaded) => {
+                for count in &loaded.counts {
+                    eprintln!("{}: {} rows, {} refused", count.file, count.rows, count.refused);
+                }
+                problems.extend(app::nobody(&settings, &loaded));
+                problems.extend(app::spread(&settings, &loaded.roster));
+                problems.extend(loaded.problems);
+            }
+            Err(problem) => problems.push(problem),
+        }
+        problems.extend(key(&settings));
         if self.online {
-            problems.extend(app::online(&settings));
+            problems.extend(app::online(&settings)?);
         }
         if problems.is_empty() {
             eprintln!("no problems");
@@ -41,4 +57,20 @@ impl Check {
         }
         Err(Stop::Problems(problems))
     }
+}
+
+fn live(settings: &Settings) -> Result<(), Stop> {
+    let off = || Stop::Usage("[monitor] listen is off: nobody can be asked".to_owned());
+    let address = settings.monitor.listen.ok_or_else(off)?;
+    let answer = app::monitor::ask(address);
+    let (well, body) = answer.map_err(|error| Stop::Failed(format!("nobody answers at {address}: {error}")))?;
+    println!("{body}");
+    if well { Ok(()) } else { Err(Stop::Failed("it does not do its work".to_owned())) }
+}
+
+/// The problem of a key that the settings name and that cannot be read; one that is not there is made with the history.
+fn key(settings: &Settings) -> Option<Problem> {
+    let file = settings.key.clone().filter(|file| file.exists())?;
+    let wrong = KeySource::File(file.clone()).read().err()?;
+    Some(Problem { file, line: None, what: wrong.to_string() })
 }

@@ -21,6 +21,7 @@ mod demo;
 mod peek;
 mod run;
 mod scan;
+mod shown;
 mod simulate;
 
 /// Watches who opens whose medical record: access logs in, few and explained alerts out.
@@ -45,6 +46,13 @@ enum Command {
     Simulate(simulate::Simulate),
 }
 
+impl Command {
+    /// Whether it talks to other machines: one that hangs up must not end the program, as a reader of its output may.
+    fn holds_connections(&self) -> bool {
+        matches!(self, Command::Demo(_) | Command::Run(_) | Command::Channels(_) | Command::Check(_) | Command::Peek(_))
+    }
+}
+
 /// Where settings come from; the embedded defaults without it.
 #[derive(Args)]
 pub struct Config {
@@ -58,6 +66,11 @@ impl Config {
         self.config
             .as_deref()
             .map_or_else(|| Ok(Settings::default()), |path| Settings::load(path).map_err(Stop::Problems))
+    }
+
+    /// As far as they can be read, and every problem in them.
+    fn read(&self) -> (Settings, Vec<Problem>) {
+        self.config.as_deref().map_or_else(|| (Settings::default(), Vec::new()), Settings::read)
     }
 }
 
@@ -81,9 +94,8 @@ impl Stop {
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    // A reader that goes away, as `| head` does, ends the program quietly.
-    reset_broken_pipe();
     let cli = Cli::parse();
+    set_signals(cli.command.holds_connections());
     log_to_standard_error();
     let done = match cli.command {
         Command::Demo(command) => command.run(),
@@ -126,16 +138,23 @@ fn report(stop: &Stop) -> ExitCode {
             for problem in problems {
                 eprintln!("{problem}");
             }
-            eprintln!("phiwatch: {} problems", problems.len());
+            eprintln!("phiwatch: {} {}", problems.len(), if problems.len() == 1 { "problem" } else { "problems" });
             ExitCode::from(2)
         }
     }
 }
 
-#[allow(unsafe_code, reason = "Rust ignores SIGPIPE at start; only the C library can give it back its meaning")]
-fn reset_broken_pipe() {
-    // SAFETY: called before any thread starts; SIG_DFL is a valid disposition.
+/// What signals do by themselves. A reader that goes away, as `| head` does, ends the program quietly; one that holds connections
+/// gets an error from the one that broke.
+#[allow(unsafe_code, reason = "what a signal does by itself can only be chosen through the C library")]
+fn set_signals(holds_connections: bool) {
+    // SAFETY: called before any thread starts; both are valid dispositions.
     unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if !holds_connections {
+            // Rust ignores SIGPIPE at start: it gets its meaning back.
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        }
+        // A file that has grown to the limit of the process is an error of the write, like a full disk, and no sudden death.
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }

@@ -41,6 +41,7 @@ impl Scan {
         settings.rosters = self.rosters.or(settings.rosters);
         settings.allow_shrink = self.accept_rosters;
         if let Some(dir) = self.history {
+            let dir = crate::settings::local(&dir).map_err(Stop::Usage)?;
             settings.history = Some(crate::history::Settings { dir, ..settings.history.unwrap_or_default() });
         }
         let mut out: Box<dyn Write> = match &self.alerts {

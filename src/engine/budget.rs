@@ -32,7 +32,7 @@ pub struct BudgetStep {
     pub target: f64,
     /// Subject-days judged by a p-value.
     pub tests: f64,
-    /// Budgeted alerts that passed at settling.
+    /// Budgeted alerts that passed at settling, as far as they tell of the calibration.
     pub told: f64,
     /// The largest surge factor.
     pub surge: f64,

@@ -65,6 +65,8 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
             window.contains(clock.date, u16::from(clock.hour) * 60 + u16::from(clock.minute))
         }),
         patients: Vec::new(),
+        // No rule asks for a column yet.
+        extra: Default::default(),
     };
     if let Some(id) = event.actor_id() {
         roster.entitlements(id, at, |entitlement, privileged| {

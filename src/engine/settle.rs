@@ -8,7 +8,7 @@ use super::settings::Settings;
 use super::stats::delayed::DELAY;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
 use super::{Engine, calendar};
-use crate::event::{Class, Day, Disposition, Effects, State, Time};
+use crate::event::{Class, Day, Disposition, Effects, State, Time, Unjudged};
 use crate::roster::Roster;
 
 /// Days without anybody are settled one by one only up to this many; a longer silence is passed over at once.
@@ -110,17 +110,24 @@ impl Engine {
         let mut present = self.subjects.present_on(day);
         if !present.is_empty() {
             self.calendar.correct(day, &mut present);
-            let findings = self.judge(day, &present);
-            let mut told = 0.0;
+            let humans = self.humans(day);
+            let findings = self.judge(day, &present, humans);
+            let (mut told, mut near) = (0.0, 0.0);
             for finding in findings {
                 let raised = self.triage.admit(finding, &self.made_by, false);
                 let counts = raised.alert.class == Class::Budgeted
                     && raised.alert.disposition == Disposition::Notified
                     && raised.alert.state == State::Open;
                 told += f64::from(u8::from(counts));
+                near += f64::from(u8::from(raised.alert.class == Class::Budgeted && raised.alert.state == State::Open));
                 effects.raised.push(raised);
             }
-            self.teach_budget(day, told);
+            // What honest p-values let pass is a quarter of what lies below 4α: misuse itself must not use up the threshold.
+            self.teach_budget(day, (told + near / 4.0) / 2.0, humans);
+            for (detector, memory) in self.detectors.iter().filter(|(_, memory)| memory.unjudged() > 0) {
+                let (judged, unjudged) = (memory.tested(), memory.unjudged());
+                effects.unjudged.push(Unjudged { detector, day, judged, unjudged });
+            }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
         }
@@ -133,11 +140,11 @@ impl Engine {
         effects.settled.push(day);
     }
 
-    fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)]) -> Findings {
+    fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
         let fixed = self.open.remove(&day);
         let fixed = fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
-        let settling = Settling { constants: &constants, present };
+        let settling = Settling { constants: &constants, present, humans };
         let mut findings = Findings::new();
         for spec in detect::ALL {
             let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
@@ -148,9 +155,16 @@ impl Engine {
         findings
     }
 
-    fn teach_budget(&mut self, day: Day, told: f64) {
-        let at = self.roster.zone(None).day_start(day);
-        let target = self.settings.per_1000_users_per_day / 1_000.0 * self.roster.active_humans(at) as f64;
+    /// Human accounts that may work on a day: those of the roster; where it names nobody, those that were seen of late.
+    fn humans(&self, day: Day) -> f64 {
+        if self.roster.user_ids().next().is_none() {
+            return f64::from(self.subjects.humans(day));
+        }
+        self.roster.active_humans(self.roster.zone(None).day_start(day)) as f64
+    }
+
+    fn teach_budget(&mut self, day: Day, told: f64, humans: f64) {
+        let target = self.settings.per_1000_users_per_day / 1_000.0 * humans;
         let tests = self.detectors.values().map(|detector| detector.tested()).sum::<u64>() as f64;
         let surge = self.detectors.values().map(|detector| detector.surge()).fold(1.0, f64::max);
         self.budget.teach(day, BudgetStep { target, tests, told, surge });

@@ -68,6 +68,10 @@ pub struct Presence {
     pub start: Time,
     /// When it ends.
     pub end: Time,
+    /// From when to when findings speak: the day in every zone in which it was lived. Those without a home have the zone of each event's
+    /// site, and somebody may move house in mid-day.
+    pub window: (Time, Time),
+    place: u32,
     /// The unit (home site and department) for co-activity.
     pub unit: u32,
 }
@@ -105,16 +109,27 @@ pub struct Subjects {
     days: BTreeMap<Day, HashMap<SubjectIx, Presence, Numbered>>,
 }
 
+/// The local day at a place.
+fn span(roster: &Roster, place: usize, day: Day) -> (Time, Time) {
+    let zone = roster.zone_at(place);
+    (zone.day_start(day), zone.day_start(day.plus(1)))
+}
+
 impl Subjects {
     /// The subject of an event and its presence on the event's day; `None` where the record names nobody.
     pub fn meet(&mut self, roster: &Roster, event: &Event<'_>, facts: &Facts<'_>) -> Option<(SubjectIx, Presence)> {
         let id = event.actor_id()?;
         let kind = if facts.account == Account::VendorAccount { SubjectKind::VendorAccount } else { SubjectKind::User };
         let ix = self.number(kind, id);
-        if let Some(presence) = self.days.get(&facts.day).and_then(|day| day.get(&ix)) {
+        let place = roster.place(facts.home_site.or_else(|| event.site()));
+        if let Some(presence) = self.days.get_mut(&facts.day).and_then(|day| day.get_mut(&ix)) {
+            if presence.place != place as u32 {
+                let (start, end) = span(roster, place, facts.day);
+                presence.window = (presence.window.0.min(start), presence.window.1.max(end));
+            }
             return Some((ix, *presence));
         }
-        let presence = self.present(roster, facts, id);
+        let presence = self.present(roster, facts, id, place);
         self.all[ix as usize].sort = presence.sort;
         self.days.entry(facts.day).or_default().insert(ix, presence);
         Some((ix, presence))
@@ -146,7 +161,7 @@ impl Subjects {
     }
 
     /// Role, group and holiday that shape a threshold are those valid at 04:00 of the day.
-    fn present(&mut self, roster: &Roster, facts: &Facts<'_>, id: &str) -> Presence {
+    fn present(&mut self, roster: &Roster, facts: &Facts<'_>, id: &str, place: usize) -> Presence {
         let asked = roster.zone(None).day_start(facts.day);
         let user = if facts.account == Account::User { roster.user(id, asked) } else { None };
         let home = user.as_ref().and_then(|user| user.site);
@@ -164,7 +179,8 @@ impl Subjects {
         let group = self.group(sort, site, role, department);
         let units = self.units.len() as u32;
         let unit = *self.units.entry(format!("{site}\u{1f}{department}")).or_insert(units);
-        Presence { group, sort, off_day, start, end, unit }
+        let window = span(roster, place, facts.day);
+        Presence { group, sort, off_day, start, end, window, place: place as u32, unit }
     }
 
     /// Site, role and department; above it the role at the site; above that the sort of account.
@@ -257,6 +273,17 @@ impl Subjects {
             self.days.get(&day).into_iter().flatten().map(|(ix, presence)| (*ix, *presence)).collect();
         present.sort_unstable_by_key(|(ix, _)| &self.all[*ix as usize].subject);
         present
+    }
+
+    /// Human accounts, known or not, that were there on `day` or within four weeks before it.
+    pub fn humans(&self, day: Day) -> u32 {
+        let present = self.days.get(&day);
+        let seen = |(ix, watched): (usize, &Watched)| {
+            watched.sort == Sort::Human
+                && (watched.last.is_some_and(|(last, _)| last > day.plus(-MEMBER_DAYS))
+                    || present.is_some_and(|present| present.contains_key(&(ix as SubjectIx))))
+        };
+        self.all.iter().enumerate().filter(|entry| seen(*entry)).count() as u32
     }
 
     /// Closes a settled day: who was there counts as a member of a group from now on.

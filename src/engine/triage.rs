@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::detect::{Finding, Stage, Verdict, cut};
+use super::detect::{Finding, Stage, Verdict, cut, significant};
 use crate::event::alert::{MadeBy, Patients, Window, family};
 use crate::event::{Alert, Class, Day, Disposition, Raised, Severity, State, Subject};
 
@@ -204,11 +204,6 @@ fn score(class: Class, severity: Severity, p: Option<f64>) -> f64 {
         _ => by_severity,
     };
     round(100.0 * (1.0 - 10_f64.powf(-evidence / 3.0)))
-}
-
-/// Six significant digits, and nothing below 1e-12: no model knows more, and every JSON reader gives such a number back unchanged.
-fn significant(p: f64) -> f64 {
-    format!("{:.5e}", p.max(1e-12)).parse().unwrap_or(p)
 }
 
 fn round(score: f64) -> f64 {

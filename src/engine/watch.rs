@@ -48,9 +48,12 @@ impl Engine {
 impl Watch<'_> {
     /// Shows a row to everything that watches; what is found is raised.
     pub fn show(&mut self, event: &Event<'_>, facts: &Facts<'_>, flags: Flags, effects: &mut Effects) {
-        // What a source says of an account that no roster has is no reason to judge it by the habits of people.
-        let machine = matches!(event.actor_kind(), Some(ActorKind::Service | ActorKind::Device | ActorKind::Patient));
-        if machine && facts.account == Account::Unknown {
+        // What a source says of an account that no roster has is no reason to judge it by the habits of people. A roster that
+        // lists machine accounts lacks this one all the same: that is said.
+        let claimed = facts.account == Account::Unknown;
+        let machine = claimed && matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient));
+        let service = claimed && event.actor_kind() == Some(ActorKind::Service);
+        if machine || (service && !self.roster.lists_machines()) {
             return;
         }
         let Some((subject, presence)) = self.subjects.meet(self.roster, event, facts) else { return };
@@ -61,7 +64,7 @@ impl Watch<'_> {
         let constants = self.open[&day].constants(self.settings, self.roster, self.subjects, self.first_settled);
         let seen = Seen { event, facts, subject, presence };
         let mut findings = Findings::new();
-        for spec in detect::ALL {
+        for spec in detect::ALL.iter().filter(|spec| !service || spec.family == detect::account::SPEC.family) {
             let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
             detector.observe(&seen, &constants, &mut findings);
         }

@@ -140,8 +140,13 @@ impl EventBatch {
 
     /// The rows marked in `keep`, with `flags` for each row that is kept.
     pub fn keep(&self, keep: &[bool], flags: &[Flags]) -> EventBatch {
-        let mask = BooleanArray::from(keep.to_vec());
-        let kept = arrow::compute::filter_record_batch(&self.record, &mask).expect("one mark for each row");
+        // Nearly always everything is kept, and nothing needs to be copied.
+        let kept = if keep.iter().all(|keep| *keep) && keep.len() == self.len() {
+            self.record.clone()
+        } else {
+            let mask = BooleanArray::from(keep.to_vec());
+            arrow::compute::filter_record_batch(&self.record, &mask).expect("one mark for each row")
+        };
         let mut columns = kept.columns().to_vec();
         let last = columns.len() - 1;
         columns[last] = Arc::new(flags.iter().map(|flags| flags_text(*flags)).collect::<StringArray>());

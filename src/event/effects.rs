@@ -91,6 +91,19 @@ pub struct Notice {
     pub at: Time,
 }
 
+/// What a detector could not judge on a settled day because too little is known yet: its silence means nothing there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unjudged {
+    /// The family.
+    pub detector: &'static str,
+    /// The local day.
+    pub day: Day,
+    /// Accounts that it judged.
+    pub judged: u64,
+    /// Accounts that it did not.
+    pub unjudged: u64,
+}
+
 /// Everything that one step asks of the world.
 #[derive(Debug, Clone, Default)]
 pub struct Effects {
@@ -100,6 +113,8 @@ pub struct Effects {
     pub raised: Vec<Raised>,
     /// Local days that settled.
     pub settled: Vec<Day>,
+    /// What detectors could not judge on those days.
+    pub unjudged: Vec<Unjudged>,
     /// Old records wait for what the history knows of them; the step is not done before it has said so.
     pub asks: bool,
     /// Partitions to stop reading for now.

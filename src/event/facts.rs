@@ -3,6 +3,7 @@
 //! Facts hold as of the event's own time and are stored with it, so that investigations and replays do not depend on the rosters of
 //! today. The columns are those of [`super::schema::FACTS`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanBuilder, Date32Builder, Int32Builder, ListBuilder, RecordBatch, StringBuilder};
@@ -118,6 +119,8 @@ pub struct Facts<'a> {
     pub in_window: Option<bool>,
     /// One for each of the event's patients, in their order.
     pub patients: Vec<PatientFacts<'a>>,
+    /// Columns of the rosters beyond the standard ones, by name, as far as somebody asks for them.
+    pub extra: BTreeMap<&'a str, &'a str>,
 }
 
 impl Facts<'_> {
@@ -155,6 +158,7 @@ pub struct FactsBuilder {
     marks: ListBuilder<StringBuilder>,
     unexplained: Int32Builder,
     roster: StringBuilder,
+    extra: StringBuilder,
 }
 
 impl FactsBuilder {
@@ -185,6 +189,8 @@ impl FactsBuilder {
         push_joined(&mut self.marks, facts.patients.iter().map(|p| p.marks.as_slice()));
         self.unexplained.append_value(facts.unexplained() as i32);
         self.roster.append_value(roster);
+        let extra = serde_json::to_string(&facts.extra).expect("texts are written as JSON");
+        self.extra.append_option((!facts.extra.is_empty()).then_some(extra));
     }
 
     /// The columns of all rows pushed since the last call.
@@ -215,6 +221,7 @@ impl FactsBuilder {
             Arc::new(self.marks.finish()),
             Arc::new(self.unexplained.finish()),
             Arc::new(self.roster.finish()),
+            Arc::new(self.extra.finish()),
         ];
         RecordBatch::try_new(FACTS.clone(), columns).expect("the builder follows the schema")
     }
@@ -237,4 +244,48 @@ fn push_joined<'s>(builder: &mut ListBuilder<StringBuilder>, values: impl Iterat
         }
     }
     builder.append(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+
+    use super::*;
+    use crate::event::time::{Time, Zone};
+
+    #[test]
+    fn columns_that_are_asked_for_are_one_json_object() {
+        let clock = Zone::utc().local(Time(0));
+        let mut facts = Facts {
+            account: Account::User,
+            person_id: None,
+            role: None,
+            department: None,
+            home_site: None,
+            status: None,
+            employment: None,
+            day: clock.day,
+            clock,
+            off_day: false,
+            on_shift: None,
+            outside_dates: false,
+            privileged: false,
+            entitlements: Vec::new(),
+            vendor_id: None,
+            vendor_status: None,
+            baa: None,
+            approval: None,
+            in_window: None,
+            patients: Vec::new(),
+            extra: BTreeMap::new(),
+        };
+        let mut builder = FactsBuilder::default();
+        builder.push(&facts, "r");
+        facts.extra = BTreeMap::from([("union", "yes"), ("cost \"centre\"", "7")]);
+        builder.push(&facts, "r");
+        let rows = builder.finish();
+        let extra = rows.column_by_name("fact_extra").unwrap().as_string::<i32>();
+        assert!(extra.is_null(0));
+        assert_eq!(extra.value(1), r#"{"cost \"centre\"":"7","union":"yes"}"#);
+    }
 }

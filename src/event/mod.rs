@@ -20,7 +20,7 @@ pub mod time;
 pub use alert::{Alert, Class, Disposition, Raised, Severity, State, Subject, SubjectKind};
 pub use batch::{Event, EventBatch};
 pub use draft::{Draft, EventBuilder};
-pub use effects::{Effects, Enriched, Notice, Problem};
+pub use effects::{Effects, Enriched, Notice, Problem, Unjudged};
 pub use facts::{Facts, FactsBuilder, PatientFacts};
 pub use kind::{Activity, ActorKind, Kind, Outcome};
 pub use reject::{Reason, Reject};

@@ -100,6 +100,7 @@ pub static FACTS: LazyLock<SchemaRef> = LazyLock::new(|| {
         maybe("fact_marks", list()),
         maybe("fact_unexplained", Int32),
         maybe("fact_roster", Utf8),
+        maybe("fact_extra", Utf8),
     ]))
 });
 

@@ -243,6 +243,15 @@ impl Zone {
         Local { day, date, hour, minute: (in_day / MINUTE % 60) as u8 }
     }
 
+    /// Date and clock for reading, with the distance to UTC: `2026-11-22 13:05:09 -06:00`. Fractions of a second are left out.
+    pub fn clock(&self, time: Time) -> String {
+        let offset = self.offset(time);
+        let wall = Time(time.0.saturating_add(offset).div_euclid(SECOND) * SECOND).to_string();
+        let (sign, minutes) = (if offset < 0 { '-' } else { '+' }, offset.abs() / MINUTE);
+        let wall = wall.trim_end_matches('Z').replacen('T', " ", 1);
+        format!("{wall} {sign}{:02}:{:02}", minutes / 60, minutes % 60)
+    }
+
     /// The instant at which the local day begins: 04:00 of its date.
     pub fn day_start(&self, day: Day) -> Time {
         self.at(day, DAY_STARTS_AT, 0)
@@ -287,6 +296,17 @@ impl PartialEq for Zone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_for_reading() {
+        let check = |zone: &str, time: &str, expected: &str| {
+            assert_eq!(Zone::get(zone).unwrap().clock(Time::parse(time).unwrap()), expected);
+        };
+        check("America/Chicago", "2026-11-22T19:05:09.999999Z", "2026-11-22 13:05:09 -06:00");
+        check("America/Chicago", "2026-07-01T03:00:00Z", "2026-06-30 22:00:00 -05:00");
+        check("Asia/Kolkata", "2026-07-01T03:00:00Z", "2026-07-01 08:30:00 +05:30");
+        check("UTC", "2026-07-01T03:00:00.5Z", "2026-07-01 03:00:00 +00:00");
+    }
 
     fn check(text: &str, expected: Option<&str>) {
         assert_eq!(Time::parse(text).map(|t| t.to_string()).as_deref(), expected, "{text}");

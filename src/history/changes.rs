@@ -14,8 +14,8 @@ use super::control::Control;
 use super::log::Positions;
 use super::tables::Table;
 use super::{History, HistoryError, Reader, blobs};
-use crate::event::Time;
 use crate::event::effects::Mark;
+use crate::event::{Day, Time};
 use crate::keys::Keyring;
 
 /// The kind of blob under which roster versions are kept.
@@ -51,6 +51,17 @@ pub enum Change {
         /// Why: `idle`, `stopped` or `passed`.
         why: String,
     },
+    /// A detector could not judge everybody on a settled day. Told again where a day settles again; the last word counts.
+    Unjudged {
+        /// The family.
+        detector: String,
+        /// The local day.
+        day: Day,
+        /// Accounts that it judged.
+        judged: u64,
+        /// Accounts that it did not.
+        unjudged: u64,
+    },
     /// Everything settled at the end of the input, on a copy of the engine.
     Close,
     /// An input file was read.
@@ -70,6 +81,7 @@ impl Change {
             Change::Settings { .. } => "settings",
             Change::Verdict { .. } => "verdict",
             Change::Advance { .. } => "advance",
+            Change::Unjudged { .. } => "unjudged",
             Change::Close => "close",
             Change::File { .. } => "file",
         }
@@ -140,12 +152,20 @@ impl History {
 }
 
 impl Reader {
+    /// Every change of the control log, in order.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or was altered.
+    pub fn changes(&self) -> Result<Vec<Noted>, HistoryError> {
+        changes(&self.dir, self.keyring.clone())
+    }
+
     /// The bytes of the newest accepted roster version; `None` where there never was one.
     ///
     /// # Errors
     /// Where the control log or the version cannot be read.
     pub fn newest_roster(&self) -> Result<Option<Vec<u8>>, HistoryError> {
-        let changes = changes(&self.dir, self.keyring.clone())?;
+        let changes = self.changes()?;
         newest_roster(&changes).map(|(hash, _)| roster(&self.dir, &self.keyring, hash)).transpose()
     }
 }
@@ -160,7 +180,7 @@ pub fn newest_roster(changes: &[Noted]) -> Option<(&str, &str)> {
 
 fn changes(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Vec<Noted>, HistoryError> {
     let mut changes = Vec::new();
-    for entry in Control::read(dir, keyring)? {
+    for entry in Control::read(dir, "control", keyring)? {
         let read = serde_json::from_slice(&entry.bytes);
         let (place, change) = read.map_err(|_| HistoryError::Damaged {
             file: "control".into(),

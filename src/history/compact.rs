@@ -4,8 +4,10 @@
 //! crash before that commit leaves a file that no commit names. Readers of an older moment still need the old files, so clearing away
 //! spares everything younger than a limit. The day's files share one month, and with it one key.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arrow::compute::concat_batches;
@@ -15,11 +17,34 @@ use super::tables::Table;
 use super::{History, HistoryError, layout};
 use crate::event::time::{DAY, HOUR};
 use crate::event::{Day, Time};
+use crate::keys::Keyring;
 
 /// Files that are left alone: at least this long, whatever the caller asks for.
 const YOUNGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// About as many rows as a compacted file may have: they are sorted in memory.
-const MOST_ROWS: usize = 2_000_000;
+const MOST_ROWS: usize = 500_000;
+/// And as many bytes on the disk.
+const MOST_BYTES: i64 = 64 << 20;
+
+/// Small files of one table and day that are to become one. It holds on to nothing: it can be written on any thread, while the
+/// history goes on.
+#[derive(Debug)]
+pub struct Join {
+    dir: PathBuf,
+    keyring: Option<Arc<Keyring>>,
+    index: usize,
+    table: Table,
+    day: Day,
+    old: Vec<Segment>,
+}
+
+/// A file that can take the place of others.
+#[derive(Debug)]
+pub struct Joined {
+    index: usize,
+    old: Vec<Segment>,
+    new: Segment,
+}
 
 impl History {
     /// Joins the files of one day of arrival (UTC), table by table; gives back how many files were replaced.
@@ -30,17 +55,51 @@ impl History {
     /// After an error every table is either as before or done.
     pub async fn compact(&mut self, day: Day) -> Result<usize, HistoryError> {
         let mut replaced = 0;
-        let barriers = self.barriers()?;
-        for index in 0..self.logs.len() {
-            // What a replay has to read before a change of the control log, and what behind it, stays apart.
-            let apart: &[u64] = if self.logs[index].table == Table::Events { &barriers } else { &[] };
-            for old in self.groups(index, day, apart)? {
-                let new = self.join(self.logs[index].table, day, &old)?;
-                self.logs[index].replace(&old, &new).await?;
-                replaced += old.len();
+        while let Some(join) = self.next_join(|other| other == day)? {
+            if let Some(joined) = join.write(&AtomicBool::new(false))? {
+                replaced += self.exchange(joined).await?;
             }
         }
         Ok(replaced)
+    }
+
+    /// The next files that are worth joining, the oldest day first, among the days of arrival that `day` chooses.
+    ///
+    /// # Errors
+    /// Where a log cannot be read.
+    pub fn next_join(&self, day: impl Fn(Day) -> bool) -> Result<Option<Join>, HistoryError> {
+        // A rebuild applies a change between two files of events: what lies before it stays apart from what lies behind it.
+        let changes = self.changes()?;
+        let barriers: Vec<u64> =
+            changes.iter().filter(|it| it.change.is_barrier()).map(|it| it.place.segment).collect();
+        let mut found: Option<Join> = None;
+        for (index, log) in self.logs.iter().enumerate() {
+            let barriers: &[u64] = if log.table == Table::Events { &barriers } else { &[] };
+            let files: Vec<Segment> = log.files()?;
+            if let Some((day, old)) = first_group(files, &day, barriers)
+                && found.as_ref().is_none_or(|found| day < found.day)
+            {
+                let (dir, keyring, table) = (self.dir.clone(), self.keyring.clone(), log.table);
+                found = Some(Join { dir, keyring, index, table, day, old });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Puts a file in the place of those that it was made of, in one commit; gives back how many those were.
+    ///
+    /// # Errors
+    /// After an error the table is as before or done; the new file is then one that no commit names.
+    pub async fn exchange(&mut self, joined: Joined) -> Result<usize, HistoryError> {
+        let Joined { index, old, new } = joined;
+        // Readers of an older moment have the old files open: their time to be cleared away begins now.
+        for file in &old {
+            let path = self.dir.join(segment::place(self.logs[index].table, &file.name));
+            let touched = std::fs::File::options().append(true).open(&path);
+            touched.and_then(|file| file.set_modified(SystemTime::now())).map_err(HistoryError::io(&path))?;
+        }
+        self.logs[index].replace(&old, &new).await?;
+        Ok(old.len())
     }
 
     /// Removes files that no commit names and that have not changed for `age` (never less than 7 days); gives back their number.
@@ -54,54 +113,74 @@ impl History {
         }
         Ok(removed)
     }
+}
 
-    /// The files of the day in groups that are worth joining.
-    fn groups(&self, index: usize, day: Day, apart: &[u64]) -> Result<Vec<Vec<Segment>>, HistoryError> {
-        let mut groups: Vec<Vec<Segment>> = vec![Vec::new()];
-        let mut rows = 0;
-        for file in self.logs[index].files()?.into_iter().filter(|file| segment::day_of(&file.name) == Some(day)) {
-            let before = groups.last().and_then(|group| group.last()).map(|last| last.through);
-            let number = segment::number_of(&file.name);
-            let is_apart = before.is_some_and(|before| apart.iter().any(|barrier| (before..number).contains(barrier)));
-            if rows + file.rows > MOST_ROWS || is_apart {
-                groups.push(Vec::new());
-                rows = 0;
-            }
-            rows += file.rows;
-            if let Some(group) = groups.last_mut() {
-                group.push(file);
-            }
-        }
-        groups.retain(|group| group.len() > 1);
-        Ok(groups)
+impl Join {
+    /// How many files it joins.
+    pub fn files(&self) -> usize {
+        self.old.len()
     }
 
-    /// Writes one file with the rows of `old`.
-    fn join(&self, table: Table, day: Day, old: &[Segment]) -> Result<Segment, HistoryError> {
+    /// Writes the file, where `stop` is not set meanwhile.
+    ///
+    /// # Errors
+    /// Where a file is damaged or the disk refuses; nothing has changed then.
+    pub fn write(&self, stop: &AtomicBool) -> Result<Option<Joined>, HistoryError> {
         let mut batches = Vec::new();
-        for file in old {
-            batches.extend(self.read_segment(table, file)?);
+        for file in &self.old {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            batches.extend(segment::read(&self.dir, self.table, file, self.keyring.as_ref())?);
         }
-        let wrong = |what: String| HistoryError::Damaged { file: table.name().into(), what };
-        let rows = concat_batches(&table.schema(), &batches).map_err(|error| wrong(error.to_string()))?;
-        let expected: usize = old.iter().map(|file| file.rows).sum();
+        let wrong = |what: String| HistoryError::Damaged { file: self.table.name().into(), what };
+        let rows = concat_batches(&self.table.schema(), &batches).map_err(|error| wrong(error.to_string()))?;
+        drop(batches);
+        let expected: usize = self.old.iter().map(|file| file.rows).sum();
         if rows.num_rows() != expected {
             return Err(wrong("its files hold another number of rows than was committed".into()));
         }
         // Any instant of the day names the same day and month.
-        let arrival = Time(i64::from(day.0) * DAY + 12 * HOUR);
-        let number = old.iter().map(|file| segment::number_of(&file.name)).min().unwrap_or(0);
-        let joined =
-            segment::write(&self.dir, table, &rows, segment::When { arrival, number }, self.keyring.as_deref())?;
-        let through = old.iter().map(|file| file.through).max().unwrap_or(number);
-        Ok(Segment { through, ..joined })
+        let arrival = Time(i64::from(self.day.0) * DAY + 12 * HOUR);
+        let number = self.old.iter().map(|file| segment::number_of(&file.name)).min().unwrap_or(0);
+        let when = segment::When { arrival, number };
+        let through = self.old.iter().map(|file| file.through).max().unwrap_or(number);
+        let new = segment::write(&self.dir, self.table, &rows, when, self.keyring.as_deref())?;
+        let new = Segment { through, ..new };
+        Ok(Some(Joined { index: self.index, old: self.old.clone(), new }))
     }
+}
 
-    /// The segments of events behind which a change of the control log takes effect.
-    fn barriers(&self) -> Result<Vec<u64>, HistoryError> {
-        let changes = self.changes()?.into_iter().filter(|noted| noted.change.is_barrier());
-        Ok(changes.map(|noted| noted.place.segment).collect())
+/// The first files of one day that are worth joining: neighbours in the order of commits, on one side of every barrier, and together
+/// no more than can be sorted in memory.
+fn first_group(files: Vec<Segment>, day: impl Fn(Day) -> bool, barriers: &[u64]) -> Option<(Day, Vec<Segment>)> {
+    let mut days: BTreeMap<Day, Vec<Segment>> = BTreeMap::new();
+    for file in files {
+        if let Some(own) = segment::day_of(&file.name).filter(|own| day(*own)) {
+            days.entry(own).or_default().push(file);
+        }
     }
+    for (day, files) in days {
+        let mut group: Vec<Segment> = Vec::new();
+        for file in files {
+            let apart = group.last().is_some_and(|last: &Segment| {
+                let next = segment::number_of(&file.name);
+                barriers.iter().any(|barrier| (last.through..next).contains(barrier))
+            });
+            let (rows, bytes) = group.iter().fold((file.rows, file.size), |sum, f| (sum.0 + f.rows, sum.1 + f.size));
+            if apart || rows > MOST_ROWS || bytes > MOST_BYTES {
+                if group.len() > 1 {
+                    return Some((day, group));
+                }
+                group.clear();
+            }
+            group.push(file);
+        }
+        if group.len() > 1 {
+            return Some((day, group));
+        }
+    }
+    None
 }
 
 fn clear_folder(folder: &Path, named: &BTreeSet<String>, age: Duration) -> Result<usize, HistoryError> {
@@ -121,4 +200,53 @@ fn clear_folder(folder: &Path, named: &BTreeSet<String>, age: Duration) -> Resul
     }
     layout::sync_folder(folder)?;
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(day: u32, number: u64, rows: usize) -> Segment {
+        let name = format!("202611{day:02}-{number:012}-0123456789abcdef.parquet");
+        Segment { name, size: 1_000, rows, sha256: String::new(), through: number, hours: None }
+    }
+
+    /// The numbers of the first group among the days up to the 20th.
+    fn check(files: Vec<Segment>, barriers: &[u64], expected: Option<(u32, &[u64])>) {
+        let over = |day: Day| day <= Day::parse("2026-11-20").unwrap();
+        let found = first_group(files, over, barriers);
+        let found = found
+            .map(|(day, group)| (day, group.iter().map(|file| segment::number_of(&file.name)).collect::<Vec<_>>()));
+        let expected =
+            expected.map(|(day, numbers)| (Day::parse(&format!("2026-11-{day:02}")).unwrap(), numbers.to_vec()));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn neighbours_of_a_day_that_is_over() {
+        check(vec![], &[], None);
+        check(vec![file(19, 1, 5), file(20, 2, 5)], &[], None);
+        check(vec![file(20, 2, 5), file(20, 3, 5), file(19, 1, 5)], &[], Some((20, &[2, 3])));
+        check(vec![file(20, 2, 5), file(20, 3, 5), file(19, 0, 5), file(19, 1, 5)], &[], Some((19, &[0, 1])));
+        check(vec![file(21, 1, 5), file(21, 2, 5)], &[], None);
+    }
+
+    #[test]
+    fn a_change_keeps_what_lies_before_it_from_what_lies_behind() {
+        let files = || (1..=4).map(|number| file(20, number, 5)).collect();
+        check(files(), &[2], Some((20, &[1, 2])));
+        check(files(), &[1], Some((20, &[2, 3, 4])));
+        check(files(), &[0, 4, 9], Some((20, &[1, 2, 3, 4])));
+        check(files(), &[1, 2, 3], None);
+        // What was joined has the number of its first.
+        check(vec![file(20, 1, 10), file(20, 3, 5), file(20, 4, 5)], &[2], Some((20, &[3, 4])));
+        check(vec![file(20, 1, 10), file(20, 3, 10)], &[2], None);
+    }
+
+    #[test]
+    fn no_more_than_can_be_sorted() {
+        let big = MOST_ROWS / 2 + 1;
+        check(vec![file(20, 1, big), file(20, 2, big)], &[], None);
+        check(vec![file(20, 1, big), file(20, 2, 9), file(20, 3, big), file(20, 4, 9)], &[], Some((20, &[1, 2])));
+    }
 }

@@ -39,6 +39,8 @@ pub struct Entry {
 
 /// The control log, open for appending.
 pub(super) struct Control {
+    /// The name of its folder; entries are sealed for it.
+    name: &'static str,
     folder: PathBuf,
     keyring: Option<Arc<Keyring>>,
     last: u64,
@@ -46,11 +48,11 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Opens the log below `dir`, cutting a torn last frame.
-    pub fn open(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Control, HistoryError> {
-        let folder = dir.join("control");
+    /// Opens the log `name` below `dir`, cutting a torn last frame.
+    pub fn open(dir: &Path, name: &'static str, keyring: Option<Arc<Keyring>>) -> Result<Control, HistoryError> {
+        let folder = dir.join(name);
         layout::make_folder(&folder)?;
-        let mut control = Control { folder, keyring, last: 0, hash: [0; 32] };
+        let mut control = Control { name, folder, keyring, last: 0, hash: [0; 32] };
         let files = files(&control.folder)?;
         for (index, path) in files.iter().enumerate() {
             let whole = control.follow(path, &mut |_| {})?;
@@ -70,7 +72,7 @@ impl Control {
         let entry = Entry { number, kind: kind.into(), at, bytes: bytes.into(), before: self.hash };
         let plain = postcard::to_stdvec(&entry).expect("an entry is written in memory");
         let body = match &self.keyring {
-            Some(keyring) => keyring.seal(&name(number), at, &plain)?,
+            Some(keyring) => keyring.seal(&self.place(number), at, &plain)?,
             None => plain,
         };
         let hash: [u8; 32] = Sha256::digest(&body).into();
@@ -83,8 +85,8 @@ impl Control {
     }
 
     /// Every entry in order.
-    pub fn read(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Vec<Entry>, HistoryError> {
-        let mut control = Control { folder: dir.join("control"), keyring, last: 0, hash: [0; 32] };
+    pub fn read(dir: &Path, name: &'static str, keyring: Option<Arc<Keyring>>) -> Result<Vec<Entry>, HistoryError> {
+        let mut control = Control { name, folder: dir.join(name), keyring, last: 0, hash: [0; 32] };
         let mut entries = Vec::new();
         let files = files(&control.folder)?;
         for (index, path) in files.iter().enumerate() {
@@ -95,6 +97,11 @@ impl Control {
             }
         }
         Ok(entries)
+    }
+
+    /// Where an entry stands, for its sealing.
+    fn place(&self, number: u64) -> String {
+        format!("{}/{number}", self.name)
     }
 
     /// A frame that could not be written whole is taken back: what follows it would not be found.
@@ -133,7 +140,7 @@ impl Control {
             }
             let number = self.last + 1;
             let plain = match &self.keyring {
-                Some(keyring) => keyring.open_sealed(&name(number), body)?,
+                Some(keyring) => keyring.open_sealed(&self.place(number), body)?,
                 None => body.to_vec(),
             };
             let entry: Entry = postcard::from_bytes(&plain).map_err(|_| damaged(path, "an entry cannot be read"))?;
@@ -151,10 +158,6 @@ impl Control {
 fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     bytes.get(FRAME..)?.split_at_checked(length)
-}
-
-fn name(number: u64) -> String {
-    format!("control/{number}")
 }
 
 /// The files of the log in order.
@@ -189,8 +192,9 @@ fn length(path: &Path) -> Result<u64, HistoryError> {
 }
 
 fn damaged(path: &Path, what: &str) -> HistoryError {
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    HistoryError::Damaged { file: format!("control/{file}"), what: what.into() }
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = format!("{}/{}", path.parent().map(name).unwrap_or_default(), name(path));
+    HistoryError::Damaged { file, what: what.into() }
 }
 
 fn too_long() -> HistoryError {
@@ -213,7 +217,7 @@ mod tests {
     }
 
     fn kinds(dir: &Path) -> Result<Vec<String>, HistoryError> {
-        let entries = Control::read(dir, keyring(dir))?;
+        let entries = Control::read(dir, "control", keyring(dir))?;
         Ok(entries.into_iter().map(|entry| format!("{} {}", entry.number, entry.kind)).collect())
     }
 
@@ -221,7 +225,7 @@ mod tests {
     fn a_torn_end_is_cut_and_the_rest_is_kept() {
         let whole = {
             let dir = tempfile::tempdir().unwrap();
-            let mut log = Control::open(dir.path(), None).unwrap();
+            let mut log = Control::open(dir.path(), "control", None).unwrap();
             log.append("a", Time(0), b"one").unwrap();
             let first = length(&dir.path().join("control/000000000001.log")).unwrap();
             log.append("b", Time(0), b"two").unwrap();
@@ -231,10 +235,10 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             std::fs::create_dir(dir.path().join("control")).unwrap();
             std::fs::write(dir.path().join("control/000000000001.log"), &whole.1[..end]).unwrap();
-            let mut log = Control::open(dir.path(), None).unwrap();
+            let mut log = Control::open(dir.path(), "control", None).unwrap();
             log.append("c", Time(0), b"three").unwrap();
             let kept = if end == whole.1.len() { 2 } else { usize::from(end as u64 >= whole.0) };
-            let entries = Control::read(dir.path(), None).unwrap();
+            let entries = Control::read(dir.path(), "control", None).unwrap();
             assert_eq!(entries.len(), kept + 1, "cut at {end}");
             assert_eq!(entries[kept].bytes, b"three");
         }
@@ -243,7 +247,7 @@ mod tests {
     #[test]
     fn an_altered_or_exchanged_entry_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Control::open(dir.path(), keyring(dir.path())).unwrap();
+        let mut log = Control::open(dir.path(), "control", keyring(dir.path())).unwrap();
         for kind in ["roster", "verdict", "idle"] {
             log.append(kind, Time(1_795_000_000_000_000), b"patient-77").unwrap();
         }

@@ -160,6 +160,7 @@ fn facts_of(row: &Row) -> Facts<'static> {
         approval: None,
         in_window: None,
         patients,
+        extra: Default::default(),
     }
 }
 

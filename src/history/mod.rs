@@ -8,6 +8,7 @@
 //! DIR/{table}/            one Delta table each: events, touches, alerts, rejects, spans
 //! DIR/{table}/YYYYMMDD-<number>-<16 hexadecimal digits>.parquet
 //! DIR/control/            the control log, in framed files
+//! DIR/journal/            receipts and the self-audit, in framed files
 //! DIR/blobs/{kind}/       roster versions and sealed snapshots, named by hash
 //! ```
 //!
@@ -25,7 +26,9 @@ mod blobs;
 mod changes;
 mod compact;
 mod control;
+mod encode;
 mod error;
+mod journal;
 mod known;
 mod layout;
 mod log;
@@ -50,8 +53,10 @@ mod tests;
 
 pub use crate::keys::KeySource;
 pub use changes::{Change, Noted, Place, newest_roster};
+pub use compact::{Join, Joined};
 pub use control::Entry;
 pub use error::HistoryError;
+pub use journal::Journal;
 pub use read::Reader;
 pub use replay::OnRecord;
 pub use tables::Table;

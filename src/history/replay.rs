@@ -8,8 +8,6 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::errors::ParquetError;
 
 use super::segment::{self, Segment};
 use super::tables::Table;
@@ -74,23 +72,7 @@ impl History {
 
     /// All rows of one file; the bytes are those that were committed.
     pub(super) fn read_segment(&self, table: Table, file: &Segment) -> Result<Vec<RecordBatch>, HistoryError> {
-        let place = segment::place(table, &file.name);
-        let path = self.dir.join(&place);
-        let bytes = std::fs::read(&path).map_err(HistoryError::io(&path))?;
-        if segment::sha256(&bytes) != file.sha256 {
-            return Err(HistoryError::Damaged {
-                file: place,
-                what: "its bytes are not those that were written".into(),
-            });
-        }
-        let wrong = |source: ParquetError| HistoryError::Parquet { file: place.clone(), source: Box::new(source) };
-        let mut options = ArrowReaderOptions::new();
-        if let Some(keyring) = &self.keyring {
-            options = options.with_file_decryption_properties(segment::decryption(&place, keyring).map_err(wrong)?);
-        }
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(bytes), options);
-        let reader = builder.and_then(|builder| builder.build()).map_err(wrong)?;
-        reader.map(|rows| rows.map_err(|error| wrong(error.into()))).collect()
+        segment::read(&self.dir, table, file, self.keyring.as_ref())
     }
 }
 

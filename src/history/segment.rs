@@ -13,6 +13,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::encryption::decrypt::{FileDecryptionProperties, KeyRetriever};
 use parquet::encryption::encrypt::FileEncryptionProperties;
@@ -136,6 +137,10 @@ fn columns(table: Table, rows: usize) -> WriterPropertiesBuilder {
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by("phiwatch".into());
+    // Nearly every row has its own: a dictionary of them is built to be thrown away.
+    for column in ["event_id", "offset", "time", "recorded", "raw"] {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    }
     for column in table.blooms() {
         let column = ColumnPath::from(*column);
         properties = properties
@@ -194,4 +199,30 @@ impl Write for Hashed {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// All rows of one file below `dir`; the bytes are those that were committed.
+///
+/// # Errors
+/// [`HistoryError::Damaged`] where they are not.
+pub(super) fn read(
+    dir: &Path,
+    table: Table,
+    file: &Segment,
+    keyring: Option<&Arc<Keyring>>,
+) -> Result<Vec<RecordBatch>, HistoryError> {
+    let place = place(table, &file.name);
+    let path = dir.join(&place);
+    let bytes = std::fs::read(&path).map_err(HistoryError::io(&path))?;
+    if sha256(&bytes) != file.sha256 {
+        return Err(HistoryError::Damaged { file: place, what: "its bytes are not those that were written".into() });
+    }
+    let wrong = |source: ParquetError| HistoryError::Parquet { file: place.clone(), source: Box::new(source) };
+    let mut options = ArrowReaderOptions::new();
+    if let Some(keyring) = keyring {
+        options = options.with_file_decryption_properties(decryption(&place, keyring).map_err(wrong)?);
+    }
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(bytes), options);
+    let reader = builder.and_then(|builder| builder.build()).map_err(wrong)?;
+    reader.map(|rows| rows.map_err(|error| wrong(error.into()))).collect()
 }

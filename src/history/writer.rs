@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::control::{Control, Entry};
+use super::encode::{Encoded, Encoder};
 use super::known::Lookup;
 use super::log::{Positions, TableLog};
 use super::stage::Stage;
 use super::tables::Table;
 use super::told::Told;
-use super::{HistoryError, Settings, blobs, layout, segment};
+use super::{HistoryError, Settings, blobs, layout};
 use crate::event::effects::Mark;
 use crate::event::{Day, Effects, Origin, Raised, Time};
 use crate::keys::{KeyError, KeySource, Keyring};
@@ -81,7 +82,7 @@ impl History {
         for log in &mut logs {
             log.take_back(&dir, &whole).await?;
         }
-        let control = Control::open(&dir, keyring.clone())?;
+        let control = Control::open(&dir, "control", keyring.clone())?;
         let (settings, stage) = (settings.clone(), Stage::default());
         Ok(History {
             dir,
@@ -169,10 +170,7 @@ impl History {
     /// # Errors
     /// After an error the stage is as it was: the same call may be made again where [`HistoryError::retry`] says so.
     pub async fn commit(&mut self, arrival: Time) -> Result<Committed, HistoryError> {
-        let mut committed = Committed::default();
-        for index in 0..self.logs.len() {
-            self.commit_table(index, arrival, &mut committed).await?;
-        }
+        let committed = self.commit_tables(self.logs.len(), arrival).await?;
         self.stage = Stage::default();
         Ok(committed)
     }
@@ -187,7 +185,7 @@ impl History {
 
     /// Every entry of the control log, in order.
     pub fn control_read(&self) -> Result<Vec<Entry>, HistoryError> {
-        Control::read(&self.dir, self.keyring.clone())
+        Control::read(&self.dir, "control", self.keyring.clone())
     }
 
     /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.
@@ -210,57 +208,44 @@ impl History {
     /// As [`Self::commit`], but the process "dies" after `tables` tables: for tests of what is left behind.
     #[cfg(test)]
     pub(super) async fn commit_and_die(mut self, arrival: Time, tables: usize) -> Result<(), HistoryError> {
-        for index in 0..tables {
-            self.commit_table(index, arrival, &mut Committed::default()).await?;
-        }
-        Ok(())
+        self.commit_tables(tables, arrival).await.map(|_| ())
     }
 
-    async fn commit_table(
-        &mut self,
-        index: usize,
-        arrival: Time,
-        committed: &mut Committed,
-    ) -> Result<(), HistoryError> {
-        let table = self.logs[index].table;
-        if table == Table::Alerts && !self.stage.raised().is_empty() {
+    /// Writes the files of the first `tables` tables side by side, then commits them one after the other, in their order.
+    ///
+    /// A file whose commit did not come to pass is one that no commit names: it is cleared away later.
+    async fn commit_tables(&mut self, tables: usize, arrival: Time) -> Result<Committed, HistoryError> {
+        if !self.stage.raised().is_empty() {
             self.know_told().await?;
         }
-        let none = Told::default();
-        let told = self.told.as_ref().unwrap_or(&none);
-        let rows = self.stage.rows_of(table, self.logs[index].positions(), arrival, told);
-        let rows =
-            rows.map_err(|error| HistoryError::Damaged { file: table.name().into(), what: error.to_string() })?;
-        let ahead: Positions = {
-            let known = self.logs[index].positions();
-            let moved = |(key, next): &(&String, &i64)| known.get(*key).is_none_or(|at| at < next);
-            let marks = self.marks();
-            self.stage.ends().iter().chain(&marks).filter(moved).map(|(key, next)| (key.clone(), *next)).collect()
-        };
-        if rows.is_none() && ahead.is_empty() {
-            return Ok(());
-        }
-        let written = match &rows {
-            Some(rows) => {
-                let when = segment::When { arrival, number: self.logs[index].version() + 1 };
-                Some(segment::write(&self.dir, table, rows, when, self.keyring.as_deref())?)
+        let mut committed = Committed::default();
+        for (index, news) in self.encode(tables, arrival)?.into_iter().enumerate() {
+            if news.segment.is_none() && news.ahead.is_empty() {
+                continue;
             }
-            None => None,
-        };
-        #[cfg(test)]
-        super::fuse::pass()?;
-        self.logs[index].append(written.as_ref(), &ahead).await?;
-        let records: i64 = self.positions().values().sum();
-        tracing::debug!(effect = table.name(), records, "the table has a commit");
-        let rows = written.as_ref().map_or(0, |written| written.rows);
-        if let (Table::Alerts, Some(told)) = (table, &mut self.told) {
-            told.record(rows);
+            let table = self.logs[index].table;
+            #[cfg(test)]
+            super::fuse::pass()?;
+            self.logs[index].append(news.segment.as_ref(), &news.ahead).await?;
+            let records: i64 = self.positions().values().sum();
+            tracing::debug!(effect = table.name(), records, "the table has a commit");
+            let rows = news.segment.as_ref().map_or(0, |segment| segment.rows);
+            if let (Table::Alerts, Some(told)) = (table, &mut self.told) {
+                told.record(rows);
+            }
+            if let Some(segment) = news.segment {
+                committed.rows.insert(table.name(), segment.rows);
+                committed.bytes += segment.size;
+            }
         }
-        if let Some(written) = written {
-            committed.rows.insert(table.name(), written.rows);
-            committed.bytes += written.size;
-        }
-        Ok(())
+        Ok(committed)
+    }
+
+    fn encode(&self, tables: usize, arrival: Time) -> Result<Vec<Encoded>, HistoryError> {
+        let (none, marks) = (Told::default(), self.marks());
+        let told = self.told.as_ref().unwrap_or(&none);
+        let (dir, keyring) = (self.dir.as_path(), self.keyring.as_deref());
+        Encoder { dir, keyring, stage: &self.stage, arrival, told, marks: &marks }.all(&self.logs[..tables])
     }
 
     /// What the commit says of time, as positions; nothing where nothing is staged.

@@ -4,8 +4,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::Serialize;
 
+use super::blind::{Behind, Learning, Silence};
 use super::when::Window;
-use crate::event::Time;
+use crate::event::{Time, Zone};
 
 /// What a question found.
 #[derive(Debug, Clone)]
@@ -18,12 +19,20 @@ pub struct Answer {
     pub rows: Vec<RecordBatch>,
     /// The time that was asked for.
     pub window: Window,
-    /// Event time of the newest event on record: what happened later is not in the answer. `None` where nothing is on record.
+    /// Up to this event time every feed was read: what happened later may be missing. `None` where nothing is on record.
     pub complete_to: Option<Time>,
+    /// Feeds that hold `complete_to` back behind the newest event.
+    pub behind: Vec<Behind>,
     /// Recorded gaps that may hold something of the time asked for.
     pub gaps: Vec<Gap>,
+    /// Sources that were silent in the time asked for.
+    pub silent: Vec<Silence>,
+    /// What detectors could not judge in the time asked for.
+    pub learning: Vec<Learning>,
     /// What else has to be known to read the rows rightly.
     pub notes: Vec<String>,
+    /// The zone in which people read the times; programs get UTC.
+    pub zone: Zone,
 }
 
 /// Records that were lost before they could be read.

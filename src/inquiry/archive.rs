@@ -1,17 +1,20 @@
 //! The history at one moment, with what every question needs: the window, completeness, gaps, and quoting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 
-use super::answer::{Answer, Gap};
+use super::answer::Answer;
+use super::blind::{self, Reach};
 use super::when::{Window, read_window};
-use super::{AskError, Asked};
-use crate::event::Time;
+use super::{AskError, Asked, people};
+use crate::event::{Time, Zone};
 use crate::history::{HistoryError, KeySource, Reader};
+use crate::roster::{Accepted, Roster};
 
 /// Stand for an open end: all times of events lie between.
 const OPEN: (&str, &str) = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
@@ -19,30 +22,54 @@ const OPEN: (&str, &str) = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
 /// How many rounds of merges are followed from one record number.
 const MERGES: usize = 8;
 
+/// The newest roster that the history keeps; plain dates in rows without a site are in `zone`. `None` where it keeps none.
+///
+/// # Errors
+/// Where it cannot be read, or is damaged.
+pub fn kept_roster(reader: &Reader, zone: &Zone) -> Result<Option<Roster>, HistoryError> {
+    let Some(bytes) = reader.newest_roster()? else { return Ok(None) };
+    let damaged = || HistoryError::Damaged { file: "blobs/roster".into(), what: "it is no roster version".into() };
+    let accepted = Accepted::from_bytes(&bytes).ok_or_else(damaged)?;
+    Ok(Some(Roster::from_accepted(&accepted, zone.clone())).filter(|roster| !roster.is_empty()))
+}
+
 /// The history as questions see it.
 pub struct Archive {
     /// The tables.
     pub reader: Reader,
-    /// Event time of the newest event on record.
-    pub newest: Option<Time>,
+    /// Who people are, where it is known.
+    pub roster: Option<Arc<Roster>>,
+    /// The zone in which days are counted and people read times.
+    pub zone: Zone,
+    reach: Reach,
 }
 
 impl Archive {
     /// Opens the history at `dir` as of now.
-    pub async fn open(dir: &Path, key: &KeySource) -> Result<Archive, HistoryError> {
+    pub async fn open(dir: &Path, key: &KeySource, asked: &Asked) -> Result<Archive, HistoryError> {
         let reader = Reader::open(dir, key).await?;
-        let rows = reader.query("SELECT max(last_time) FROM spans", &[]).await?;
-        let newest = times(&rows[0], 0).first().copied().flatten();
-        Ok(Archive { reader, newest })
+        let reach = blind::reach(&reader).await?;
+        let default = asked.zone.clone().unwrap_or_else(Zone::utc);
+        let roster = match &asked.roster {
+            Some(roster) => Some(roster.clone()),
+            None => kept_roster(&reader, &default)?.map(Arc::new),
+        };
+        let zone = roster.as_deref().map_or(default, |roster| roster.home_zone().clone());
+        Ok(Archive { reader, roster, zone, reach })
+    }
+
+    /// Event time of the newest event on record: the present of a history.
+    pub fn newest(&self) -> Option<Time> {
+        self.reach.newest
     }
 
     /// The time that was asked for.
     pub fn window(&self, asked: &Asked) -> Result<Window, AskError> {
-        read_window(asked.since.as_deref(), asked.until.as_deref(), self.newest)
+        read_window(asked.since.as_deref(), asked.until.as_deref(), self.reach.newest, &self.zone)
     }
 
-    /// Runs a query over a window and makes an answer of its rows. In `sql`, `$1` is the first instant and `$2` the first after;
-    /// `more` are `$3`, ...
+    /// Runs a query over a window and makes an answer of its rows, with names beside identifiers. In `sql`, `$1` is the first instant
+    /// and `$2` the first after; `more` are `$3`, ...
     pub async fn answer(
         &self,
         question: &'static str,
@@ -53,7 +80,15 @@ impl Archive {
         let mut values = ends(window).to_vec();
         values.extend(more.iter().map(|text| ScalarValue::from(*text)));
         let rows = self.reader.query(sql, &values).await?;
-        self.complete(question, window, rows).await
+        self.complete(question, window, self.named(rows)?).await
+    }
+
+    /// Puts the names of the roster beside identifiers.
+    pub fn named(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, AskError> {
+        let Some(roster) = &self.roster else { return Ok(rows) };
+        let present = self.reach.newest.unwrap_or(Time(0));
+        let named = rows.iter().map(|rows| people::named(rows, roster, present)).collect::<Result<_, ArrowError>>();
+        named.map_err(|error| HistoryError::Query(error.to_string()).into())
     }
 
     /// Makes an answer of rows that were found.
@@ -64,14 +99,63 @@ impl Archive {
         rows: Vec<RecordBatch>,
     ) -> Result<Answer, AskError> {
         let columns = rows[0].schema();
-        let gaps = self.gaps(window).await?;
-        let notes = Vec::new();
-        Ok(Answer { question, columns, rows, window, complete_to: self.newest, gaps, notes })
+        let gaps = blind::gaps(&self.reader, window).await?;
+        let Reach { complete_to, behind, .. } = self.reach.clone();
+        let silent = blind::silences(&self.reader, window, complete_to).await?;
+        let learning = blind::learning(&self.reader, window, &self.zone)?;
+        let (notes, zone) = (Vec::new(), self.zone.clone());
+        Ok(Answer { question, columns, rows, window, complete_to, behind, gaps, silent, learning, notes, zone })
     }
 
-    /// Every record number that means the same person as `patient`, itself included, as far as rows were recorded under both.
+    /// Who an account is, or that nobody knows it: for an answer about one account.
+    pub fn about_account(&self, id: &str, found: bool) -> Vec<String> {
+        let present = self.reach.newest.unwrap_or(Time(0));
+        match self.roster.as_deref().map(|roster| people::about(roster, id, present)) {
+            Some(Some(about)) => vec![about],
+            Some(None) if found => vec![format!("{id} is in no roster")],
+            Some(None) => vec![format!(
+                "no event on record names account {id} in this time, and no roster does: is it spelt right?"
+            )],
+            None if found => Vec::new(),
+            None => vec![format!("no event on record names account {id} in this time")],
+        }
+    }
+
+    /// Who a patient is, which numbers were taken together, and whether the number is known at all.
+    pub async fn about_patient(&self, id: &str, same: &BTreeSet<String>, found: bool) -> Result<Vec<String>, AskError> {
+        let mut notes = Vec::new();
+        let present = self.reach.newest.unwrap_or(Time(0));
+        let patient = self.roster.as_deref().and_then(|roster| roster.patient(id, present));
+        if let Some(surname) = patient.and_then(|patient| patient.surname) {
+            notes.push(format!("{id} is {surname}"));
+        }
+        if same.len() > 1 {
+            let names = same.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            notes.push(format!("merged record numbers are taken together: {names}"));
+        }
+        if !found {
+            let sql = format!("SELECT count(*) AS n FROM touches WHERE patient_id IN ({})", list(same));
+            let rows = self.reader.query(&sql, &[]).await?;
+            let ever = rows[0].column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0) > 0;
+            notes.push(match (ever, patient.is_some()) {
+                (true, _) => {
+                    format!("nobody touched the record of {id} in this time; there are touches at other times")
+                }
+                (false, true) => format!("{id} is in the roster; no touch of the record is on record"),
+                (false, false) => {
+                    format!("patient {id} is unknown: no event names the number, and no roster that is at hand does")
+                }
+            });
+        }
+        Ok(notes)
+    }
+
+    /// Every record number that means the same person as `patient`, itself included, by the roster and as far as rows were recorded
+    /// under both.
     pub async fn same_patient(&self, patient: &str) -> Result<BTreeSet<String>, AskError> {
         let mut all = BTreeSet::from([patient.to_string()]);
+        let merged = self.roster.as_deref().map(|roster| roster.merged(patient)).unwrap_or_default();
+        all.extend(merged.into_iter().map(str::to_string));
         for _ in 0..MERGES {
             let known = list(&all);
             let mut found = BTreeSet::new();
@@ -89,78 +173,6 @@ impl Archive {
         }
         Ok(all)
     }
-
-    /// Gaps that may hold something of `window`: they lie between the times of the origin's events before and behind them.
-    async fn gaps(&self, window: Window) -> Result<Vec<Gap>, AskError> {
-        let sql = "SELECT position, \"from\", \"to\", gap, first_time, last_time, topic, partition, file FROM spans \
-                   WHERE position IN (SELECT position FROM spans WHERE gap > 0) ORDER BY position, \"from\"";
-        let mut origins: BTreeMap<String, Vec<Stretch>> = BTreeMap::new();
-        for rows in self.reader.query(sql, &[]).await? {
-            let (first, last) = (times(&rows, 4), times(&rows, 5));
-            let integer = |column: usize, row: usize| rows.column(column).as_primitive::<Int64Type>().value(row);
-            for row in 0..rows.num_rows() {
-                let position = rows.column(0).as_string::<i32>().value(row).to_string();
-                let offsets = (integer(1, row), integer(2, row));
-                let stretch =
-                    Stretch { offsets, gap: integer(3, row), times: (first[row], last[row]), name: origin(&rows, row) };
-                origins.entry(position).or_default().push(stretch);
-            }
-        }
-        Ok(origins.values().flat_map(|stretches| gaps_of(stretches, window)).collect())
-    }
-}
-
-/// A row of `spans`.
-struct Stretch {
-    offsets: (i64, i64),
-    gap: i64,
-    times: (Option<Time>, Option<Time>),
-    name: String,
-}
-
-/// The gaps among the stretches of one origin, which stand by offset.
-fn gaps_of(stretches: &[Stretch], window: Window) -> Vec<Gap> {
-    let mut gaps = Vec::new();
-    for (index, stretch) in stretches.iter().enumerate().filter(|(_, stretch)| stretch.gap > 0) {
-        // A gap with events in its own row lies somewhere among them.
-        let after = match stretch.times.0 {
-            Some(first) => Some(first),
-            None => stretches[..index].iter().filter_map(|s| s.times.1).max(),
-        };
-        let before = match stretch.times.1 {
-            Some(last) => Some(last),
-            None => stretches[index + 1..].iter().filter_map(|s| s.times.0).min(),
-        };
-        let too_early = window.since.zip(before).is_some_and(|(since, before)| before < since);
-        let too_late = window.until.zip(after).is_some_and(|(until, after)| until <= after);
-        if !too_early && !too_late {
-            let text = |time: Option<Time>| time.map(|time| time.to_string());
-            let ((from, to), records) = (stretch.offsets, stretch.gap);
-            gaps.push(Gap {
-                origin: stretch.name.clone(),
-                from,
-                to,
-                records,
-                after: text(after),
-                before: text(before),
-            });
-        }
-    }
-    gaps
-}
-
-fn origin(rows: &RecordBatch, row: usize) -> String {
-    let (topic, file) = (rows.column(6).as_string::<i32>(), rows.column(8).as_string::<i32>());
-    let partition = rows.column(7).as_primitive::<arrow::datatypes::Int32Type>();
-    match topic.is_valid(row) {
-        true => format!("{}/{}", topic.value(row), partition.value(row)),
-        false => file.value(row).to_string(),
-    }
-}
-
-/// The values of a column of instants.
-pub(super) fn times(rows: &RecordBatch, column: usize) -> Vec<Option<Time>> {
-    rows.column(column).as_primitive::<TimestampMicrosecondType>().iter().map(|time| time.map(Time)).collect()
 }
 
 /// Both ends of a window as values of a query; open ends lie beyond all events.

@@ -13,7 +13,8 @@ pub static SPEC: Spec = Spec {
     answer: |archive, asked| answer(archive, asked).boxed(),
 };
 
-const SQL: &str = "SELECT time, actor_id, actor_name, fact_role AS role, fact_department AS department, activity, \
+const SQL: &str = "SELECT time, actor_id, actor_name AS name, fact_role AS role, fact_department AS department, \
+     fact_vendor_id AS vendor_id, activity, \
      array_to_string(patients, ';') AS patients, array_to_string(purpose, ';') AS purpose, \
      array_to_string(fact_explained_by, ';') AS explained_by, fact_unexplained AS unexplained, resource_type, outcome, \
      site, client_host, session_id, source, event_id \

@@ -1,14 +1,15 @@
 //! READ: questions to the history, one file each.
 //!
 //! A question is a [`Spec`] in [`ALL`]: its name, its arguments, and a function from an [`Archive`] (the history at one moment) and
-//! what was [`Asked`] to an [`Answer`]. Every answer says up to when it is complete and which recorded gaps lie in the time asked
-//! for. Questions change nothing; recording that one was asked is the caller's part.
+//! what was [`Asked`] to an [`Answer`]. Every answer says up to when it is complete and what it cannot see (`blind`). Questions change nothing; recording that one was asked is the caller's part.
 
 mod answer;
 mod archive;
+mod blind;
 mod break_glass;
 mod dormant;
 mod patient_timeline;
+mod people;
 mod render;
 mod sources;
 mod sql;
@@ -21,13 +22,17 @@ mod who_accessed;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use crate::event::Zone;
 use crate::history::{HistoryError, KeySource};
+use crate::roster::Roster;
 
 pub use answer::{Answer, Gap};
-pub use archive::Archive;
+pub use archive::{Archive, kept_roster};
+pub use blind::{Behind, Learning, Silence};
 pub use render::{Format, Rendered, render};
 pub use when::{Window, read_window};
 
@@ -68,8 +73,12 @@ pub struct Asked {
     pub since: Option<String>,
     /// `--until`, as it was written.
     pub until: Option<String>,
-    /// Accounts of the roster, where the caller has one: an account that was never used is dormant too.
-    pub accounts: Vec<String>,
+    /// `--all`: ended and disabled accounts too.
+    pub all: bool,
+    /// Rosters that overrule the version kept in the history.
+    pub roster: Option<Arc<Roster>>,
+    /// The zone where neither a roster nor a site says; UTC where absent.
+    pub zone: Option<Zone>,
 }
 
 /// Why a question has no answer.
@@ -99,7 +108,7 @@ pub async fn ask(
     if !(least..=most).contains(&asked.words.len()) {
         return Err(AskError::Usage(format!("usage: ask {} {}", spec.name, spec.arguments)));
     }
-    let archive = Archive::open(dir, key).await?;
+    let archive = Archive::open(dir, key, asked).await?;
     let answer = (spec.answer)(&archive, asked).await?;
     Ok(render(&answer, format))
 }

@@ -1,7 +1,5 @@
 //! `patient-timeline PATIENT`: every touch of a patient's record, in order.
 
-use std::collections::BTreeSet;
-
 use futures::FutureExt;
 
 use super::archive::list;
@@ -20,21 +18,14 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
     let window = archive.window(asked)?;
     let same = archive.same_patient(&asked.words[0]).await?;
     let sql = format!(
-        "SELECT time, actor_id, actor_name, role, department, activity, resource_type, resource_id, outcome, \
+        "SELECT time, actor_id, actor_name AS name, role, department, vendor_id, activity, resource_type, resource_id, outcome, \
          break_glass, relation, explained_by, marks, recorded_patient_id, site, client_host, client_ip, session_id, \
          source, event_id, flags \
          FROM touches WHERE patient_id IN ({}) AND time >= $1 AND time < $2 ORDER BY time, source, event_id",
         list(&same)
     );
     let mut answer = archive.answer(SPEC.name, window, &sql, &[]).await?;
-    name_merges(&mut answer, &same);
+    let found = !answer.is_empty();
+    answer.notes.extend(archive.about_patient(&asked.words[0], &same, found).await?);
     Ok(answer)
-}
-
-/// Says under which record numbers the answer looked.
-pub(super) fn name_merges(answer: &mut Answer, same: &BTreeSet<String>) {
-    if same.len() > 1 {
-        let names = same.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        answer.notes.push(format!("merged record numbers are taken together: {names}"));
-    }
 }

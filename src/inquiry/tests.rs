@@ -1,10 +1,12 @@
 //! Tests of the questions, over a small history with hand-made effects.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::event::{Activity, Effects, Origin, PatientFacts};
+use crate::event::{Activity, Day, Effects, Origin, PatientFacts, Zone};
 use crate::history::fixture::{Row, at, effects, event, gap, key, read, stretch, stretch_of};
-use crate::history::{History, KeySource, Settings};
+use crate::history::{Change, History, KeySource, Settings};
+use crate::roster::{Intake, Roster, load};
 
 use super::{Asked, Format, ask};
 
@@ -104,9 +106,201 @@ async fn users_overrides_and_dormancy() {
     let days = Asked { days: Some(1), ..asked(&[]) };
     let text = csv(&settings, "dormant", &days).await;
     assert_eq!(columns(&text, &["actor_id", "last"]), ["user-a|2026-11-20T10:00:00Z", "user-b|2026-11-21T10:00:00Z"]);
-    let roster = Asked { days: Some(2), accounts: vec!["user-z".into(), "user-c".into()], ..asked(&[]) };
-    let text = csv(&settings, "dormant", &roster).await;
-    assert_eq!(columns(&text, &["actor_id", "events"]), ["user-a|2", "user-z|"]);
+    let since = Asked { since: Some("2d".into()), ..asked(&[]) };
+    assert!(csv(&settings, "dormant", &since).await.contains("--since does not apply"));
+}
+
+/// A roster of hand-made files.
+fn roster(files: &[(&str, &str)]) -> Option<Arc<Roster>> {
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.to_string(), text.as_bytes().to_vec())).collect();
+    let intake = Intake { previous: None, at: at("2026-11-22T00:00:00Z"), allow_shrink: false };
+    Some(Arc::new(load(&files, Zone::utc(), &intake).roster))
+}
+
+const USERS: &str =
+    "user_id,name,role,department,status,kind,manager_id,account_created_at,terminated_at,valid_from,valid_to
+user-a,Ann Before,nurse,icu,active,human,user-m,2020-01-01,,,2026-08-31
+user-a,Ann After,nurse,icu,active,human,user-m,2020-01-01,,2026-09-01,
+user-b,Bob,clerk,desk,active,human,,2020-01-01,,,
+user-m,Mia,chief,icu,active,human,,2026-11-21,,,
+user-gone,Gus,clerk,desk,terminated,human,,2020-01-01,2026-05-01,,
+user-off,Ole,clerk,desk,disabled,human,,2020-01-01,,2026-03-01,
+user-old,Ida,clerk,desk,active,human,user-m,2025-11-22,,,
+svc-1,Backup,interface,it,active,service,,2024-01-01,,,
+user-next,Nia,clerk,desk,active,human,,2027-01-01,,,
+";
+
+#[tokio::test]
+async fn names_stand_beside_identifiers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut claimed = read("e9", "2026-11-22T11:00:00Z", "stranger", &["patient-x"]);
+    (claimed.draft.actor_name, claimed.role, claimed.department) = (Some("Claimed".into()), None, None);
+    let settings = history(dir.path(), &[accesses(), effects(vec![stretch(0, 5, &[claimed])])]).await;
+    let patients = "patient_id,surname,merged_into\npatient-x,Xaver,\npatient-new,Neumann,\npatient-older,Neumann,patient-new\n\
+                    patient-quiet,Leise,\n";
+    let roster = roster(&[("users.csv", USERS), ("patients.csv", patients)]);
+    let asked = |words: &[&str]| Asked { roster: roster.clone(), ..asked(words) };
+    let text = csv(&settings, "patient-timeline", &asked(&["patient-new"])).await;
+    let expected = ["user-a|Ann Before|nurse", "user-a|Ann After|nurse", "user-b|Bob|nurse"];
+    assert_eq!(columns(&text, &["actor_id", "name", "role"]), expected, "as of the event; the stored fact stays");
+    let text = csv(&settings, "who-accessed", &asked(&["patient-older"])).await;
+    assert_eq!(columns(&text, &["actor_id", "name"]), ["user-b|Bob", "user-a|Ann After"], "merged by the roster alone");
+    let text = csv(&settings, "who-accessed", &asked(&["patient-x"])).await;
+    assert_eq!(columns(&text, &["actor_id", "name"]), ["stranger|Claimed", "user-c|"]);
+    let source = KeySource::beside(&settings.dir);
+    let table = async |question: &str, words: &[&str]| {
+        ask(&settings.dir, &source, question, &asked(words), Format::Table).await.unwrap().text
+    };
+    for (question, words, expected) in [
+        ("who-accessed", &["patient-x"], "patient-x is Xaver"),
+        ("who-accessed", &["patient-older"], "taken together: patient-new, patient-old, patient-older"),
+        ("who-accessed", &["patient-quiet"], "patient-quiet is in the roster; no touch of the record is on record"),
+        ("patient-timeline", &["patient-none"], "patient patient-none is unknown"),
+        ("user-timeline", &["user-a"], "user-a is Ann After (nurse, icu, active)"),
+        ("user-timeline", &["user-none"], "no event on record names account user-none"),
+        ("user-timeline", &["stranger"], "stranger is in no roster"),
+    ] {
+        let text = table(question, words).await;
+        assert!(text.contains(expected), "{question} {words:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn dormant_accounts_are_those_that_could_still_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = history(dir.path(), &[accesses()]).await;
+    let accounts = "account_id,vendor_id,person,status,account_created_at\nven-1,v1,Vic,active,2026-01-01\n";
+    let roster = roster(&[
+        ("users.csv", USERS),
+        ("vendor_accounts.csv", accounts),
+        ("vendors.csv", "vendor_id,name\nv1,Acme\n"),
+    ]);
+    let asked = |days, all| Asked { roster: roster.clone(), days, all, ..asked(&[]) };
+    let wanted = ["actor_id", "kind", "status", "manager", "days", "events"];
+    // The newest event is on 2026-11-22 at 10:30.
+    let long = ["svc-1|service|active||1056|0", "user-old|human|active|Mia|365|0", "ven-1|vendor|active||325|0"];
+    let text = csv(&settings, "dormant", &asked(None, false)).await;
+    assert_eq!(columns(&text, &wanted), long);
+    let text = csv(&settings, "dormant", &asked(Some(1), false)).await;
+    let short = ["user-a|human|active|Mia|2|2", "user-b|human|active||1|1", "user-m|human|active||1|0"];
+    assert_eq!(columns(&text, &wanted), [&long[..], &short[..]].concat());
+    let text = csv(&settings, "dormant", &asked(None, true)).await;
+    let ids: Vec<String> = columns(&text, &["actor_id", "status"]);
+    assert!(ids.contains(&"user-gone|terminated".into()) && ids.contains(&"user-off|disabled".into()), "{ids:?}");
+    assert!(!ids.iter().any(|id| id.starts_with("user-next")), "whose account is not made yet");
+    let source = KeySource::beside(&settings.dir);
+    let table = ask(&settings.dir, &source, "dormant", &asked(None, false), Format::Table).await.unwrap().text;
+    for said in ["left out: 2;", "kind service", "without use for 90 days"] {
+        assert!(table.contains(said), "{said}: {table}");
+    }
+    // A history of 113 days cannot speak of more.
+    assert!(!table.contains("history begins"), "{table}");
+    let table = ask(&settings.dir, &source, "dormant", &asked(Some(114), false), Format::Table).await.unwrap().text;
+    assert!(table.contains("113 days before"), "{table}");
+}
+
+#[tokio::test]
+async fn complete_only_as_far_as_the_slowest_partition() {
+    let dir = tempfile::tempdir().unwrap();
+    let fast = stretch(0, 0, &[read("e1", "2026-11-22T10:00:00Z", "u", &[])]);
+    let slow = stretch(1, 0, &[read("e2", "2026-11-21T10:00:00Z", "u", &[])]);
+    let file = stretch_of(Origin::file("a.jsonl"), 1, &[read("f1", "2026-10-19T10:00:00Z", "u", &[])], &[]);
+    let settings = history(dir.path(), &[effects(vec![fast, slow, file])]).await;
+    let source = KeySource::beside(&settings.dir);
+    let json = ask(&settings.dir, &source, "user-timeline", &asked(&["u"]), Format::Json).await.unwrap().text;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["complete_to"], "2026-11-21T10:00:00Z");
+    assert_eq!(json["behind"], serde_json::json!([{"origin": "ehr.access/1", "newest": "2026-11-21T10:00:00Z"}]));
+}
+
+#[tokio::test]
+async fn silent_sources_are_named_under_every_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |day: i32, source: &'static str| {
+        let time = format!("{}T10:00:00Z", Day::parse("2026-10-01").unwrap().plus(day));
+        let mut row = read(&format!("{source}-{day}"), &time, "u", &[]);
+        row.draft.source = source.into();
+        row
+    };
+    let rows: Vec<Row> = (0..30).map(|day| row(day, "ehr")).chain((0..25).map(|day| row(day, "pacs"))).collect();
+    let settings = history(dir.path(), &[effects(vec![stretch(0, 0, &rows)])]).await;
+    let source = KeySource::beside(&settings.dir);
+    let silent = async |since: Option<&str>, until: Option<&str>| {
+        let asked = Asked { since: since.map(Into::into), until: until.map(Into::into), ..asked(&[]) };
+        let json = ask(&settings.dir, &source, "break-glass", &asked, Format::Json).await.unwrap().text;
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["silent"].clone()
+    };
+    let expected = serde_json::json!([{"source": "pacs", "from": "2026-10-26", "to": "2026-10-29"}]);
+    assert_eq!(silent(None, None).await, expected);
+    assert_eq!(silent(None, Some("2026-10-20")).await, serde_json::json!([]));
+    let table = ask(&settings.dir, &source, "sources", &asked(&[]), Format::Table).await.unwrap().text;
+    assert!(table.contains("source pacs speaks daily and said nothing from 2026-10-26 to 2026-10-29"), "{table}");
+}
+
+#[tokio::test]
+async fn detectors_that_were_still_learning_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = history(dir.path(), &[accesses()]).await;
+    let source = KeySource::beside(&settings.dir);
+    let mut history = History::open_or_create(&settings, &source).await.unwrap();
+    let days = [("2026-11-19", 0), ("2026-11-20", 3), ("2026-11-20", 0), ("2026-11-21", 2)];
+    for (day, judged) in days {
+        let day = Day::parse(day).unwrap();
+        let change = Change::Unjudged { detector: "after-hours".into(), day, judged, unjudged: 7 };
+        history.note(at("2026-11-22T12:00:00Z"), &change, None).unwrap();
+    }
+    drop(history);
+    let learning = async |since: Option<&str>| {
+        let asked = Asked { since: since.map(Into::into), ..asked(&[]) };
+        let json = ask(&settings.dir, &source, "sources", &asked, Format::Json).await.unwrap().text;
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["learning"].clone()
+    };
+    let row = |from: &str, to: &str, nobody: u64, some: u64| serde_json::json!([{"detector": "after-hours", "from": from, "to": to, "nobody": nobody, "some": some}]);
+    assert_eq!(learning(None).await, row("2026-11-19", "2026-11-21", 2, 1), "the last word on a day counts");
+    // A local day runs from 04:00: that of the 20th ends after this date has begun.
+    assert_eq!(learning(Some("2026-11-21")).await, row("2026-11-20", "2026-11-21", 1, 1));
+    assert_eq!(learning(Some("2026-11-22T04:00:00Z")).await, serde_json::json!([]));
+    let table = ask(&settings.dir, &source, "break-glass", &asked(&[]), Format::Table).await.unwrap().text;
+    assert!(table.contains("after-hours judged nobody on 2 days and not everybody on 1"), "{table}");
+}
+
+#[tokio::test]
+async fn people_read_the_clock_of_their_site() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = history(dir.path(), &[accesses()]).await;
+    let source = KeySource::beside(&settings.dir);
+    let sites = "site,timezone\nmain,America/Chicago\n";
+    let asked = Asked { roster: roster(&[("users.csv", USERS), ("sites.csv", sites)]), ..asked(&["user-c"]) };
+    let table = ask(&settings.dir, &source, "user-timeline", &asked, Format::Table).await.unwrap().text;
+    for said in ["2026-11-22 04:00:00 -06:00", "on the clock of America/Chicago", "empty columns left out: "] {
+        assert!(table.contains(said), "{said}: {table}");
+    }
+    let text = csv(&settings, "user-timeline", &asked).await;
+    assert_eq!(columns(&text, &["time"]), ["2026-11-22T10:00:00Z", "2026-11-22T10:30:00Z"]);
+    // 2026-11-22 begins at 06:00 in UTC there: both are on it.
+    let day = Asked { since: Some("2026-11-22".into()), until: Some("2026-11-22".into()), ..asked };
+    assert_eq!(columns(&csv(&settings, "user-timeline", &day).await, &["event_id"]), ["e4", "e5"]);
+}
+
+#[tokio::test]
+async fn sql_teaches() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = history(dir.path(), &[accesses()]).await;
+    for (query, said) in [
+        ("SELECT patien FROM touches", "Did you mean 'touches.patient_id'?"),
+        ("SELECT * FROM event", "There are the tables rejects, touches, events, alerts, spans."),
+        ("DELETE FROM events", "only questions are answered"),
+        ("SELEC 1", "lists the tables and their columns"),
+        ("SELECT 1; SELECT 2", "one question at a time"),
+    ] {
+        let text = csv(&settings, "sql", &asked(&[query])).await;
+        assert!(text.contains(said), "{query}: {text}");
+    }
+    let kinds = "SELECT DATE '2026-11-22' AS d, 1.5 AS f, CAST(2.50 AS DECIMAL(5,2)) AS m, [1, 2] AS l, \
+                 arrow_cast('x', 'Dictionary(Int32, Utf8)') AS k, X'6869' AS b, NULL AS n, true AS t, INTERVAL '2 hours' AS i";
+    let wanted = ["d", "f", "m", "l", "k", "b", "n", "t", "i"];
+    let text = csv(&settings, "sql", &asked(&[kinds])).await;
+    assert_eq!(columns(&text, &wanted), ["2026-11-22|1.5|2.50|1;2|x|hi||true|2 hours"]);
 }
 
 fn session(id: &str, time: &str, activity: Activity, session: &'static str) -> Row {

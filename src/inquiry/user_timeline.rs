@@ -21,5 +21,7 @@ const SQL: &str = "SELECT time, activity, array_to_string(patients, ';') AS pati
 
 async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
     let window = archive.window(asked)?;
-    archive.answer(SPEC.name, window, SQL, &[&asked.words[0]]).await
+    let mut answer = archive.answer(SPEC.name, window, SQL, &[&asked.words[0]]).await?;
+    answer.notes.extend(archive.about_account(&asked.words[0], !answer.is_empty()));
+    Ok(answer)
 }

@@ -19,7 +19,7 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
     let same = archive.same_patient(&asked.words[0]).await?;
     let sql = format!(
         "SELECT actor_id, max(actor_name) AS name, last_value(role ORDER BY time) AS role, \
-         last_value(department ORDER BY time) AS department, min(time) AS first, max(time) AS last, \
+         last_value(department ORDER BY time) AS department, last_value(vendor_id ORDER BY time) AS vendor_id, min(time) AS first, max(time) AS last, \
          count(DISTINCT concat(source, '/', event_id)) AS events, \
          array_to_string(array_sort(array_agg(DISTINCT activity)), ';') AS activities, \
          array_to_string(array_sort(array_agg(DISTINCT relation) FILTER (WHERE relation IS NOT NULL)), ';') AS relations, \
@@ -32,6 +32,7 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
         list(&same)
     );
     let mut answer = archive.answer(SPEC.name, window, &sql, &[]).await?;
-    super::patient_timeline::name_merges(&mut answer, &same);
+    let found = !answer.is_empty();
+    answer.notes.extend(archive.about_patient(&asked.words[0], &same, found).await?);
     Ok(answer)
 }

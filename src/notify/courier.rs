@@ -71,6 +71,11 @@ impl Courier {
                 ..habits(own.group_wait, own.per_hour, own.heartbeat)
             }),
             ChannelSettings::Webhook(own) => Some(habits(own.group_wait, own.per_hour, own.heartbeat)),
+            // A collector of records is not disturbed by many.
+            ChannelSettings::Syslog(_) => {
+                let damping = Damping { group_wait: 0, per_hour: u32::MAX as usize, list_at_most: BATCH };
+                Some(Habits { damping, heartbeat: None, escalate_after: None })
+            }
             _ => None,
         };
         debug_assert_eq!(habits.is_some(), settings.spec().hears == Hears::Interruptions);

@@ -1,7 +1,7 @@
 //! EDGE: tells people and programs about alerts, through channels, from the outbox of the store.
 //!
 //! ```text
-//! Raised ──routing──> outbox (store) ──courier, one per channel──> plan ──render──> channel/{file,stdout,kafka,email,webhook}
+//! Raised ──routing──> outbox (store) ──courier, one per channel──> plan ──render──> channel/{file,stdout,kafka,email,webhook,syslog}
 //!                        ^                                            │
 //!                        └──────────────── receipts ──────────────────┘
 //! ```
@@ -167,6 +167,17 @@ pub async fn test(
     Ok(results)
 }
 
+/// Tries the other side of every channel and sends nothing: what would keep alerts from arriving, with the channel's name.
+pub async fn greet(settings: &Settings) -> Vec<(String, String)> {
+    let mut wrongs = Vec::new();
+    for channel in &settings.0 {
+        if let Err(wrong) = channel::greet(channel).await {
+            wrongs.push((channel.name().to_owned(), wrong));
+        }
+    }
+    wrongs
+}
+
 fn channels(routes: &[(String, Routing)], raised: &Raised) -> Vec<String> {
     routes.iter().filter(|(_, routing)| routing.takes(raised)).map(|(name, _)| name.clone()).collect()
 }
@@ -232,7 +243,7 @@ mod tests {
             dir.display()
         );
         let file: File = toml::from_str(&text).unwrap();
-        assert_eq!(file.channels.problems(&dir.join("phiwatch.toml")), []);
+        assert_eq!(file.channels.problems(), []);
         file.channels
     }
 

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::channel::{Spec, email, file, kafka, stdout, webhook};
+use super::channel::{Spec, email, file, kafka, stdout, syslog, webhook};
 use super::routing::Routing;
 use super::secret::SecretFile;
-use crate::event::{Class, Problem, Severity};
+use crate::event::{Class, Severity};
 
 /// Where alerts go; any number.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -32,7 +32,7 @@ pub enum ChannelSettings {
     Email(EmailSettings),
     /// An HTTPS address that takes JSON.
     Webhook(WebhookSettings),
-    /// Not available in this version.
+    /// A syslog collector.
     Syslog(SyslogSettings),
 }
 
@@ -59,6 +59,19 @@ pub enum Tls {
     Opportunistic,
     /// Refused.
     None,
+}
+
+/// How syslog records travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TLS over TCP (RFC 5425).
+    #[default]
+    Tls,
+    /// TCP in clear text, framed by octet count (RFC 6587).
+    Tcp,
+    /// UDP in clear text (RFC 5426): what is lost on the way is lost.
+    Udp,
 }
 
 /// Where clear text is accepted.
@@ -232,11 +245,25 @@ settings! {
     }
 }
 
-/// Whatever a `syslog` channel says: it is read only to be refused with a reason.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct SyslogSettings {
-    /// What the channel is called.
-    pub name: Option<String>,
+settings! {
+    /// Alerts as syslog (RFC 5424), over TLS (RFC 5425) unless the site asks for less.
+    SyslogSettings {
+        /// The collector, `host:port`; port 6514 over TLS and 514 otherwise where none is named.
+        address: String,
+        /// `tls`, or `tcp` or `udp`, which are clear text.
+        #[serde(default)]
+        transport: Transport,
+        /// Certificates (PEM) to trust in place of those of the system.
+        ca_file: Option<PathBuf>,
+        /// A certificate (PEM) by which this machine names itself, with its chain.
+        certificate: Option<PathBuf>,
+        /// The file of its key (PEM).
+        key: Option<SecretFile>,
+        /// The facility, 0 to 23; 13 (log audit) where absent.
+        facility: Option<u8>,
+        /// The name of this machine in the records; the system's where absent.
+        hostname: Option<String>,
+    }
 }
 
 /// The value of a librdkafka setting.
@@ -263,6 +290,30 @@ struct Shared<'a> {
 }
 
 impl ChannelSettings {
+    /// Lets relative paths begin at `folder`, that of the settings file.
+    pub fn rebase(&mut self, folder: &Path) {
+        let mut paths: Vec<&mut PathBuf> = Vec::new();
+        match self {
+            ChannelSettings::File(own) => paths.push(&mut own.path),
+            ChannelSettings::Stdout(_) => {}
+            ChannelSettings::Kafka(own) => paths.extend(own.client.values_mut().filter_map(|value| match value {
+                ClientValue::Secret(secret) => Some(&mut secret.file),
+                _ => None,
+            })),
+            ChannelSettings::Email(own) => {
+                paths.extend(own.ca_file.iter_mut().chain(own.password.iter_mut().map(|secret| &mut secret.file)));
+            }
+            ChannelSettings::Webhook(own) => {
+                paths.push(&mut own.secret.file);
+                paths.extend(own.ca_file.iter_mut().chain(own.bearer.iter_mut().map(|secret| &mut secret.file)));
+            }
+            ChannelSettings::Syslog(own) => paths.extend(own.ca_file.iter_mut()),
+        }
+        for path in paths.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+            *path = folder.join(&*path);
+        }
+    }
+
     /// What is known about this kind of channel.
     pub fn spec(&self) -> &'static Spec {
         match self {
@@ -270,16 +321,14 @@ impl ChannelSettings {
             ChannelSettings::Stdout(_) => &stdout::SPEC,
             ChannelSettings::Kafka(_) => &kafka::SPEC,
             ChannelSettings::Email(_) => &email::SPEC,
-            ChannelSettings::Webhook(_) | ChannelSettings::Syslog(_) => &webhook::SPEC,
+            ChannelSettings::Webhook(_) => &webhook::SPEC,
+            ChannelSettings::Syslog(_) => &syslog::SPEC,
         }
     }
 
     /// What the channel is called.
     pub fn name(&self) -> &str {
-        self.shared().name.unwrap_or(match self {
-            ChannelSettings::Syslog(_) => "syslog",
-            _ => self.spec().kind,
-        })
+        self.shared().name.unwrap_or(self.spec().kind)
     }
 
     /// How much its notifications say.
@@ -305,9 +354,7 @@ impl ChannelSettings {
             ChannelSettings::Kafka(own) => own.shared(),
             ChannelSettings::Email(own) => own.shared(),
             ChannelSettings::Webhook(own) => own.shared(),
-            ChannelSettings::Syslog(own) => {
-                Shared { name: own.name.as_deref(), detail: None, min_severity: None, detections: &[], classes: &[] }
-            }
+            ChannelSettings::Syslog(own) => own.shared(),
         }
     }
 
@@ -319,10 +366,7 @@ impl ChannelSettings {
             ChannelSettings::Kafka(own) => kafka::wrongs(own),
             ChannelSettings::Email(own) => email::wrongs(own),
             ChannelSettings::Webhook(own) => webhook::wrongs(own),
-            ChannelSettings::Syslog(_) => vec![
-                "kind = \"syslog\" is not available in this version; use file (for a log shipper), kafka or webhook"
-                    .into(),
-            ],
+            ChannelSettings::Syslog(own) => syslog::wrongs(own),
         };
         let name = self.name();
         let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
@@ -337,18 +381,17 @@ impl ChannelSettings {
 }
 
 impl Settings {
-    /// Every problem of every channel; `file` is the settings file, for the report.
-    pub fn problems(&self, file: &Path) -> Vec<Problem> {
+    /// Every problem of every channel, with the channel's index; the field to blame stands first.
+    pub fn problems(&self) -> Vec<(usize, String)> {
         let mut problems = Vec::new();
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         for (index, channel) in self.0.iter().enumerate() {
-            let what = |wrong: String| format!("channel {} ({}): {wrong}", index + 1, channel.name());
-            let problem = |wrong| Problem { file: file.to_path_buf(), line: None, what: what(wrong) };
-            problems.extend(channel.wrongs().into_iter().map(problem));
+            let mut wrongs = channel.wrongs();
             if let Some(first) = seen.insert(channel.name(), index) {
-                problems
-                    .push(problem(format!("channel {} has the same name; give one of them another `name`", first + 1)));
+                wrongs.push(format!("channel {} has the same name; give one of them another `name`", first + 1));
             }
+            let (number, name) = (index + 1, channel.name());
+            problems.extend(wrongs.into_iter().map(|wrong| (index, format!("{wrong} (channel {number}, {name})"))));
         }
         problems
     }
@@ -383,8 +426,8 @@ mod tests {
     /// Every expected part stands in a problem of its own, in this order, and there are no others.
     fn check(text: &str, expected: &[&str]) {
         let (settings, _dir) = parse(text);
-        let problems = settings.unwrap().problems(Path::new("phiwatch.toml"));
-        let whats: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+        let problems = settings.unwrap().problems();
+        let whats: Vec<&str> = problems.iter().map(|(_, what)| what.as_str()).collect();
         assert_eq!(whats.len(), expected.len(), "{text}\n{whats:#?}");
         for (what, part) in whats.iter().zip(expected) {
             assert!(what.contains(part), "{part}: {whats:#?}");
@@ -437,7 +480,6 @@ mod tests {
         check(&format!("{MAIL}username = \"u\"\npassword = OPEN\n"), &["mode 0644"]);
         check(&format!("{MAIL}ca_file = \"DIR/secret\"\n"), &["holds no certificate"]);
         check(&format!("{MAIL}{MAIL}"), &["same name"]);
-        check("[[channels]]\nkind = \"syslog\"\nhost = \"x\"\n", &["not available in this version"]);
         check("[[channels]]\nkind = \"file\"\npath = \"DIR\"\n", &["is not a file"]);
         check("[[channels]]\nkind = \"file\"\npath = \"DIR/none/a.jsonl\"\n", &["there is no folder"]);
     }
@@ -470,6 +512,20 @@ mod tests {
     }
 
     #[test]
+    fn syslog_is_encrypted_unless_it_is_asked_for_in_clear() {
+        let syslog = |more: &str| format!("[[channels]]\nkind = \"syslog\"\naddress = \"siem.hosp.test\"\n{more}");
+        check(&syslog(""), &[]);
+        check(&syslog("transport = \"udp\"\nfacility = 4\nhostname = \"phi-1\"\n"), &[]);
+        check(&syslog("transport = \"tcp\"\nca_file = \"DIR/secret\"\n"), &["ca_file: belongs to transport = \"tls\""]);
+        check(&syslog("transport = \"tcp\"\ndetail = \"full\"\n"), &["detail: \"full\" names persons"]);
+        check(&syslog("ca_file = \"DIR/secret\"\n"), &["holds no certificate"]);
+        check(&syslog("key = SECRET\n"), &["certificate and key belong together"]);
+        check(&syslog("facility = 24\nhostname = \"a b\"\n"), &["facility:", "hostname:"]);
+        check(&syslog("").replace("siem.hosp.test", "siem.hosp.test:syslog"), &["address:"]);
+        check(&syslog("").replace("siem.hosp.test", "[::1]:6514"), &[]);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_not_read() {
         check_unread("[[channels]]\nkind = \"file\"\npath = \"x\"\npaht = \"y\"\n", "unknown field `paht`");
         check_unread("[[channels]]\nkind = \"pigeon\"\n", "unknown variant `pigeon`");
@@ -498,11 +554,11 @@ mod tests {
 
     #[test]
     fn debug_and_errors_show_no_secret() {
-        let (settings, dir) = parse(&format!(
+        let (settings, _dir) = parse(&format!(
             "{MAIL}username = \"u\"\npassword = OPEN\n{HOOK}{KAFKA}client = {{ \"sasl.password\" = SECRET }}\n"
         ));
         let settings = settings.unwrap();
-        let shown = format!("{settings:?} {:?}", settings.problems(dir.path()));
+        let shown = format!("{settings:?} {:?}", settings.problems());
         assert!(!shown.contains("0123456789abcdef"), "{shown}");
     }
 }

@@ -61,11 +61,30 @@ impl Server {
         }
     }
 
-    async fn dialogue(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<Taken, Failure> {
+    /// Connects and logs in, and takes leave without a mail.
+    ///
+    /// # Errors
+    /// What would keep a mail from being taken.
+    pub async fn greet(&self) -> Result<(), Failure> {
+        let hello = async {
+            let mut connection = self.enter().await?;
+            let _ = connection.quit().await;
+            Ok(())
+        };
+        let in_time = tokio::time::timeout(WHOLE, hello).await;
+        in_time.unwrap_or_else(|_| Err(Failure::later("the mail server does not answer in time")))
+    }
+
+    async fn enter(&self) -> Result<AsyncSmtpConnection, Failure> {
         let mut connection = self.connect().await?;
         if let Some(credentials) = &self.credentials {
             connection.auth(DEFAULT_MECHANISMS, credentials).await.map_err(|error| failure(&error, At::LogIn))?;
         }
+        Ok(connection)
+    }
+
+    async fn dialogue(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<Taken, Failure> {
+        let mut connection = self.enter().await?;
         let opened = connection.command(Mail::new(Some(from.clone()), vec![])).await;
         opened.map_err(|error| failure(&error, At::Envelope))?;
         let mut refusals = Vec::new();

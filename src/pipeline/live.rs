@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
+use super::ahead::Ahead;
 use super::{News, Road, RoadError};
-use crate::decode::{Decoder, Hints, Limits, RawRecord};
+use crate::decode::Hints;
 use crate::engine::Input;
 use crate::event::effects::Decoded;
 use crate::event::{Effects, EventBuilder, Origin, Time};
-use crate::ingest::kafka::{Arrival, RawBatch, Source};
+use crate::ingest::kafka::{Arrival, Source};
 
 /// A partition is idle when its position has stood at the end of its log for this long (DESIGN, section 5).
 const IDLE_AFTER: Duration = Duration::from_secs(60);
@@ -59,31 +60,34 @@ pub struct Orders<'a> {
 /// # Errors
 /// Where an edge fails for good; everything durable stays so.
 pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_>) -> Result<bool, RoadError> {
-    let mut decoders: BTreeMap<Origin, Decoder> = BTreeMap::new();
+    std::thread::scope(|scope| go(road, &mut Ahead::new(scope, source, orders.hints), orders))
+}
+
+fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Result<bool, RoadError> {
     let mut ends =
         Ends { until: orders.until.take(), idle: BTreeSet::new(), stopped: BTreeSet::new(), doubted: Instant::now() };
     let mut chores = Instant::now();
     let mut quiet: Option<(Instant, Time)> = None;
     for origin in road.keys.keys().filter(|origin| ends.is_over(origin)).cloned().collect::<Vec<_>>() {
-        turn(road, source, (orders.clock)(), Input::End(origin))?;
+        turn(road, ahead.source, (orders.clock)(), Input::End(origin))?;
     }
     while !orders.stop.load(Ordering::Relaxed) {
         let now = (orders.clock)();
-        if let Some(arrival) = source.next(POLL) {
+        if let Some((arrival, decoded)) = ahead.next(POLL) {
             orders.beside.heard(&arrival, now);
             let origin = arrival.origin().filter(|origin| !ends.is_over(origin)).cloned();
-            let input = match arrival {
-                Arrival::Batch(raw) => batch(&raw, road, source, orders, &mut ends, &mut decoders)?,
-                other => calm(other, road, orders, &mut ends)?,
+            let input = match decoded {
+                Some(decoded) => batch(decoded, road, ahead.source, orders, &mut ends)?,
+                None => calm(arrival, road, orders, &mut ends)?,
             };
             if let Some(input) = input {
-                let effects = turn(road, source, now, input)?;
+                let effects = turn(road, ahead.source, now, input)?;
                 tell(road, &effects);
                 orders.beside.turned(&effects, now);
             }
             // Time does not wait for a partition that is read up to the end: nothing more of it is taken.
             if let Some(origin) = origin.filter(|origin| ends.is_over(origin)) {
-                let effects = turn(road, source, now, Input::End(origin))?;
+                let effects = turn(road, ahead.source, now, Input::End(origin))?;
                 tell(road, &effects);
                 orders.beside.turned(&effects, now);
             }
@@ -93,13 +97,13 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
             chores = Instant::now();
             for news in orders.beside.chores(road, now)? {
                 let effects = road.hear(now, news)?;
-                obey(source, &effects);
+                obey(ahead.source, &effects);
                 orders.beside.turned(&effects, now);
             }
-            pass_time(road, source, &ends.idle, &mut quiet, now)?;
+            pass_time(road, ahead.source, &ends.idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
             let durable = road.keys.iter().filter_map(|(origin, key)| Some((origin.clone(), *positions.get(key)?)));
-            source.commit_hint(&durable.collect());
+            ahead.source.commit_hint(&durable.collect());
         }
         if ends.is_done() && ends.stopped.is_empty() {
             return Ok(true);
@@ -157,26 +161,26 @@ impl Ends {
 
 /// A batch of records goes down the road, unless it lies beyond the end.
 fn batch(
-    raw: &RawBatch,
+    decoded: Box<Decoded>,
     road: &mut Road<'_>,
     source: &mut dyn Source,
     orders: &Orders<'_>,
     ends: &mut Ends,
-    decoders: &mut BTreeMap<Origin, Decoder>,
 ) -> Result<Option<Input>, RoadError> {
-    if ends.is_over(raw.origin()) {
+    let origin = &decoded.batch.origin;
+    if ends.is_over(origin) {
         return Ok(None);
     }
     // Whoever has been silent for a minute was perhaps not alone in that: after an outage of the producer the others may have lag
     // that is not known yet, and time must not run away from them. Their ends are believed again when they were asked for anew.
-    if ends.idle.remove(raw.origin()) {
+    if ends.idle.remove(origin) {
         ends.doubted = Instant::now();
         for origin in std::mem::take(&mut ends.idle) {
             turn(road, source, (orders.clock)(), Input::Open(origin))?;
         }
     }
-    ends.reached(raw.origin(), raw.to());
-    Ok(Some(Input::Decoded(Box::new(decode(decoders, raw, orders.hints)))))
+    ends.reached(origin, decoded.to);
+    Ok(Some(Input::Decoded(decoded)))
 }
 
 /// One turn of the wheel, and what the engine asks of the source.
@@ -252,19 +256,4 @@ fn calm(
         Arrival::Trouble { .. } | Arrival::Recovered { .. } => Ok(None),
         Arrival::Fatal { what } => Err(RoadError::Source(what)),
     }
-}
-
-fn decode(decoders: &mut BTreeMap<Origin, Decoder>, raw: &RawBatch, hints: &dyn Fn(&str) -> Hints) -> Decoded {
-    let origin = raw.origin();
-    let decoder = decoders.entry(origin.clone()).or_insert_with(|| {
-        let topic = match origin {
-            Origin::Topic { topic, .. } => topic.to_string(),
-            Origin::File { name } => name.to_string(),
-        };
-        Decoder::new(origin.clone(), hints(&topic), Limits::default())
-    });
-    for record in raw.records() {
-        decoder.push(&RawRecord { offset: record.offset, byte: 0, at: record.at, value: record.value });
-    }
-    decoder.finish(raw.from(), raw.to())
 }

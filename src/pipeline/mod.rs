@@ -4,7 +4,6 @@
 //! engine is renewed. A crash between two of these only repeats work that is recognised by id, by offset or by revision.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -16,11 +15,13 @@ use crate::event::{Effects, Origin, Raised, Time};
 use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
+mod ahead;
 mod keep;
 pub mod live;
 mod news;
 mod outcomes;
 mod provisional;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -28,56 +29,10 @@ pub use keep::{Keep, KeepError};
 pub use news::News;
 pub use outcomes::{Counts, Outcomes};
 use provisional::Provisional;
+pub use tally::{Blind, Tally};
 
-/// What went down the road.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tally {
-    /// Events.
-    pub events: u64,
-    /// Repeated records.
-    pub duplicates: u64,
-    /// Records that could not be used.
-    pub rejects: u64,
-    /// Offsets that were lost before they could be read.
-    pub gap: u64,
-    /// Settled alerts, by what was done with them.
-    pub alerts: BTreeMap<&'static str, u64>,
-    /// What an operator should know, by kind and what it is about.
-    pub notices: BTreeMap<(&'static str, String), u64>,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} events, {} duplicates, {} rejects", self.events, self.duplicates, self.rejects)?;
-        if self.gap > 0 {
-            write!(f, ", {} offsets lost", self.gap)?;
-        }
-        for (disposition, count) in &self.alerts {
-            write!(f, ", {count} alerts {disposition}")?;
-        }
-        for ((kind, about), count) in &self.notices {
-            write!(f, "\n{kind}: {count} records of {about}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Tally {
-    fn add(&mut self, effects: &Effects) {
-        for applied in &effects.applied {
-            self.events += applied.span.events;
-            self.duplicates += applied.span.duplicates;
-            self.rejects += applied.span.rejects;
-            self.gap += applied.span.gap;
-        }
-        for raised in effects.raised.iter().filter(|raised| raised.alert.settled) {
-            *self.alerts.entry(raised.alert.disposition.as_str()).or_default() += 1;
-        }
-        for notice in &effects.notices {
-            *self.notices.entry((notice.kind, notice.about.clone())).or_default() += notice.count;
-        }
-    }
-}
+/// While segments fill up quickly the snapshot is renewed this often: what lies behind it is read again after a crash.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(20);
 
 /// Why the road is closed.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +102,8 @@ pub struct Road<'a> {
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
+    /// When the snapshot was renewed.
+    snapshot: Option<Instant>,
 }
 
 impl<'a> Road<'a> {
@@ -170,6 +127,7 @@ impl<'a> Road<'a> {
             outlet,
             runtime,
             oldest_staged: None,
+            snapshot: None,
         }
     }
 
@@ -231,13 +189,13 @@ impl<'a> Road<'a> {
     /// What follows from a step: alerts leave at once, rows wait for the next segment.
     fn follow(&mut self, now: Time, effects: &mut Effects) -> Result<(), RoadError> {
         self.tally.add(effects);
-        let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
-        self.staged.add(effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if let Some(keep) = &mut self.keep
             && !effects.raised.is_empty()
         {
             effects.raised = self.runtime.block_on(keep.history.news(&effects.raised))?;
         }
+        let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
+        self.staged.add(effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if !effects.raised.is_empty() {
             self.outlet.raise(&effects.raised, now)?;
             debug!(effect = "outbox", alerts = effects.raised.len(), "alerts are in the outbox");
@@ -250,7 +208,7 @@ impl<'a> Road<'a> {
             let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
-                self.commit(now)?;
+                self.close_segment(now)?;
             }
         }
         Ok(())
@@ -272,7 +230,15 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
+        self.snapshot = None;
+        self.close_segment(now)
+    }
+
+    /// Makes durable what is staged, and renews the snapshot where the last one is old enough: it may lie behind the history, and
+    /// while segments fill up within a second it would cost more than they do.
+    fn close_segment(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
+            self.tally.note_unjudged(keep, now)?;
             keep.history.set_mark(self.engine.mark());
             let committed = loop {
                 match self.runtime.block_on(keep.history.commit(now)) {
@@ -284,17 +250,9 @@ impl<'a> Road<'a> {
             self.commits.segments += u64::from(!committed.rows.is_empty());
             self.commits.bytes += committed.bytes.unsigned_abs();
             self.commits.last = Some(now);
-            // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
-            self.commits.unsaved = match keep.save(&self.engine, now) {
-                Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
-                done => {
-                    done?;
-                    let records: i64 = keep.history.positions().values().sum();
-                    debug!(effect = "snapshot", records, "the snapshot is written");
-                    self.commits.snapshot = Some(now);
-                    None
-                }
-            };
+            if self.snapshot.is_none_or(|last| last.elapsed() >= SNAPSHOT_EVERY) {
+                self.renew_snapshot(now)?;
+            }
         }
         self.oldest_staged = None;
         Ok(())
@@ -312,6 +270,23 @@ impl<'a> Road<'a> {
             keep.history.stage(&effects, |origin| origin.to_string())?;
             self.oldest_staged.get_or_insert_with(Instant::now);
         }
+        Ok(())
+    }
+
+    fn renew_snapshot(&mut self, now: Time) -> Result<(), RoadError> {
+        let Some(keep) = &self.keep else { return Ok(()) };
+        // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
+        self.commits.unsaved = match keep.save(&self.engine, now) {
+            Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
+            done => {
+                done?;
+                let records: i64 = keep.history.positions().values().sum();
+                debug!(effect = "snapshot", records, "the snapshot is written");
+                self.commits.snapshot = Some(now);
+                None
+            }
+        };
+        self.snapshot = Some(Instant::now());
         Ok(())
     }
 
@@ -339,6 +314,7 @@ impl<'a> Road<'a> {
         self.revise(settled, &mut effects)?;
         self.follow(now, &mut effects)?;
         if let Some(keep) = &mut self.keep {
+            self.tally.note_unjudged(keep, now)?;
             self.runtime.block_on(keep.history.commit(now))?;
         }
         Ok(())

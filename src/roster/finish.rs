@@ -45,6 +45,7 @@ impl Roster {
         for keys in [texts, user_ids, account_ids, vendor_ids, patient_ids, approval_refs, units] {
             keys.shrink();
         }
+        let lists_machines = users.rows().iter().any(|row| row.kind == UserKind::Service);
         Roster {
             hash,
             zones: zones(&builder),
@@ -75,6 +76,7 @@ impl Roster {
             canonical,
             user_order,
             account_order,
+            lists_machines,
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Roster {
     pub(super) canonical: Vec<u32>,
     pub(super) user_order: Vec<u32>,
     pub(super) account_order: Vec<u32>,
+    /// Some row of `users.csv` is that of a machine account.
+    pub(super) lists_machines: bool,
 }
 
 /// A row of `users.csv` as of a time.
@@ -281,6 +283,26 @@ impl Roster {
         lives.map_or(patient, |lives| self.patient_ids.get(lives))
     }
 
+    /// Every record number that lives on as the same one as `patient`, itself included, sorted; just itself where nothing is known.
+    /// Looks at every patient.
+    pub fn merged<'a>(&'a self, patient: &'a str) -> Vec<&'a str> {
+        let Some(key) = self.patient_ids.find(patient) else { return vec![patient] };
+        let lives = self.canonical[key as usize];
+        let same = (0..self.canonical.len()).filter(|other| self.canonical[*other] == lives);
+        let mut all: Vec<&str> = same.map(|other| self.patient_ids.get(other as u32)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The zone in which times are shown: the one that all sites share, else the default.
+    pub fn home_zone(&self) -> &Zone {
+        let named = &self.sites[1..=self.site_names.len()];
+        match named.first() {
+            Some(first) if named.iter().all(|site| site.zone == first.zone) => &first.zone,
+            _ => &self.sites[0].zone,
+        }
+    }
+
     /// The user's shifts, sorted; half-open.
     pub fn shifts(&self, user: &str) -> &[(Time, Time)] {
         self.user_ids.find(user).map_or(&[], |key| self.shifts.of(key))
@@ -301,6 +323,11 @@ impl Roster {
             })
         };
         self.user_order.iter().filter(active).count()
+    }
+
+    /// Whether any row of `users.csv` is that of a machine account.
+    pub fn lists_machines(&self) -> bool {
+        self.lists_machines
     }
 
     /// Every user of `users.csv`, sorted.

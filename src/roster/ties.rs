@@ -81,7 +81,9 @@ impl Roster {
                 surname: user.row.surname,
                 address: user.row.address,
                 has_contacts: user.row.has_contacts,
-                billing: user.row.billing || is_billing(role.filter(|_| user.role.is_none())),
+                billing: user.row.billing
+                    || is_billing(role.filter(|_| user.role.is_none()))
+                    || is_billing(department.filter(|_| user.department.is_none())),
             },
             None => Actor {
                 // Relations may name accounts that users.csv lacks.

@@ -138,11 +138,12 @@ impl House {
         for (ward, census) in &by_ward {
             charge_reviews(floor, *ward, census);
         }
-        let end = floor.end();
-        for stay in stays.iter().filter(|stay| stay.to <= end) {
+        let (end, tomorrow, town) = (floor.end(), floor.day + 1, floor.town);
+        let over = |stay: &Stay| stay.to <= end || town.is_dead(stay.patient, tomorrow);
+        for stay in stays.iter().filter(|stay| over(stay)) {
             self.office.finished(floor, stay.patient, 1.0);
         }
-        stays.retain(|stay| stay.to > end);
+        stays.retain(|stay| !over(stay));
         self.stays = stays;
     }
 

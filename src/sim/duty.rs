@@ -147,7 +147,7 @@ impl Staff {
 fn employed(person: &Person, day: i32) -> bool {
     let away = person.leave.is_some_and(|(from, back)| (from..back).contains(&day));
     let here = match person.fate {
-        Fate::Steady | Fate::Moves(..) => true,
+        Fate::Steady | Fate::Moves(..) | Fate::Promoted(_) => true,
         Fate::Hired(first) => day >= first,
         Fate::Leaves(last) | Fate::Disabled(last) | Fate::Lapses(last) => day < last,
         Fate::Returns(last, back) => day < last || day >= back,

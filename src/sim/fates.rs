@@ -22,6 +22,7 @@ pub fn assign(staff: &mut Staff, days: i32, misuses: f64, dice: &mut Dice) {
         more(share(0.012, 3)),
         more(share(0.010, 3)),
         share(0.010 * months, 2),
+        share(0.003 * months, 1),
     ];
     // A small hospital must not consist of fates: at most a third of it has one.
     let allowed = order.len() / 3;
@@ -60,6 +61,7 @@ fn fate(staff: &Staff, person: usize, kind: usize, turn: usize, days: i32, dice:
         4 => Fate::Lapses(early),
         5 => Fate::Unused(early - 3),
         6 => moves(staff, person, some_day, dice),
+        7 if staff.people[person].role == Role::Nurse => Fate::Promoted(some_day),
         _ => Fate::Steady,
     }
 }

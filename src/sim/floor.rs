@@ -165,9 +165,14 @@ impl Floor<'_> {
         self.relate_unit(patient, kind, home, time.plus(-60 * MINUTE), time.plus(DAY), done);
     }
 
-    /// A patient of the town; some come again and again.
+    /// A living patient of the town; some come again and again.
     pub fn somebody(&mut self) -> u32 {
-        let draw = self.dice.unit();
-        (draw * draw * f64::from(self.town.count())) as u32
+        loop {
+            let draw = self.dice.unit();
+            let patient = (draw * draw * f64::from(self.town.count())) as u32;
+            if !self.town.is_dead(patient, self.day) {
+                return patient;
+            }
+        }
     }
 }

@@ -65,7 +65,7 @@ pub struct Line<'a> {
     pub break_glass: Option<bool>,
     /// Ticket behind an elevated act.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub approval_ref: Option<&'a str>,
+    pub approval_ref: Option<String>,
     /// The log-in or vendor session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
@@ -99,6 +99,9 @@ pub struct Actor<'a> {
     /// Claimed department.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub department: Option<&'a str>,
+    /// The principal of an assistant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<&'a str>,
 }
 
 /// `resource`.

@@ -20,6 +20,7 @@ pub fn day(hospital: &Hospital, day: i32, out: &mut Vec<SimEvent>) {
             kind: "service",
             role: None,
             department: None,
+            principal: None,
             site: site.name,
             pace: 1.0,
             host: format!("srv-{:02}", index + 1),

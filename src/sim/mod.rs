@@ -3,18 +3,22 @@
 //! Accesses are a consequence of care (patients come, stay, are tested, leave, are coded and billed), never drawn from a rate: that is
 //! what gives counts the dispersion of real ones. No clock and no file but in `write`; the same plan makes the same bytes.
 
+mod admin;
 mod calendar;
 mod care;
 mod dice;
 mod duty;
 mod fates;
+pub mod faults;
 mod floor;
 mod line;
 mod machines;
 mod misuse;
 mod office;
+pub mod oracle;
 mod patients;
 mod plot;
+pub mod rig;
 mod roles;
 mod rosters;
 mod scribe;

@@ -24,13 +24,14 @@ const ENDINGS: [&str; 14] =
 pub struct Town {
     seed: u64,
     count: u32,
+    days: u32,
 }
 
 impl Town {
     /// A town around a hospital with so many accounts.
     pub fn new(seed: u64, users: usize, days: u32) -> Town {
         let count = 1_500 + users * 110 + users * days as usize / 8;
-        Town { seed, count: u32::try_from(count).unwrap_or(u32::MAX) }
+        Town { seed, count: u32::try_from(count).unwrap_or(u32::MAX), days }
     }
 
     /// How many patients there are.
@@ -61,6 +62,23 @@ impl Town {
     /// Whether the chart is restricted.
     pub fn is_restricted(&self, patient: u32) -> bool {
         mix_unit(self.seed, &[4, u64::from(patient)]) < 0.01
+    }
+
+    /// The second record number of somebody who was registered twice; it lives on as [`Town::id`].
+    pub fn twin(&self, patient: u32) -> Option<String> {
+        (mix_unit(self.seed, &[73, u64::from(patient)]) < 0.002).then(|| format!("MRN{:07}", 8_000_000 + patient))
+    }
+
+    /// The day of the patient's death, counted from the start of the run, where it lies in its past or within it.
+    pub fn death(&self, patient: u32) -> Option<i32> {
+        let draw = mix_unit(self.seed, &[6, u64::from(patient)]);
+        let chance = 0.006;
+        (draw < chance).then(|| (draw / chance * f64::from(200 + self.days)) as i32 - 200)
+    }
+
+    /// Whether the patient is dead on that day.
+    pub fn is_dead(&self, patient: u32, day: i32) -> bool {
+        self.death(patient).is_some_and(|death| death <= day)
     }
 
     /// Somebody of the same household, where there is one.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::care::Care;
-use super::dice::{mix, mix_unit};
+use super::dice::mix;
 use super::floor::With;
 use super::machines::MACHINES;
 use super::roles::Role;
@@ -133,7 +133,7 @@ fn users(hospital: &Hospital, table: &mut csv::Writer<&mut Vec<u8>>) -> csv::Res
             table.write_record([
                 person.id.as_str(),
                 &person.name,
-                person.role.name(),
+                row.title,
                 &staff.units[row.unit as usize].name,
                 staff.sites[person.site].name,
                 row.status,
@@ -222,11 +222,10 @@ fn patients(hospital: &Hospital, table: &mut csv::Writer<&mut Vec<u8>>) -> csv::
         let contact = town.relative(patient).map(|relative| town.id(relative)).unwrap_or_default();
         let (id, surname, address) = (town.id(patient), town.surname(patient), town.address(patient));
         let (vip, restricted) = (town.is_vip(patient).to_string(), town.is_restricted(patient).to_string());
-        table.write_record([id.as_str(), &surname, &address, &vip, &restricted, "", &contact, ""])?;
-        // A few people were registered twice; the second record number lives on as the first.
-        if mix_unit(hospital.plan.seed, &[73, u64::from(patient)]) < 0.002 {
-            let twin = format!("MRN{:07}", 8_000_000 + patient);
-            table.write_record([twin.as_str(), &surname, &address, &vip, &restricted, "", "", &id])?;
+        let died = town.death(patient).map(|day| hospital.plan.start.plus(day).to_string()).unwrap_or_default();
+        table.write_record([id.as_str(), &surname, &address, &vip, &restricted, &died, &contact, ""])?;
+        if let Some(twin) = town.twin(patient) {
+            table.write_record([twin.as_str(), &surname, &address, &vip, &restricted, &died, "", &id])?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Planted misuse is written by the same hand, so that nothing but behaviour tells it apart.
 
-use super::dice::{Dice, mix};
+use super::dice::{Dice, mix, mix_unit};
 use super::floor::{Act, Open};
 use super::line::{Actor, Auth, Client, Line, Resource, SimEvent};
 use super::patients::Town;
@@ -20,6 +20,8 @@ pub struct Account {
     pub role: Option<String>,
     /// Department as the source claims it.
     pub department: Option<String>,
+    /// Whoever answers for what is done.
+    pub principal: Option<String>,
     /// Hospital.
     pub site: &'static str,
     /// Rows per open against the average.
@@ -113,7 +115,7 @@ impl<'a> Scribe<'a> {
     /// The rows of one open; returns the time of the last.
     fn open(&mut self, time: Time, open: &Open) -> Time {
         let (kind, written) = shape(open.act);
-        let patient = self.town.id(open.patient);
+        let patient = self.number(open.patient);
         if self.dice.chance(0.16) {
             let (query, count) = (self.town.surname(open.patient), self.dice.poisson(4.0) as i64 + 1);
             self.row(time.plus(-6 * SECOND), "ehr", Activity::Search, &[], |line| {
@@ -122,11 +124,16 @@ impl<'a> Scribe<'a> {
             });
         }
         let restricted = self.town.is_restricted(open.patient);
+        let glass = restricted && self.door(time, open, &patient);
         let source = if open.act == Act::Image { "pacs" } else { "ehr" };
         let extra = self.dice.poisson(1.25 * self.account.pace).min(3);
         let shared = (extra > 0 && self.dice.chance(0.25)).then(|| format!("R{:012x}", self.next_hash() >> 16));
         let resource = format!("{:08x}", mix(self.seed, &[51, u64::from(open.patient), kind.len() as u64]) >> 32);
-        let purpose = if open.act == Act::Claim { "HPAYMT" } else { "TREAT" };
+        let purpose = match open.act {
+            _ if glass => "BTG",
+            Act::Claim => "HPAYMT",
+            _ => "TREAT",
+        };
         let mut last = time;
         for number in 0..=extra {
             let kind = if number == 0 { kind } else { self.another() };
@@ -135,7 +142,7 @@ impl<'a> Scribe<'a> {
                 line.resource = Some(Resource { kind, id: Some(resource.clone()) });
                 line.correlation_id = pair;
                 line.purpose = vec![purpose];
-                line.break_glass = restricted.then_some(false);
+                line.break_glass = restricted.then_some(glass);
             });
             let pause = if number == 0 && shared.is_some() { 1 } else { self.dice.between(4, 40) };
             last = last.plus(pause * SECOND);
@@ -152,6 +159,31 @@ impl<'a> Scribe<'a> {
             self.plain(last, source, Activity::Export, &patient, "Document");
         }
         last
+    }
+
+    /// At the door of a restricted chart: who may break the glass sometimes has to, and says so; others are now and then turned away
+    /// before they come in with a reason. Returns whether the glass was broken.
+    fn door(&mut self, time: Time, open: &Open, patient: &String) -> bool {
+        let draw = mix_unit(self.seed, &[53, self.stream, u64::from(open.patient), time.0 as u64]);
+        let may = matches!(self.account.role.as_deref(), Some("emergency nurse" | "resident" | "consultant"));
+        let patient = std::slice::from_ref(patient);
+        if may && draw < 0.4 {
+            self.row(time.plus(-3 * SECOND), "ehr", Activity::BreakGlass, patient, |line| {
+                line.purpose = vec!["BTG"];
+                line.break_glass = Some(true);
+            });
+        } else if !may && draw < 0.15 {
+            self.row(time.plus(-5 * SECOND), "ehr", Activity::Read, patient, |line| {
+                line.outcome = Some(Outcome::Denied)
+            });
+        }
+        may && draw < 0.4
+    }
+
+    /// The record number under which the chart is found: that of a second registration for those who search by it.
+    fn number(&self, patient: u32) -> String {
+        let by_twin = mix_unit(self.seed, &[54, self.stream, u64::from(patient)]) < 0.4;
+        self.town.twin(patient).filter(|_| by_twin).unwrap_or_else(|| self.town.id(patient))
     }
 
     /// A row about one patient with nothing special.
@@ -203,12 +235,18 @@ impl<'a> Scribe<'a> {
             recorded: arrival.to_string(),
             source,
             site: Some(account.site),
-            actor: Actor { id: &account.id, kind: account.kind, role, department },
+            actor: Actor {
+                id: &account.id,
+                kind: account.kind,
+                role,
+                department,
+                on_behalf_of: account.principal.as_deref(),
+            },
             activity: Some(activity),
             patients: patients.to_vec(),
             client: Some(client),
             outcome: Some(Outcome::Success),
-            approval_ref: self.approval.as_deref(),
+            approval_ref: self.approval.clone(),
             session_id: (!self.session.is_empty()).then(|| self.session.clone()),
             unknown,
             ..Line::default()

@@ -50,6 +50,8 @@ pub enum Fate {
     Unused(i32),
     /// Works in another unit from that day on.
     Moves(i32, u32),
+    /// Has another title from that day on.
+    Promoted(i32),
 }
 
 /// A human account.
@@ -103,6 +105,8 @@ pub struct Version {
     pub unit: u32,
     /// `active`, `leave`, `disabled`, `terminated`.
     pub status: &'static str,
+    /// The role as the roster calls it.
+    pub title: &'static str,
 }
 
 impl Staff {
@@ -200,7 +204,8 @@ impl Staff {
 
     /// What the roster says of an account, in order of time.
     pub fn versions(&self, person: &Person) -> Vec<Version> {
-        let mut rows = vec![Version { from: None, to: None, unit: person.unit, status: "active" }];
+        let title = person.role.name();
+        let mut rows = vec![Version { from: None, to: None, unit: person.unit, status: "active", title }];
         match person.fate {
             Fate::Steady | Fate::Lapses(_) => {}
             Fate::Hired(day) => rows[0].from = Some(self.at(person, day - 5, 9)),
@@ -208,6 +213,10 @@ impl Staff {
             Fate::Leaves(day) => split(&mut rows, self.at(person, day, 17), None, "terminated", person.unit),
             Fate::Disabled(day) => split(&mut rows, self.at(person, day, 15), None, "disabled", person.unit),
             Fate::Moves(day, unit) => split(&mut rows, self.at(person, day, 5), None, "active", unit),
+            Fate::Promoted(day) => {
+                split(&mut rows, self.at(person, day, 5), None, "active", person.unit);
+                rows[1].title = "charge nurse";
+            }
             Fate::Returns(day, back) => {
                 let (from, to) = (self.at(person, day, 17), self.at(person, back - 1, 9));
                 split(&mut rows, from, Some(to), "terminated", person.unit);
@@ -228,7 +237,7 @@ fn split(rows: &mut Vec<Version>, from: Time, to: Option<Time>, status: &'static
     };
     let old = rows[index];
     rows[index].to = Some(from);
-    rows.insert(index + 1, Version { from: Some(from), to: to.or(old.to), unit, status });
+    rows.insert(index + 1, Version { from: Some(from), to: to.or(old.to), unit, status, title: old.title });
     if to.is_some() {
         rows.insert(index + 2, Version { from: to, ..old });
     }

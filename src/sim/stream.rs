@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::care::Care;
+use super::dice::mix_unit;
 use super::floor::{CareDay, Open};
 use super::line::SimEvent;
-use super::machines;
+use super::roles::Role;
 use super::scribe::{Account, Scribe};
-use super::{BURN_IN, Hospital};
+use super::staff::Person;
+use super::{BURN_IN, Hospital, admin, machines};
 use crate::event::Time;
 use crate::event::time::MINUTE;
 
@@ -40,6 +42,7 @@ impl<'a> Events<'a> {
         let mut fresh = written(hospital, &care, self.day);
         hospital.vendors.day(hospital, self.day, &mut fresh);
         machines::day(hospital, self.day, &mut fresh);
+        admin::day(hospital, self.day, &mut fresh);
         let last = self.day + 1 >= hospital.plan.days as i32;
         let until = if last { Time::MAX } else { hospital.morning(self.day + 1) };
         let planted = &hospital.planted[self.planted..];
@@ -102,12 +105,20 @@ impl Hospital {
         let unit = staff.place(person, day);
         let own = who.pattern.is_office();
         let seat = if own { 10 + index % 200 } else { 10 + (index + day.rem_euclid(6) as u64) % 6 };
+        // Assistants of some physicians work in their name; the offices serve both hospitals, whichever one belongs to.
+        let assists = who.role == Role::Assistant && mix_unit(staff.seed, &[80, index]) < 0.3;
+        let chief = |other: &&Person| other.role == Role::Consultant && other.unit == who.unit;
+        let principal = staff.people.iter().find(chief).filter(|_| assists).map(|other| other.id.clone());
+        let serves = matches!(who.role, Role::Analyst | Role::Coder | Role::Biller);
+        let visits = serves && mix_unit(staff.seed, &[81, index, day as i64 as u64]) < 0.2;
+        let site = if visits { (who.site + 1) % staff.sites.len() } else { who.site };
         Account {
+            principal,
             id: who.id.clone(),
             kind: "human",
             role: Some(who.role.name().to_owned()),
             department: Some(staff.units[unit as usize].name.clone()),
-            site: staff.sites[who.site].name,
+            site: staff.sites[site].name,
             pace: who.pace,
             host: format!("WS-{unit:03}-{seat:03}"),
             ip: format!("10.{}.{}.{seat}", who.site + 10, unit % 250),

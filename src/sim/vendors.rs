@@ -6,7 +6,7 @@ use super::floor::{Act, Open};
 use super::line::{Auth, Detail, SimEvent, Target};
 use super::scribe::{Account, Scribe};
 use crate::event::time::{HOUR, MINUTE};
-use crate::event::{Activity, Day, Time, Zone};
+use crate::event::{Activity, Day, Outcome, Time, Zone};
 
 /// A company.
 #[derive(Debug, Clone)]
@@ -135,11 +135,19 @@ impl Vendors {
                 line.session_id = Some(reference.clone());
                 line.detail = detail;
                 line.auth = (activity == Activity::SessionStart).then_some(Auth { method: "password", mfa: true });
+                line.outcome =
+                    Some(if activity == Activity::LoginFailed { Outcome::Failure } else { Outcome::Success });
                 if let Some(client) = &mut line.client {
                     (client.remote, client.host) = (true, None);
                 }
             });
         };
+        if dice.chance(0.6) {
+            act(session.start.plus(-2 * MINUTE), Activity::CredentialCheckout, None);
+        }
+        if dice.chance(0.1) {
+            act(session.start.plus(-MINUTE), Activity::LoginFailed, None);
+        }
         act(session.start, Activity::SessionStart, None);
         for _ in 0..3 + dice.below(10) {
             let time = Time(dice.between(session.start.plus(MINUTE).0, session.end.plus(-MINUTE).0));
@@ -174,6 +182,7 @@ fn account(hospital: &Hospital, session: &Session) -> Account {
         kind: "human",
         role: None,
         department: None,
+        principal: None,
         site: hospital.staff.sites[0].name,
         pace: 0.6,
         host: String::new(),

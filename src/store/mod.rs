@@ -4,9 +4,13 @@
 //! Columns that can name a person are sealed. No method reads a clock: the present is an argument. What is here may be lost whole:
 //! alerts come again from the history, and [`Store::restore`] says which of them people have already heard of.
 //!
-//! `schema` holds the tables, `seal` the sealing, `outbox` what goes to the channels, `triage` what people look up and decide.
+//! `schema` holds the tables, `seal` the sealing, `outbox` what goes to the channels, `receipts` what became
+//! of it, `triage` what people look up and decide, `again` how a lost store comes back.
 
+mod again;
+mod corrections;
 mod outbox;
+mod receipts;
 mod schema;
 mod seal;
 mod triage;
@@ -19,7 +23,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub use outbox::{Counters, Outcome, Receipt, Row};
+pub use outbox::{Counters, Outcome, Row};
+pub use receipts::{EVERY_CHANNEL, Receipt};
 pub use seal::{AesSeal, Seal, SealError};
 pub use triage::{Filter, Listed, Mute, Ruling, Verdict};
 
@@ -38,7 +43,7 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process writes.
-    #[error("the store {0} is in use by another process; stop `phiwatch run`, or ask it through its socket")]
+    #[error("the store {0} is in use by another process; try again when it has ended")]
     Locked(PathBuf),
     /// There is no store at that place.
     #[error("there is no store {0} yet; `phiwatch run` or `phiwatch scan --history` makes it")]

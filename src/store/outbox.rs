@@ -44,27 +44,6 @@ pub struct Row {
     pub delivery: Option<String>,
 }
 
-/// What became of an outbox row; drained into the history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// Its number, from 1.
-    pub seq: i64,
-    /// The alert.
-    pub alert_id: String,
-    /// Its revision.
-    pub revision: u32,
-    /// The channel.
-    pub channel: String,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The notification that carried it.
-    pub delivery: Option<String>,
-    /// What the other side said, such as a status; never a person's name.
-    pub note: Option<String>,
-    /// When, by the clock of this machine.
-    pub at: Time,
-}
-
 /// How a channel's outbox stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -207,86 +186,6 @@ impl Store {
         Ok(())
     }
 
-    /// When each notification since `since` reached the channel.
-    ///
-    /// # Errors
-    /// Where the database refuses.
-    pub fn deliveries(&self, channel: &str, since: Time) -> Result<Vec<Time>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT MIN(at) FROM receipts WHERE channel = ?1 AND at >= ?2 AND outcome = 'sent' AND delivery IS NOT NULL
-             GROUP BY delivery ORDER BY 1",
-        )?;
-        let times = statement.query_map(params![channel, since.0], |row| Ok(Time(row.get(0)?)))?;
-        Ok(times.collect::<Result<_, _>>()?)
-    }
-
-    /// When a notification last reached each channel.
-    ///
-    /// # Errors
-    /// Where the database refuses.
-    pub fn last_sent(&self) -> Result<BTreeMap<String, Time>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection
-            .prepare_cached("SELECT channel, MAX(at) FROM receipts WHERE outcome = 'sent' GROUP BY channel")?;
-        let found = statement.query_map([], |row| Ok((row.get(0)?, Time(row.get(1)?))))?;
-        Ok(found.collect::<Result<_, _>>()?)
-    }
-
-    /// Receipts with a number above `seq`, in their order, at most `limit`.
-    ///
-    /// # Errors
-    /// Where the database refuses.
-    pub fn receipts_since(&self, seq: i64, limit: usize) -> Result<Vec<Receipt>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT seq, alert_id, revision, channel, outcome, delivery, note, at FROM receipts WHERE seq > ?1
-             ORDER BY seq LIMIT ?2",
-        )?;
-        let mut found = statement.query(params![seq, limit as i64])?;
-        let mut receipts = Vec::new();
-        while let Some(row) = found.next()? {
-            receipts.push(Receipt {
-                seq: row.get(0)?,
-                alert_id: row.get(1)?,
-                revision: row.get(2)?,
-                channel: row.get(3)?,
-                outcome: Outcome::parse(&row.get::<_, String>(4)?).ok_or(StoreError::Unreadable("receipts"))?,
-                delivery: row.get(5)?,
-                note: row.get(6)?,
-                at: Time(row.get(7)?),
-            });
-        }
-        Ok(receipts)
-    }
-
-    /// Ends, in a store that was lost and made again, the rows that the history has receipts for. Call it after the alerts were
-    /// raised again and before the channels start.
-    ///
-    /// Returns how many rows it ended.
-    ///
-    /// # Errors
-    /// Where the disk refuses.
-    pub fn restore(&self, receipts: &[Receipt]) -> Result<usize, StoreError> {
-        let mut connection = self.connection();
-        let transaction = connection.transaction()?;
-        let mut ended = 0;
-        for receipt in receipts {
-            let sql = "UPDATE outbox SET state = ?4, payload = NULL, delivery = ?5
-                       WHERE alert_id = ?1 AND revision = ?2 AND channel = ?3 AND state IN ('pending', 'held')";
-            let values = params![
-                receipt.alert_id,
-                receipt.revision,
-                receipt.channel,
-                receipt.outcome.as_str(),
-                receipt.delivery
-            ];
-            ended += transaction.prepare_cached(sql)?.execute(values)?;
-        }
-        transaction.commit()?;
-        Ok(ended)
-    }
-
     /// How the outbox stands, by channel; channels that never had a row are missing.
     ///
     /// # Errors
@@ -373,26 +272,8 @@ impl Store {
         Ok(())
     }
 
-    /// Adds a row unless the same revision was queued for the channel before; returns how many were added.
-    /// Whether the newest revision that is known says something else under the same number: its day was settled at the end of an
-    /// input and has grown since.
-    fn corrects(&self, transaction: &Transaction<'_>, alert: &Alert) -> Result<bool, StoreError> {
-        let mut before = match self.latest(transaction, &alert.alert_id)? {
-            Some(listed) if listed.alert.revision == alert.revision && listed.alert.settled => listed.alert,
-            _ => return Ok(false),
-        };
-        // Other rosters in force are no news by themselves.
-        before.made_by = alert.made_by.clone();
-        Ok(alert.settled && before != *alert)
-    }
-
-    /// Makes room in the outbox for the correction of a revision.
-    fn take_back(&self, transaction: &Transaction<'_>, alert: &Alert, channel: &str) -> Result<(), StoreError> {
-        let sql = "DELETE FROM outbox WHERE alert_id = ?1 AND revision = ?2 AND channel = ?3";
-        transaction.prepare_cached(sql)?.execute(params![alert.alert_id, alert.revision, channel])?;
-        Ok(())
-    }
-
+    /// Adds a row unless the same revision was queued for the channel before, also in a store that was lost; returns how many were
+    /// added.
     fn queue(
         &self,
         transaction: &Transaction<'_>,
@@ -406,7 +287,10 @@ impl Store {
         let payload = self.seal.seal(&payload_place(&alert.alert_id, alert.revision, channel), &plain);
         let sql = "INSERT INTO outbox
                    (alert_id, revision, channel, state, next_try, interrupts, severity, at, queued, payload)
-                   VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?4, ?8) ON CONFLICT DO NOTHING";
+                   SELECT ?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?4, ?8
+                   WHERE NOT EXISTS (SELECT 1 FROM receipts WHERE alert_id = ?1 AND revision = ?2
+                                       AND channel IN (?3, '*') AND restored = 1)
+                   ON CONFLICT DO NOTHING";
         let severity = alert.severity as i64;
         let values = params![alert.alert_id, alert.revision, channel, now.0, interrupts, severity, at.0, payload];
         Ok(transaction.prepare_cached(sql)?.execute(values)?)

@@ -84,6 +84,16 @@ const MIGRATIONS: &[&str] = &["
         channel TEXT PRIMARY KEY,
         at      INTEGER NOT NULL
     ) STRICT;
+", "
+    -- Receipts that came back from the history after the store was lost: they keep a revision from being queued again.
+    ALTER TABLE receipts ADD COLUMN restored INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX receipts_restored ON receipts (alert_id, revision) WHERE restored = 1;
+
+    -- How far something was drained into the history.
+    CREATE TABLE marks (
+        name  TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) STRICT;
 "];
 
 /// Brings the file to the newest version.

@@ -22,7 +22,7 @@ words! {
 }
 
 /// A person's word on an alert; the newest holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Its number, given by the store.
     pub seq: i64,
@@ -39,7 +39,7 @@ pub struct Verdict {
 }
 
 /// A silence at the channels that interrupt people; what is recorded stays recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mute {
     /// Its number, given by the store.
     pub seq: i64,
@@ -97,10 +97,10 @@ pub struct Listed {
 
 /// The sealed part of a verdict or a mute.
 #[derive(Serialize, Deserialize)]
-struct Words {
-    reason: String,
-    who: String,
-    subject: Option<Subject>,
+pub(super) struct Words {
+    pub reason: String,
+    pub who: String,
+    pub subject: Option<Subject>,
 }
 
 const COLUMNS: &str = "a.alert_id, a.revision, a.sealed, a.day, a.at,
@@ -229,11 +229,14 @@ impl Store {
     /// # Errors
     /// Where a row cannot be read or opened.
     pub fn mutes(&self, now: Time) -> Result<Vec<Mute>, StoreError> {
+        self.mutes_where("at <= ?1 AND until > ?1", now.0)
+    }
+
+    pub(super) fn mutes_where(&self, condition: &str, value: i64) -> Result<Vec<Mute>, StoreError> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT seq, detection, sealed, at, until FROM mutes WHERE at <= ?1 AND until > ?1 ORDER BY seq",
-        )?;
-        let mut found = statement.query([now.0])?;
+        let sql = format!("SELECT seq, detection, sealed, at, until FROM mutes WHERE {condition} ORDER BY seq");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut found = statement.query([value])?;
         let mut mutes = Vec::new();
         while let Some(row) = found.next()? {
             let words = self.open_words("mutes", &row.get::<_, Vec<u8>>(2)?)?;
@@ -309,7 +312,7 @@ impl Store {
         })
     }
 
-    fn verdicts(
+    pub(super) fn verdicts(
         &self,
         connection: &Connection,
         condition: &str,
@@ -341,7 +344,7 @@ impl Store {
         self.seal.hash("subject", &format!("{}/{}", subject.kind.as_str(), subject.id)).to_vec()
     }
 
-    fn seal_words(&self, place: &str, words: &Words) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn seal_words(&self, place: &str, words: &Words) -> Result<Vec<u8>, StoreError> {
         let plain = serde_json::to_vec(words).map_err(|_| StoreError::Unreadable("words"))?;
         Ok(self.seal.seal(place, &plain))
     }

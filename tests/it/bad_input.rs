@@ -171,7 +171,7 @@ fn rosters_with_bad_rows_are_named_line_by_line() {
             "users.csv:3: overlaps an earlier row of the same key; the row is refused",
         ),
         (
-            "user_id,status\nu1,retired\n",
+            "user_id,status\nu1,retired\nu2,active\n",
             "users.csv:2: `status` is not active, leave, disabled or terminated; the row is refused",
         ),
     ] {
@@ -185,6 +185,37 @@ fn rosters_with_bad_rows_are_named_line_by_line() {
         let scan = phiwatch(dir).args(["scan", "--config", "phiwatch.toml", "in.jsonl"]).output().unwrap();
         check(&scan, 0, &[problem, "1 events"]);
     }
+}
+
+#[test]
+fn a_roster_folder_that_is_named_has_to_know_somebody() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::create_dir(dir.join("rosters")).unwrap();
+    std::fs::write(dir.join("in.jsonl"), access("a", NOON)).unwrap();
+    let scan = || phiwatch(dir).args(["scan", "--rosters", "rosters", "in.jsonl"]).output().unwrap();
+    check(&scan(), 2, &["rosters: the roster folder holds no users.csv with a usable row"]);
+    std::fs::write(dir.join("rosters/users.csv"), "user_id,status\nu1,retired\n").unwrap();
+    check(&scan(), 2, &["rosters/users.csv:2", "no users.csv with a usable row"]);
+    std::fs::remove_dir_all(dir.join("rosters")).unwrap();
+    check(&scan(), 2, &["the roster folder rosters does not exist"]);
+}
+
+#[test]
+fn every_problem_of_the_settings_is_named_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let settings = "[budget]\nper_1000 = 2\n[rosters]\ndir = \"none\"\n[[channels]]\nkind = \"file\"\npaht = \"x\"\n";
+    std::fs::write(dir.join("phiwatch.toml"), settings).unwrap();
+    let said = phiwatch(dir).args(["check", "--config", "phiwatch.toml"]).output().unwrap();
+    let words = [
+        "phiwatch.toml:2: unknown key `per_1000` in budget; do you mean `per_1000_users_per_day`?",
+        "phiwatch.toml:5: `path` is missing in channels",
+        "phiwatch.toml:7: unknown key `paht` in channels; do you mean `path`?",
+        "none: the roster folder none does not exist",
+        "4 problems",
+    ];
+    check(&said, 2, &words);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod clear;
 mod kafka;
 mod kill;
 mod mock_kafka;
+mod operate;
 mod program;
 mod real_kafka;
 mod road;

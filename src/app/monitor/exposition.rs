@@ -64,7 +64,8 @@ pub mod reader {
     use std::collections::{BTreeMap, BTreeSet};
 
     /// Samples by name and labels.
-    pub type Samples = BTreeMap<(String, Vec<(String, String)>), f64>;
+    pub type Samples = BTreeMap<(String, Labels), f64>;
+    type Labels = Vec<(String, String)>;
 
     /// Reads a text, or says what is wrong with it. Written from the description of the format: a `# HELP` and a `# TYPE` line before
     /// the samples of a family, all lines of a family together, no sample twice, names and escapes as the format allows.
@@ -102,7 +103,7 @@ pub mod reader {
         Ok(samples)
     }
 
-    fn sample(line: &str) -> Option<(String, Vec<(String, String)>, f64)> {
+    fn sample(line: &str) -> Option<(String, Labels, f64)> {
         let end = line.find(['{', ' '])?;
         let (name, mut rest) = line.split_at(end);
         let mut labels = Vec::new();

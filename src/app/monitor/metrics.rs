@@ -19,6 +19,9 @@ const SOURCES_MAX: usize = 100;
 /// The label of all that are beyond, and of files.
 const OTHERS: &str = "(others)";
 
+/// One of the numbers of an outbox.
+type Count = fn(&Counters) -> u64;
+
 /// What is looked at besides the board.
 pub struct Look<'a> {
     /// The board.
@@ -152,7 +155,7 @@ fn channels(text: &mut Text, look: &Look<'_>) {
     for (name, health) in look.channels {
         text.sample(&[("channel", name)], f64::from(u8::from(health.ok)));
     }
-    let rows: [(&str, &str, fn(&Counters) -> u64); 3] = [
+    let rows: [(&'static str, &str, Count); 3] = [
         ("phiwatch_outbox_pending", "Revisions that wait to be sent.", |c| c.pending),
         ("phiwatch_outbox_held", "Revisions that wait for a person to mend something.", |c| c.held),
         ("phiwatch_outbox_dead", "Revisions that the other side refused for good.", |c| c.dead),

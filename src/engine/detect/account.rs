@@ -237,3 +237,150 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
         facts([("uses", json!(uses)), ("patients", json!(patients)), ("since", json!(since)), ("first", json!(first))]);
     finding
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::settings::Settings;
+    use crate::engine::{Engine, Input};
+    use crate::event::effects::Decoded;
+    use crate::event::{Activity, ActorKind, Draft, EventBuilder, Origin, Outcome, Zone};
+    use crate::roster::{Intake, load};
+
+    const USERS: &str = "user_id,role,site,status,kind,account_created_at,hired_at,terminated_at,valid_from,valid_to\n\
+        left,nurse,main,terminated,,,,2026-01-10,,\n\
+        west,nurse,la,terminated,,,,2026-01-10,,\n\
+        spring,nurse,main,terminated,,,,2026-03-08,,\n\
+        autumn,nurse,main,terminated,,,,2026-11-01,,\n\
+        noon,nurse,main,terminated,,,,2026-01-10T12:00:00Z,,\n\
+        stale,nurse,main,active,,,,2026-01-10,,\n\
+        again,nurse,main,active,,,2026-02-01,2026-01-10,,\n\
+        vague,nurse,main,terminated,,,,,,\n\
+        off,nurse,main,active,,,,,,2026-01-09\n\
+        off,nurse,main,disabled,,,,,2026-01-10,\n\
+        leave,nurse,main,leave,,,,,,\n\
+        made,nurse,main,active,,2026-01-10,,,,\n\
+        hired,nurse,main,active,,,2026-01-10T12:00:00Z,,,\n\
+        guest,nurse,main,active,,,,,2026-01-05,2026-01-10\n\
+        gap,nurse,main,active,,,,,,2026-01-05\n\
+        gap,nurse,main,active,,,,,2026-01-10,\n\
+        nowhere,nurse,,terminated,,,,2026-01-10,,\n\
+        feed,interface,main,active,service,,,,,\n";
+    const OTHERS: [(&str, &str); 3] = [
+        ("sites.csv", "site,timezone\nmain,America/Chicago\nla,America/Los_Angeles\n"),
+        ("vendors.csv", "vendor_id,status\nv1,active\nv2,ended\nv3,suspended\n"),
+        (
+            "vendor_accounts.csv",
+            "account_id,vendor_id,status,account_created_at,terminated_at\n\
+             a1,v1,active,2026-01-10,\na2,v2,active,,\na3,v3,active,,\na4,v1,disabled,,2026-01-10T12:00:00Z\n",
+        ),
+    ];
+
+    fn alerts(users: &str, draft: &Draft<'_>) -> Vec<String> {
+        let mut files = vec![("users.csv".to_owned(), users.as_bytes().to_vec())];
+        files.extend(OTHERS.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())));
+        let zone = Zone::get("America/New_York").expect("a zone");
+        let loaded = load(&files, zone, &Intake { previous: None, at: Time(0), allow_shrink: false });
+        let mut engine = Engine::new(Settings::default(), Arc::new(loaded.roster));
+        let origin = Origin::file("x");
+        let mut builder = EventBuilder::default();
+        builder.push(draft, 1, 0);
+        let decoded = Decoded { batch: builder.finish(&origin), rejects: Vec::new(), from: 1, to: 2, gap: 0 };
+        engine.step(Time(0), Input::Open(origin.clone()));
+        let mut effects = vec![engine.step(Time(0), Input::Decoded(Box::new(decoded)))];
+        effects.push(engine.step(Time(0), Input::Close));
+        let settled = effects.iter().flat_map(|e| &e.raised).filter(|raised| raised.alert.settled);
+        settled.map(|raised| raised.alert.detection_id.clone()).collect()
+    }
+
+    fn draft<'a>(actor: &'a str, at: &str) -> Draft<'a> {
+        let mut draft = Draft::new("e1", Time::parse(at).expect("a time"), "ehr", Activity::Read);
+        draft.actor_id = Some(actor.into());
+        draft
+    }
+
+    /// INTERFACES, section 3: intervals are half-open, a plain date begins at local midnight and as an end lasts that whole day, in
+    /// the zone of the site, else in the default one; an end counts 15 minutes later. Times worked out by hand.
+    #[test]
+    fn boundaries() {
+        let check = |actor: &str, at: &str, expected: &[&str]| {
+            assert_eq!(alerts(USERS, &draft(actor, at)), expected, "{actor} {at}");
+        };
+        let (over, off, outside) = (&["account.terminated"], &["account.disabled"], &["account.outside-dates"]);
+        for (actor, end) in [
+            // The 10th ends at midnight: 06:00 UTC in Chicago, 08:00 in Los Angeles, 05:00 in New York, the default.
+            ("left", "2026-01-11T06:"),
+            ("west", "2026-01-11T08:"),
+            ("nowhere", "2026-01-11T05:"),
+            ("noon", "2026-01-10T12:"),
+            ("stale", "2026-01-11T06:"),
+            // The night between has changed the clocks.
+            ("spring", "2026-03-09T05:"),
+            ("autumn", "2026-11-02T06:"),
+        ] {
+            check(actor, &format!("{end}14:59.999999Z"), &[]);
+            check(actor, &format!("{end}15:00Z"), over);
+        }
+        check("again", "2026-02-03T12:00:00Z", &[]);
+        check("vague", "2026-02-03T12:00:00Z", &[]);
+        check("leave", "2026-02-03T12:00:00Z", &[]);
+        check("off", "2026-01-10T05:59:59Z", &[]);
+        check("off", "2026-01-10T06:14:59Z", &[]);
+        check("off", "2026-01-10T06:15:00Z", off);
+        check("made", "2026-01-10T05:59:59.999999Z", outside);
+        check("made", "2026-01-10T06:00:00Z", &[]);
+        check("hired", "2026-01-10T11:59:59Z", outside);
+        check("hired", "2026-01-10T12:00:00Z", &[]);
+        check("guest", "2026-01-05T05:59:59Z", outside);
+        check("guest", "2026-01-05T06:00:00Z", &[]);
+        check("guest", "2026-01-11T05:59:59Z", &[]);
+        check("guest", "2026-01-11T06:00:00Z", outside);
+        check("gap", "2026-01-07T12:00:00Z", outside);
+        check("gap", "2026-01-10T06:00:00Z", &[]);
+        // Vendors' accounts: no site, so the default zone.
+        check("a1", "2026-01-10T04:59:59Z", outside);
+        check("a1", "2026-01-10T05:00:00Z", &[]);
+        check("a2", "2026-01-10T12:00:00Z", &["account.vendor-ended"]);
+        check("a3", "2026-01-10T12:00:00Z", &["account.vendor-ended"]);
+        check("a4", "2026-01-10T12:14:59Z", &[]);
+        check("a4", "2026-01-10T12:15:00Z", off);
+    }
+
+    #[test]
+    fn what_was_refused_is_no_use() {
+        for (activity, outcome, expected) in [
+            (Activity::Read, Outcome::Success, 1),
+            (Activity::Login, Outcome::Unknown, 1),
+            (Activity::Read, Outcome::Denied, 0),
+            (Activity::Login, Outcome::Failure, 0),
+            (Activity::LoginFailed, Outcome::Unknown, 0),
+            (Activity::Logout, Outcome::Success, 0),
+        ] {
+            let mut draft = draft("left", "2026-02-03T12:00:00Z");
+            (draft.activity, draft.outcome) = (activity, outcome);
+            assert_eq!(alerts(USERS, &draft).len(), expected, "{activity:?} {outcome:?}");
+        }
+    }
+
+    /// An account that no roster knows is unknown, whatever it says of itself, where the roster lists accounts of its kind.
+    #[test]
+    fn unknown_accounts() {
+        let people_only = USERS.replace("feed,interface,main,active,service,,,,,\n", "");
+        let nobody = USERS.lines().next().map(|header| format!("{header}\n")).unwrap_or_default();
+        for (users, kind, expected) in [
+            (USERS, None, 1),
+            (USERS, Some(ActorKind::Human), 1),
+            (USERS, Some(ActorKind::Service), 1),
+            (people_only.as_str(), Some(ActorKind::Service), 0),
+            (USERS, Some(ActorKind::Patient), 0),
+            (nobody.as_str(), None, 0),
+        ] {
+            let mut draft = draft("stranger", "2026-02-03T12:00:00Z");
+            draft.actor_kind = kind;
+            let found = alerts(users, &draft);
+            assert_eq!(found, vec!["account.unknown"; expected], "{kind:?}");
+        }
+    }
+}

@@ -103,6 +103,8 @@ pub struct Settling<'a> {
     pub constants: &'a Constants<'a>,
     /// Those who were there, by kind and id, with days off corrected by how empty the site was.
     pub present: &'a [(SubjectIx, Presence)],
+    /// Human accounts that may work on that day.
+    pub humans: f64,
 }
 
 /// How a finding came about.
@@ -174,6 +176,11 @@ pub trait Detector: Send {
         0
     }
 
+    /// Subject-days of the settled day that could not be judged because too little is known yet.
+    fn unjudged(&self) -> u64 {
+        0
+    }
+
     /// The largest surge factor of the settled day: the budget does not learn from a storm.
     fn surge(&self) -> f64 {
         1.0
@@ -201,9 +208,12 @@ pub fn shown(number: f64) -> String {
     if number >= 9.95 { format!("{:.0}", number) } else { format!("{:.1}", number).trim_end_matches(".0").to_owned() }
 }
 
-/// "1 in 4,000": two significant digits of 1/p.
+/// "1 in 4,000": two significant digits of 1/p, as far as any model can know.
 pub fn one_in(p: f64) -> String {
-    let n = 1.0 / p.max(1e-9);
+    if p < 1e-6 {
+        return "more than 1,000,000".to_owned();
+    }
+    let n = 1.0 / p;
     let scale = 10_f64.powf((n.log10().floor() - 1.0).max(0.0));
     let digits = format!("{:.0}", (n / scale).round() * scale);
     let mut out = String::new();
@@ -213,7 +223,12 @@ pub fn one_in(p: f64) -> String {
         }
         out.push(digit);
     }
-    if p < 1e-9 { format!("more than {out}") } else { out }
+    out
+}
+
+/// Six significant digits, and nothing below 1e-12: no model knows more, and every JSON reader gives such a number back unchanged.
+pub fn significant(p: f64) -> f64 {
+    format!("{:.5e}", p.max(1e-12)).parse().unwrap_or(p)
 }
 
 /// A finding with everything that follows from where and when it was made.
@@ -228,7 +243,7 @@ pub fn finding(
         detection,
         subject: constants.subjects.get(subject).subject.clone(),
         day: constants.day,
-        window: (presence.start, presence.end),
+        window: presence.window,
         raised_at: events.last().unwrap_or(presence.start),
         stage: Stage::Crossing(1.0),
         p: None,
@@ -256,7 +271,7 @@ mod tests {
     #[test]
     fn numbers_in_sentences() {
         assert_eq!([shown(214.0), shown(9.0), shown(2.54), shown(31.4)], ["214", "9", "2.5", "31"]);
-        assert_eq!([one_in(0.00025), one_in(0.5), one_in(1.0 / 1_234_567.0)], ["4,000", "2", "1,200,000"]);
+        assert_eq!([one_in(0.00025), one_in(0.5), one_in(1.0 / 123_456.0)], ["4,000", "2", "120,000"]);
         assert_eq!([cut(0.9), cut(1.0), cut(1.9), cut(2.0), cut(9.0)], [None, Some(0), Some(0), Some(1), Some(3)]);
     }
 

@@ -12,8 +12,8 @@ const BINS: usize = 64;
 /// Width of a bin in units of score; scores above the last bin are learnt as if they lay in it.
 const WIDTH: f64 = 0.125;
 const HALF_LIFE_DAYS: f64 = 60.0;
-/// Fewer scored account-days than this say nothing about a tail; the parent group is asked.
-pub const SCORED_MIN: f64 = 400.0;
+/// The group above counts like so many scored account-days of the group itself, and what is shipped like so many of all.
+const PARENT_SCORES: f64 = 100.0;
 const TAIL: f64 = 0.05;
 
 /// Decayed histogram of a detector's scores in one group.
@@ -76,21 +76,63 @@ pub struct Calibration {
     excess: f64,
 }
 
+/// The scores that are expected before any are known: a line down to the 95th percentile, an exponential tail above it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tail {
+    /// The 95th percentile.
+    pub knee: f64,
+    /// Mean excess above it.
+    pub excess: f64,
+}
+
+impl Tail {
+    /// Share of scores at or above `score`.
+    fn above(self, score: f64) -> f64 {
+        if score < self.knee {
+            1.0 - (1.0 - TAIL) * score / self.knee
+        } else {
+            TAIL * (-(score - self.knee) / self.excess).exp()
+        }
+    }
+
+    /// Shares by bin; the last holds all that lies above.
+    fn bins(self) -> Vec<f64> {
+        let edge = |index: usize| if index == BINS { 0.0 } else { self.above(WIDTH * index as f64) };
+        (0..BINS).map(|index| edge(index) - edge(index + 1)).collect()
+    }
+}
+
+/// The map from scores to p-values of a group, from its own history and those of the groups above it, smallest first.
+///
+/// A young or small group borrows from the one above and that one from what is shipped, so that there is always a map and none
+/// changes at once.
+pub fn calibrate<'a>(chain: impl DoubleEndedIterator<Item = &'a ScoreHistory>, shipped: &Tail) -> Calibration {
+    let mut shares = shipped.bins();
+    let mut evidence = PARENT_SCORES;
+    for history in chain.rev() {
+        let own = history.scored();
+        for (share, bin) in shares.iter_mut().zip(&history.bins) {
+            *share = (PARENT_SCORES * *share + f64::from(*bin)) / (PARENT_SCORES + own);
+        }
+        // As many scores as would be as certain: those that are borrowed are as sure as the group above is large.
+        evidence = (own + PARENT_SCORES).powi(2) / (own + PARENT_SCORES.powi(2) / evidence);
+    }
+    Calibration::new(&shares, evidence)
+}
+
 impl ScoreHistory {
     /// Account-days scored, decayed.
     pub fn scored(&self) -> f64 {
         self.bins.iter().map(|bin| f64::from(*bin)).sum()
     }
+}
 
-    /// The map from scores to p-values, or `None` with too few scores to tell.
-    pub fn calibration(&self) -> Option<Calibration> {
-        let total = self.scored();
-        if total < SCORED_MIN {
-            return None;
-        }
+impl Calibration {
+    /// The map of scores whose shares by bin are known from so many.
+    fn new(shares: &[f64], scored: f64) -> Calibration {
         let mut above = vec![0.0; BINS + 1];
         for index in (0..BINS).rev() {
-            above[index] = above[index + 1] + f64::from(self.bins[index]) / total;
+            above[index] = above[index + 1] + shares[index];
         }
         let knee_bin = above.iter().rposition(|share| *share > TAIL).unwrap_or(0);
         let inside = above[knee_bin] - above[knee_bin + 1];
@@ -100,13 +142,9 @@ impl ScoreHistory {
         let later: f64 = (knee_bin + 1..BINS)
             .map(|index| (above[index] - above[index + 1]) * (WIDTH * (index as f64 + 0.5) - knee))
             .sum();
-        let exceedances = TAIL * total;
-        let excess = ((own + later) / TAIL).max(0.05) * (1.0 + 1.0 / exceedances.sqrt());
-        Some(Calibration { above, knee, excess })
+        let excess = ((own + later) / TAIL).max(0.05) * (1.0 + 1.0 / (TAIL * scored).sqrt());
+        Calibration { above, knee, excess }
     }
-}
-
-impl Calibration {
     /// How often a peer's day scores at least this high.
     pub fn p(&self, score: f64) -> f64 {
         if score >= self.knee {
@@ -145,9 +183,11 @@ mod tests {
         history
     }
 
+    const SHIPPED: Tail = Tail { knee: 1.3, excess: 0.43 };
+
     #[test]
     fn a_perfect_model_stays_as_it_is() {
-        let calibration = perfect(100_000).calibration().unwrap();
+        let calibration = calibrate([&perfect(100_000)].into_iter(), &SHIPPED);
         for score in [0.3, 1.0, 1.3, 2.0, 3.0, 4.0] {
             let ratio = calibration.p(score) / 10_f64.powf(-score);
             assert!((0.8..1.25).contains(&ratio), "score {score}: {ratio}");
@@ -156,7 +196,7 @@ mod tests {
 
     #[test]
     fn thresholds_turn_round() {
-        let calibration = perfect(5_000).calibration().unwrap();
+        let calibration = calibrate([&perfect(5_000)].into_iter(), &SHIPPED);
         for p in [0.5, 0.1, 0.05, 0.01, 1e-3, 1e-6] {
             let score = calibration.score(p);
             assert!((calibration.p(score) / p - 1.0).abs() < 1e-3, "p {p} score {score}");
@@ -169,8 +209,15 @@ mod tests {
         }
     }
 
+    /// Nothing, a few scores, many: from what is shipped to what is known, and a small group leans on the one above it.
     #[test]
-    fn too_few_scores_say_nothing() {
-        assert_eq!(perfect(399).calibration(), None);
+    fn a_young_group_borrows() {
+        let shipped = Tail { knee: 2.6, excess: 0.45 };
+        let p = |chain: Vec<ScoreHistory>| calibrate(chain.iter(), &shipped).p(3.0);
+        let none = p(vec![]);
+        assert!((0.02..0.04).contains(&none), "as shipped, widened: {none}");
+        assert!(p(vec![perfect(50)]) < none);
+        let (own, both) = (p(vec![perfect(10_000)]), p(vec![ScoreHistory::default(), perfect(10_000)]));
+        assert!((8e-4..2e-3).contains(&own) && (own..2.0 * own).contains(&both), "{own} {both}");
     }
 }

@@ -18,6 +18,9 @@ const HALF_LIFE_ACTIVE_DAYS: f64 = 45.0;
 /// Half-life of what is learnt of a group, in calendar days.
 const HALF_LIFE_GROUP_DAYS: f64 = 30.0;
 
+/// Weight that draws the factor of a day of the week to 1; an account-day weighs at most `1/phi`.
+const FACTOR_SHRINK: f64 = 10.0;
+
 /// `P(Y >= y)`; 1 for `y = 0`, at least 1e-300.
 pub fn tail(mu: f64, phi: f64, y: u64) -> f64 {
     if y == 0 {
@@ -30,16 +33,57 @@ pub fn tail(mu: f64, phi: f64, y: u64) -> f64 {
 
 /// The smallest `y` with `P(Y >= y) <= p`.
 pub fn quantile(mu: f64, phi: f64, p: f64) -> u64 {
-    let mut high = (mu.max(1.0) * 4.0) as u64 + 8;
-    while tail(mu, phi, high) > p && high < 1 << 40 {
-        high *= 2;
+    let (mut low, mut high) = bracket(mu, phi, p);
+    let mut moved_high = true;
+    for round in 0.. {
+        if low.0 + 1 >= high.0 {
+            break;
+        }
+        // The logarithm of a tail is nearly a line: the next guess is nearly right, and its neighbour says so.
+        let y = match round % 3 {
+            0 => between(low, high, p),
+            1 if moved_high => high.0 - 1,
+            1 => low.0 + 1,
+            _ => low.0 + (high.0 - low.0) / 2,
+        };
+        let at = tail(mu, phi, y);
+        moved_high = at <= p;
+        if moved_high { high = (y, at) } else { low = (y, at) }
     }
-    let mut low = 0;
-    while low + 1 < high {
-        let middle = low + (high - low) / 2;
-        if tail(mu, phi, middle) <= p { high = middle } else { low = middle }
+    high.0
+}
+
+/// A count with its tail.
+type Point = (u64, f64);
+
+/// A count whose tail is above `p` and one whose tail is not, around a first guess: the mean and a few standard deviations.
+fn bracket(mu: f64, phi: f64, p: f64) -> (Point, Point) {
+    let at = |y: u64| (y, tail(mu, phi, y));
+    let spread = (mu + phi * mu * mu).sqrt();
+    let guess = at((mu + spread * (-p.ln()).max(0.0) * 0.7) as u64 + 1);
+    let mut step = (spread as u64).max(1);
+    let (mut low, mut high) = (guess, guess);
+    while low.1 <= p {
+        high = low;
+        low = if low.0 > step { at(low.0 - step) } else { (0, 1.0) };
+        step *= 2;
+        if low.0 == 0 {
+            break;
+        }
     }
-    high
+    while high.1 > p && high.0 < 1 << 40 {
+        low = high;
+        high = at(high.0 + step);
+        step *= 2;
+    }
+    (low, high)
+}
+
+/// Where the line through two logarithms of tails meets `p`, strictly between the two.
+fn between(low: Point, high: Point, p: f64) -> u64 {
+    let share = (low.1.ln() - p.ln()) / (low.1.ln() - high.1.ln());
+    let y = low.0 + (share.clamp(0.0, 1.0) * (high.0 - low.0) as f64) as u64;
+    y.clamp(low.0 + 1, high.0 - 1)
 }
 
 /// `y`, or the smallest count with `P(Y >= count) <= p` where that is less.
@@ -49,17 +93,17 @@ pub fn capped(y: u64, mu: f64, phi: f64, p: f64) -> u64 {
     if tail(mu, phi, y) > p { y } else { y.min(quantile(mu, phi, p)) }
 }
 
-/// What one settled day teaches: the winsorised count with the day's factors taken out, and the normalised residual.
+/// What one settled day teaches: the winsorised count with the weekday's factor taken out, and the normalised residual.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CountStep {
-    /// `min(y, cap) / (weekday factor * surge)`.
+    /// `min(y, cap) / weekday factor`. A surge stays in it: one that lasts is the habit.
     pub level: f32,
     /// `((y - mu)^2 - mu) / max(mu, 1/2)^2`, held within -2..50.
     pub residual: f32,
 }
 
 impl CountStep {
-    /// The step of a day with `y`, expected `mu = mu0 * factor` and dispersion `phi`.
+    /// The step of a day with `y`, expected `mu` and dispersion `phi`, on a weekday with this factor.
     pub fn new(y: u64, mu: f64, phi: f64, factor: f64) -> CountStep {
         let capped = capped(y, mu, phi, 1e-4) as f64;
         let residual = ((capped - mu).powi(2) - mu) / mu.max(0.5).powi(2);
@@ -151,9 +195,9 @@ pub struct GroupStep {
     pub residual: f64,
     /// Members active that day.
     pub members: f64,
-    /// Sum of the members' winsorised `y`, with the surge taken out.
+    /// Sum of the members' winsorised `y`, with the surge taken out, each by its weight.
     pub seen: f64,
-    /// Sum of the members' `mu0`.
+    /// Sum of the members' `mu0`, each by its weight.
     pub expected: f64,
     /// Weekday, or 7 on a holiday.
     pub kind: u8,
@@ -201,10 +245,15 @@ impl GroupCounts {
         }
     }
 
-    /// How much busier a day of this kind is than the average, shrunk to 1 by the weight of 20 expected events.
+    /// How much busier a day of this kind is than the average of all kinds, shrunk to 1 by the weight of some account-days.
+    ///
+    /// The average is taken out: else what is wrong in the means would live on in the factors, and both would agree for ever.
     pub fn factor(&self, kind: u8) -> f64 {
         let kind = usize::from(kind);
-        ((20.0 + self.seen[kind]) / (20.0 + self.expected[kind])).clamp(0.1, 5.0)
+        let all = self.seen.iter().sum::<f64>() / self.expected.iter().sum::<f64>().max(1e-9);
+        let all = if all > 0.0 { all } else { 1.0 };
+        let expected = all * self.expected[kind];
+        ((FACTOR_SHRINK + self.seen[kind]) / (FACTOR_SHRINK + expected)).clamp(0.1, 5.0)
     }
 }
 
@@ -271,5 +320,19 @@ mod tests {
         let now = habit.expect(peers, 1.0);
         assert!((now.mu - 95.5).abs() < 5.0, "{now:?}");
         assert!(tail(now.mu, now.phi, 110) > 0.2 && tail(now.mu, now.phi, 1_000) < 1e-6, "{now:?}");
+    }
+
+    /// Whatever was expected at first, the factors speak of the days of the week alone.
+    #[test]
+    fn factors_are_relative() {
+        let mut group = GroupCounts::default();
+        for day in 0..70 {
+            let kind = (day % 7) as u8;
+            let seen = if kind == 0 { 60.0 } else { 40.0 };
+            group.fold(Day(day), &GroupStep { seen, expected: 100.0, members: 10.0, kind, ..GroupStep::default() });
+        }
+        let mean = (60.0 + 6.0 * 40.0) / 7.0;
+        assert!((group.factor(0) - 60.0 / mean).abs() < 0.06, "{}", group.factor(0));
+        assert!((group.factor(3) - 40.0 / mean).abs() < 0.06, "{}", group.factor(3));
     }
 }

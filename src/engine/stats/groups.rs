@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::calibration::{Calibration, ScoreHistory};
+use super::calibration::{Calibration, ScoreHistory, Tail, calibrate};
 use super::delayed::{Delayed, Learn};
 use crate::engine::subjects::GroupIx;
 use crate::event::Day;
@@ -18,15 +18,6 @@ use crate::event::Day;
 pub trait Scored: Learn {
     /// The scores.
     fn scores(&self) -> &ScoreHistory;
-}
-
-/// A group as of a day.
-#[derive(Debug, Default)]
-pub struct AsOf<G> {
-    /// Everything that the day may know.
-    pub state: G,
-    /// The map from scores to p-values, where there are enough scores.
-    pub calibration: Option<Calibration>,
 }
 
 /// All groups.
@@ -38,36 +29,40 @@ pub struct AsOf<G> {
 pub struct Groups<G: Scored> {
     learnt: BTreeMap<GroupIx, Delayed<G>>,
     #[serde(skip)]
-    as_of: RefCell<BTreeMap<(Day, GroupIx), Arc<AsOf<G>>>>,
+    as_of: RefCell<BTreeMap<(Day, GroupIx), Arc<G>>>,
+    #[serde(skip)]
+    maps: RefCell<BTreeMap<(Day, GroupIx), Arc<Calibration>>>,
 }
 
 impl<G: Scored> Default for Groups<G> {
     fn default() -> Groups<G> {
-        Groups { learnt: BTreeMap::new(), as_of: RefCell::default() }
+        Groups { learnt: BTreeMap::new(), as_of: RefCell::default(), maps: RefCell::default() }
     }
 }
 
 impl<G: Scored> Groups<G> {
     /// The group as `day` may know it; one that nothing was learnt of is a fresh one.
-    pub fn as_of(&self, group: GroupIx, day: Day) -> Arc<AsOf<G>> {
+    pub fn as_of(&self, group: GroupIx, day: Day) -> Arc<G> {
         let mut known = self.as_of.borrow_mut();
-        let found = known.entry((day, group)).or_insert_with(|| {
-            let state = self.learnt.get(&group).map(|learnt| learnt.for_day(day)).unwrap_or_default();
-            let calibration = state.scores().calibration();
-            Arc::new(AsOf { state, calibration })
-        });
-        found.clone()
+        let fresh = || Arc::new(self.learnt.get(&group).map(|learnt| learnt.for_day(day)).unwrap_or_default());
+        known.entry((day, group)).or_insert_with(fresh).clone()
     }
 
     /// Notes what the settled `day` taught of a group.
     pub fn teach(&mut self, group: GroupIx, day: Day, step: G::Step) {
         self.as_of.get_mut().clear();
+        self.maps.get_mut().clear();
         self.learnt.entry(group).or_default().teach(day, step);
     }
 
-    /// The map from scores to p-values of the first of `chain` that has one.
-    pub fn calibration(&self, mut chain: impl Iterator<Item = GroupIx>, day: Day) -> Option<Arc<AsOf<G>>> {
-        chain.find_map(|group| Some(self.as_of(group, day)).filter(|known| known.calibration.is_some()))
+    /// The map from scores to p-values of a group, drawn to those of the groups above it and to what is shipped.
+    pub fn calibration(&self, chain: &[GroupIx], day: Day, shipped: &Tail) -> Arc<Calibration> {
+        let mut known = self.maps.borrow_mut();
+        let fresh = || {
+            let states: Vec<Arc<G>> = chain.iter().map(|ix| self.as_of(*ix, day)).collect();
+            Arc::new(calibrate(states.iter().map(|state| state.scores()), shipped))
+        };
+        known.entry((day, chain[0])).or_insert_with(fresh).clone()
     }
 }
 
@@ -105,11 +100,13 @@ mod tests {
             for (group, open) in [(0, 1), (1, 2), (2, 3), (2, 1), (1, 1), (9, 1), (2, 3)] {
                 let (found, open) = (groups.as_of(group, Day(day + open)), Day(day + open));
                 let expected = naive.get(&group).map(|learnt| learnt.for_day(open)).unwrap_or_default();
-                assert_eq!(found.state, expected);
-                assert_eq!(found.calibration, expected.0.calibration());
+                assert_eq!(*found, expected);
+                let shipped = Tail { knee: 1.3, excess: 0.43 };
+                for _ in 0..2 {
+                    let map = groups.calibration(&[group], open, &shipped);
+                    assert_eq!(*map, calibrate([&expected.0].into_iter(), &shipped));
+                }
             }
         }
-        assert!(groups.calibration([0, 1, 2].into_iter(), Day(31)).is_some());
-        assert!(groups.calibration([0].into_iter(), Day(31)).is_none());
     }
 }

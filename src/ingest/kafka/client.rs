@@ -163,7 +163,9 @@ impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, kind: &str, text: &str) {
         let ear = &self.0;
         // A connection that fails comes by `error` too, and a question without an answer to who asked it: the reader tells both.
-        if matches!(kind, "FAIL" | "ERROR" | "REQTMOUT") || (level as i32) > (RDKafkaLogLevel::Notice as i32) {
+        if matches!(kind, "FAIL" | "ERROR" | "REQTMOUT" | "COMMITFAIL")
+            || (level as i32) > (RDKafkaLogLevel::Notice as i32)
+        {
             return tracing::debug!(group = ear.about, "kafka: {kind}: {text}");
         }
         if let Some(more) = ear.may_say(kind) {

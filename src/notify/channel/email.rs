@@ -111,6 +111,14 @@ impl Mailer {
         })
     }
 
+    /// Connects, agrees on keys, says hello and logs in where that is asked for; no mail is sent.
+    ///
+    /// # Errors
+    /// What would keep a mail from being taken.
+    pub async fn greet(&self) -> Result<(), Failure> {
+        self.server.greet().await
+    }
+
     fn receivers(&self, notification: &Notification) -> &[Mailbox] {
         let escalated = matches!(notification.body, Body::Alerts { escalated: true, .. });
         if escalated { &self.escalate_to } else { &self.to }

@@ -38,6 +38,17 @@ pub fn wrongs(settings: &FileSettings) -> Vec<String> {
     wrongs
 }
 
+/// Whether the file, where it is there, can be appended to.
+///
+/// # Errors
+/// In words, where it cannot.
+pub fn greet(settings: &FileSettings) -> Result<(), String> {
+    match OpenOptions::new().append(true).open(&settings.path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(format!("path: {}: {error}", settings.path.display())),
+        _ => Ok(()),
+    }
+}
+
 /// Appends to the file.
 pub struct Appender {
     path: PathBuf,

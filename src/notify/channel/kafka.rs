@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::{ClientConfig, ClientContext};
 
 use super::{Failure, Sender, Sent, Spec, is_loopback, lines};
 use crate::notify::render::Notification;
@@ -24,6 +25,8 @@ pub const SPEC: Spec = Spec {
 
 /// The longest wait for the delivery report of a batch.
 const WHOLE: Duration = Duration::from_secs(45);
+/// How long the brokers have for the answer to a greeting.
+const GREETING: Duration = Duration::from_secs(10);
 
 /// Names of librdkafka that are ours to set: with others the promise of this channel would not hold.
 const OURS: &[&str] = &[
@@ -93,11 +96,41 @@ pub fn wrongs(settings: &KafkaSettings) -> Vec<String> {
     wrongs
 }
 
+/// Asks the brokers for the topic, within a few seconds.
+///
+/// # Errors
+/// In words, where they do not answer or have no such topic for us.
+pub async fn greet(settings: KafkaSettings) -> Result<(), String> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let producer = producer(&settings)?;
+        let found = producer.client().fetch_metadata(Some(&settings.topic), GREETING);
+        let found = found.map_err(|error| judge(&error).what().to_owned())?;
+        match found.topics().first().and_then(|topic| topic.error()) {
+            Some(error) => Err(format!("topic {}: {}", settings.topic, RDKafkaErrorCode::from(error))),
+            None => Ok(()),
+        }
+    });
+    asked.await.unwrap_or_else(|_| Err("the program is stopping".to_owned()))
+}
+
+/// What librdkafka says by itself: it tries again many times a second and says so each time; what came of a send is told by its report.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, message: &str) {
+        tracing::debug!(message, "librdkafka");
+    }
+
+    fn error(&self, _: KafkaError, reason: &str) {
+        tracing::debug!(reason, "librdkafka");
+    }
+}
+
 /// Produces records.
 pub struct Producer {
     settings: KafkaSettings,
     /// Made anew after every failure: a fatal error of an idempotent producer ends only with it.
-    producer: Option<FutureProducer>,
+    producer: Option<FutureProducer<Quiet>>,
     detail: Detail,
 }
 
@@ -114,7 +147,7 @@ impl Producer {
     /// them, and what kept the next from arriving.
     async fn produce(
         &self,
-        producer: &FutureProducer,
+        producer: &FutureProducer<Quiet>,
         lines: &[(String, String)],
     ) -> (usize, Option<String>, Option<Failure>) {
         let mut waiting = Vec::new();
@@ -165,7 +198,7 @@ impl Sender for Producer {
     }
 }
 
-fn producer(settings: &KafkaSettings) -> Result<FutureProducer, String> {
+fn producer(settings: &KafkaSettings) -> Result<FutureProducer<Quiet>, String> {
     let mut config = ClientConfig::new();
     for (name, value) in &settings.client {
         config.set(name, value_text(value)?);
@@ -175,7 +208,7 @@ fn producer(settings: &KafkaSettings) -> Result<FutureProducer, String> {
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("message.timeout.ms", "40000");
-    config.create().map_err(|error| match error {
+    config.create_with_context(Quiet).map_err(|error| match error {
         KafkaError::ClientConfig(_, why, name, _) => format!("client: `{name}`: {why}"),
         _ => "client: librdkafka refuses these settings".to_owned(),
     })

@@ -13,6 +13,7 @@ pub mod email;
 pub mod file;
 pub mod kafka;
 pub mod stdout;
+pub mod syslog;
 pub mod webhook;
 
 /// What is known about a kind of channel.
@@ -29,7 +30,7 @@ pub struct Spec {
 }
 
 /// Every kind.
-pub const ALL: &[&Spec] = &[&file::SPEC, &stdout::SPEC, &kafka::SPEC, &email::SPEC, &webhook::SPEC];
+pub const ALL: &[&Spec] = &[&file::SPEC, &stdout::SPEC, &kafka::SPEC, &email::SPEC, &webhook::SPEC, &syslog::SPEC];
 
 /// Sends notifications through one channel.
 #[async_trait]
@@ -113,8 +114,28 @@ pub fn build(settings: &ChannelSettings) -> Result<Box<dyn Sender>, String> {
         ChannelSettings::Kafka(own) => Box::new(kafka::Producer::new(own, detail)?),
         ChannelSettings::Email(own) => Box::new(email::Mailer::new(own, detail)?),
         ChannelSettings::Webhook(own) => Box::new(webhook::Caller::new(own, detail)?),
-        ChannelSettings::Syslog(_) => return Err("kind = \"syslog\" is not available in this version".to_owned()),
+        ChannelSettings::Syslog(own) => Box::new(syslog::Logger::new(own, detail)?),
     })
+}
+
+/// Tries whether the other side of a channel would take something, and sends nothing: `check --online`.
+///
+/// # Errors
+/// In words, what would keep an alert from arriving.
+pub async fn greet(settings: &ChannelSettings) -> Result<(), String> {
+    let detail = settings.detail();
+    match settings {
+        ChannelSettings::File(own) => file::greet(own),
+        ChannelSettings::Stdout(_) => Ok(()),
+        ChannelSettings::Kafka(own) => kafka::greet(own.clone()).await,
+        ChannelSettings::Email(own) => email::Mailer::new(own, detail)?.greet().await.map_err(in_words),
+        ChannelSettings::Webhook(own) => webhook::Caller::new(own, detail)?.greet().await.map_err(in_words),
+        ChannelSettings::Syslog(own) => syslog::Logger::new(own, detail)?.greet().await.map_err(in_words),
+    }
+}
+
+fn in_words(failure: Failure) -> String {
+    failure.what().to_owned()
 }
 
 /// The lines of a notification for a channel that carries alerts and nothing else; a test is an alert that says so.

@@ -154,6 +154,16 @@ impl Caller {
         Ok(passed)
     }
 
+    /// Asks for the head of the address over the same connection that a call takes; whatever the answer is, it was reached.
+    ///
+    /// # Errors
+    /// What would keep a call from arriving.
+    pub async fn greet(&self) -> Result<(), Failure> {
+        let host = self.url.host_str().unwrap_or_default();
+        let client = self.client(host, &self.resolve(host).await?)?;
+        client.head(self.url.clone()).send().await.map(drop).map_err(|error| unreached(&error))
+    }
+
     fn headers(&self, notification: &Notification, body: &str) -> HeaderMap {
         let timestamp = notification.at.0.div_euclid(SECOND).to_string();
         let signature = sign(&self.secret, &timestamp, &notification.id, body);

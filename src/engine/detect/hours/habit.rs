@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::detect::Constants;
-use crate::engine::stats::calibration::{ScoreHistory, ScoreStep};
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::delayed::{Delayed, Learn};
-use crate::engine::stats::groups::{AsOf, Groups, Scored};
+use crate::engine::stats::groups::{Groups, Scored};
 use crate::engine::subjects::{GroupIx, Presence};
 use crate::event::Day;
 
@@ -16,14 +16,52 @@ pub(super) const HALF_LIFE_DAYS: f64 = 180.0;
 pub(super) const KERNEL: [f64; 5] = [0.05, 0.2, 0.5, 0.2, 0.05];
 /// Weight of the role in an account's histogram, in votes.
 pub(super) const ROLE_VOTES: f64 = 10.0;
-/// Weight of the site in a role's histogram, in votes.
+/// Weight of the site in a role's histogram, and of the shipped hours in a site's, in votes.
 pub(super) const SITE_VOTES: f64 = 50.0;
+/// Weight of the group above in how much of the use falls on days off, in account-days of each kind.
+const KIND_DAYS: f64 = 1.5;
+const ROLE_KIND_DAYS: f64 = 10.0;
+/// Where nothing is known: parts of the work of a hospital by hour from midnight on, on working days and on days off.
+const SHIPPED: [[f64; 24]; 2] = [
+    [4., 3., 3., 3., 3., 5., 10., 20., 30., 32., 32., 30., 26., 30., 32., 28., 22., 16., 12., 11., 9., 8., 7., 5.],
+    [4., 3., 3., 3., 3., 4., 7., 9., 10., 11., 11., 10., 9., 9., 9., 9., 8., 8., 9., 8., 7., 6., 6., 5.],
+];
+
+/// How use is spread over the hours of a working day and of a day off.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shares {
+    /// Share of each kind of day, where both kinds are as many.
+    kind: [f64; 2],
+    /// Shares of the hours within a kind of day; they sum to 1.
+    hours: [[f64; 24]; 2],
+}
+
+impl Shares {
+    /// The shipped hours.
+    fn shipped() -> Shares {
+        let sums = SHIPPED.map(|hours| hours.iter().sum::<f64>());
+        Shares {
+            kind: sums.map(|sum| sum / (sums[0] + sums[1])),
+            hours: [0, 1].map(|off| SHIPPED[off].map(|parts| parts / sums[off])),
+        }
+    }
+
+    /// Share of each hour of one kind of day among all hours of both.
+    fn of(&self, off: bool) -> [f64; 24] {
+        let off = usize::from(off);
+        self.hours[off].map(|share| share * self.kind[off])
+    }
+}
+
+/// Where no scores are known.
+const SHIPPED_SCORES: Tail = Tail { knee: 2.6, excess: 0.45 };
+
 /// The constants of one account's day.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Limits {
     /// Score of each hour.
     pub(super) surprise: [f32; 24],
-    /// The smallest score that crosses; infinite while the detector is learning.
+    /// The smallest score that crosses.
     pub(super) cross: f64,
     /// The smallest score whose events are kept as evidence.
     pub(super) notable: f64,
@@ -32,34 +70,57 @@ pub(super) struct Limits {
 /// Votes by hour, for working days and for days off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Histogram {
-    as_of: Day,
+    as_of: Option<Day>,
     pub(super) votes: [[f32; 24]; 2],
+    /// Account-days of each kind that passed, with use or without.
+    exposure: [f32; 2],
 }
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { as_of: Day(0), votes: [[0.0; 24]; 2] }
+        Histogram { as_of: None, votes: [[0.0; 24]; 2], exposure: [0.0; 2] }
     }
 }
 
 impl Histogram {
-    fn decay(&mut self, day: Day) {
-        let keep = 0.5_f64.powf(f64::from(day.0 - self.as_of.0) / HALF_LIFE_DAYS) as f32;
-        self.as_of = day;
+    /// Time passes up to `day`, which is of the kind `off`, for so many accounts.
+    fn pass(&mut self, day: Day, off: bool, accounts: f32) {
+        let before = self.as_of.unwrap_or(day.plus(-1));
+        let keep = 0.5_f64.powf(f64::from(day.0 - before.0) / HALF_LIFE_DAYS) as f32;
+        self.as_of = Some(day);
         self.votes.iter_mut().flatten().for_each(|votes| *votes *= keep);
+        self.exposure.iter_mut().for_each(|days| *days *= keep);
+        // A silence tells nothing; of a short one the weekends are known.
+        for passed in (before.0 + 1).max(day.0 - PASSED_MAX)..day.0 {
+            self.exposure[usize::from(Day(passed).weekday() >= 5)] += accounts;
+        }
+        self.exposure[usize::from(off)] += accounts;
     }
 
-    /// Shares of the 24 hours: smoothed votes, drawn to `prior` by `weight` votes.
-    fn shares(&self, off: bool, prior: &[f64; 24], weight: f64) -> [f64; 24] {
-        let votes = &self.votes[usize::from(off)];
-        let total: f64 = votes.iter().map(|v| f64::from(*v)).sum();
-        std::array::from_fn(|hour| {
-            let near = |(offset, share): (usize, &f64)| share * f64::from(votes[(hour + 22 + offset) % 24]);
-            let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
-            (smooth + weight * prior[hour]) / (total + weight)
-        })
+    /// How use is spread: smoothed votes, drawn to `prior` by `weight` votes; and the share of days off, by `days` account-days.
+    ///
+    /// Both kinds of day are compared by use a day: one who is never there at weekends is as unusual on a Sunday as in the night.
+    pub(super) fn shares(&self, prior: &Shares, weight: f64, days: f64) -> Shares {
+        let totals = self.votes.map(|votes| votes.iter().map(|votes| f64::from(*votes)).sum::<f64>());
+        let hours = [0, 1].map(|off: usize| {
+            std::array::from_fn(|hour| {
+                let near =
+                    |(offset, share): (usize, &f64)| share * f64::from(self.votes[off][(hour + 22 + offset) % 24]);
+                let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
+                (smooth + weight * prior.hours[off][hour]) / (totals[off] + weight)
+            })
+        });
+        // Votes a day as the prior would spread them; without any votes the prior stands.
+        let exposure = self.exposure.map(f64::from);
+        let spread: f64 = (0..2).map(|off| exposure[off] * prior.kind[off]).sum();
+        let level = (totals[0] + totals[1]).max(1e-9) / spread.max(1e-9);
+        let daily = [0, 1].map(|off: usize| (totals[off] + days * level * prior.kind[off]) / (exposure[off] + days));
+        Shares { kind: daily.map(|votes| votes / (daily[0] + daily[1])), hours }
     }
 }
+
+/// Days without any use that are looked at one by one.
+const PASSED_MAX: i32 = 28;
 
 /// What is learnt of one account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +129,8 @@ pub(super) struct Habit {
     /// Days of the last long blocks at unusual hours: three within ten days are a new habit.
     pub(super) blocks: [Option<Day>; 3],
     pub(super) days: f32,
+    /// The newest day that ended at work, and for how many quarters of an hour.
+    pub(super) late: Option<(Day, u8)>,
 }
 
 /// What one settled day teaches about an account.
@@ -76,12 +139,15 @@ pub(super) struct HabitStep {
     pub(super) off: bool,
     pub(super) hours: u32,
     pub(super) block: bool,
+    /// Quarters of an hour of the block that reaches the end of the day.
+    pub(super) late: u8,
 }
 
 impl Learn for Habit {
     type Step = HabitStep;
     fn fold(&mut self, day: Day, step: &HabitStep) {
-        self.hours.decay(day);
+        self.hours.pass(day, step.off, 1.0);
+        self.late = (step.late > 0).then_some((day, step.late));
         if step.block {
             self.blocks.rotate_left(1);
             self.blocks[2] = Some(day);
@@ -102,19 +168,30 @@ pub(super) struct Group {
     pub(super) scores: ScoreHistory,
     /// Settled days learnt from.
     pub(super) days: u32,
+    /// The most accounts that came on one day of late.
+    members: f32,
 }
+
+/// What is left a day later of the most accounts that came on one day.
+const MEMBERS_KEEP: f32 = 0.99;
 
 /// What one settled day teaches about a group: accounts by hour on working days and on days off, and their scores.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct GroupDay {
     pub(super) votes: [[f32; 24]; 2],
     pub(super) scores: ScoreStep,
+    /// Members that were there.
+    pub(super) present: f32,
+    /// Whether the day was a day off for most of them.
+    pub(super) off: f32,
 }
 
 impl Learn for Group {
     type Step = GroupDay;
     fn fold(&mut self, day: Day, step: &GroupDay) {
-        self.hours.decay(day);
+        // As many as came on the busiest day of late could come on any day.
+        self.members = (self.members * MEMBERS_KEEP).max(step.present);
+        self.hours.pass(day, step.off * 2.0 > step.present, self.members);
         for (votes, step) in self.hours.votes.iter_mut().flatten().zip(step.votes.iter().flatten()) {
             *votes += step;
         }
@@ -144,25 +221,65 @@ pub(super) fn limits(
     let day = constants.day;
     let role = constants.subjects.role(presence.group);
     let root = constants.subjects.chain(role).last().unwrap_or(role);
-    let off = presence.off_day;
-    let site = groups.as_of(root, day).state.hours.shares(off, &[1.0 / 24.0; 24], SITE_VOTES);
-    let peers = if role == root { site } else { groups.as_of(role, day).state.hours.shares(off, &site, SITE_VOTES) };
-    let own = habit.map(|habit| habit.for_day(day)).unwrap_or_default().hours.shares(off, &peers, ROLE_VOTES);
+    let site = groups.as_of(root, day).hours.shares(&Shares::shipped(), SITE_VOTES, ROLE_KIND_DAYS);
+    let peers =
+        if role == root { site } else { groups.as_of(role, day).hours.shares(&site, SITE_VOTES, ROLE_KIND_DAYS) };
+    let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
+    let own = habit.hours.shares(&peers, ROLE_VOTES, KIND_DAYS).of(presence.off_day);
     let map = calibration(groups, role, constants);
-    let map = map.as_ref().and_then(|known| known.calibration.as_ref());
-    let score = |p: f64| map.map_or(f64::INFINITY, |map| map.score(p));
     Limits {
         surprise: own.map(|share| -share.log10() as f32),
-        cross: score(constants.alphas.told),
-        notable: score(constants.alphas.held.min(0.05)),
+        cross: map.score(constants.alphas.told),
+        notable: map.score(constants.alphas.held.min(0.05)),
     }
 }
 
-/// The group whose scores a role is ranked in: the role itself, else everybody of its sort; `None` while there are too few.
-pub(super) fn calibration(
-    groups: &Groups<Group>,
-    role: GroupIx,
-    constants: &Constants<'_>,
-) -> Option<Arc<AsOf<Group>>> {
-    groups.calibration(constants.subjects.chain(role), constants.day)
+/// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
+pub(super) fn calibration(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
+    let chain: Vec<GroupIx> = constants.subjects.chain(role).collect();
+    groups.calibration(&chain, constants.day, &SHIPPED_SCORES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1970-01-05 was a Monday.
+    const MONDAY: i32 = 4;
+    const NINE_TO_FOUR: u32 = 0b1111_1110_0000_0000;
+
+    /// Score of an hour for an account that works from nine to four on the given weekdays for so many weeks.
+    fn score(weekdays: &[i32], weeks: i32, off: bool, hour: usize) -> f64 {
+        let mut habit = Habit::default();
+        for day in (0..7 * weeks).filter(|day| weekdays.contains(&(day % 7))) {
+            let day = Day(MONDAY + day);
+            habit.fold(day, &HabitStep { off: day.weekday() >= 5, hours: NINE_TO_FOUR, block: false, late: 0 });
+        }
+        -habit.hours.shares(&Shares::shipped(), ROLE_VOTES, KIND_DAYS).of(off)[hour].log10()
+    }
+
+    #[test]
+    fn days_off_are_as_telling_as_nights() {
+        let weekdays = [0, 1, 2, 3, 4];
+        let all = [0, 1, 2, 3, 4, 5, 6];
+        // Without any habit every hour is what is shipped.
+        assert!((score(&[], 1, true, 11) - score(&[], 1, false, 11)).abs() < 0.6);
+        // Who works every day is no more surprising on Sunday than on Monday.
+        assert!((score(&all, 8, true, 11) - score(&all, 8, false, 11)).abs() < 0.1);
+        // Who works on weekdays only is, the more the longer; but not on the first weekend.
+        let sundays = [1, 4, 12].map(|weeks| score(&weekdays, weeks, true, 11) - score(&weekdays, weeks, false, 11));
+        assert!(sundays[0] < 1.0 && sundays[1] > 1.2 && sundays[2] > sundays[1], "{sundays:?}");
+        // And by night on top of it.
+        assert!(score(&weekdays, 8, true, 3) > score(&weekdays, 8, true, 11) + 0.3);
+        assert!(score(&weekdays, 8, false, 3) > score(&weekdays, 8, false, 11) + 1.2);
+        // Who works at weekends only is not, and is on a Monday.
+        assert!(score(&[5, 6], 8, true, 11) + 1.0 < score(&[5, 6], 8, false, 11));
+    }
+
+    #[test]
+    fn shares_sum_to_one() {
+        let shares = Shares::shipped();
+        let sum: f64 = [false, true].iter().flat_map(|off| shares.of(*off)).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+    }
 }

@@ -54,6 +54,8 @@ const SLOT: i64 = 15 * MINUTE;
 /// A block of work: at least 4 hours without a gap of 90 minutes.
 const BLOCK_SLOTS: u32 = 16;
 const GAP_SLOTS: u32 = 6;
+/// Slots of a day of 24 hours.
+const DAY_SLOTS: u32 = 96;
 const COLLEAGUES: usize = 3;
 /// Scores are ranked among those of accounts and sites that have a habit: before, every hour is as rare as any other.
 const SITE_DAYS_MIN: u32 = 10;
@@ -95,6 +97,8 @@ struct Hours {
     unusual: BTreeMap<(u32, usize), usize>,
     #[serde(skip)]
     tested: u64,
+    #[serde(skip)]
+    unjudged: u64,
 }
 
 impl Detector for Hours {
@@ -126,9 +130,7 @@ impl Detector for Hours {
         {
             tally.told = Some(cut);
             let role = constants.subjects.role(seen.presence.group);
-            let known = calibration(&self.groups, role, constants);
-            let map = known.as_ref().and_then(|known| known.calibration.as_ref());
-            let p = map.map_or(1.0, |map| map.p(rarest.1));
+            let p = calibration(&self.groups, role, constants).p(rarest.1);
             let habit = self.habits.get(&seen.subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
             let mut finding = describe(tally, &habit, rarest.0, p, "", seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
@@ -152,37 +154,46 @@ impl Detector for Hours {
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
-        self.tested = 0;
+        (self.tested, self.unjudged) = (0, 0);
         for (subject, presence) in day.present {
             let constants = day.constants;
             let Some(tally) = self.open.take(constants.day, *subject) else { continue };
             // The day may have turned out to be a day off: then its hours are judged as such.
             let judged = limits(&self.groups, self.habits.get(subject), *presence, constants);
             let told = tally.limits.unwrap_or(judged);
-            let weight = |hour: usize| self.weight(&tally, hour, *presence);
+            let late_before = self.late_before(*subject, constants.day);
+            let weight = |hour: usize| self.weight(&tally, hour, late_before, *presence);
             let (hour, score) = tally.rarest(&judged, weight);
             let role = constants.subjects.role(presence.group);
-            let known = calibration(&self.groups, role, constants);
-            let map = known.as_ref().and_then(|known| known.calibration.as_ref());
-            let p = map.map_or(1.0, |map| map.p(score));
-            self.tested += u64::from(map.is_some());
+            let p = calibration(&self.groups, role, constants).p(score);
             let (crossed_hour, crossed) = tally.rarest(&told, |_| 1.0);
             let ratio = crossed / told.cross;
             let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
             if verdict.passes || verdict.held || ratio >= 1.0 {
                 let habit = self.habits.get(subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
                 let named = if verdict.passes || verdict.held { hour } else { crossed_hour };
-                let why = self.why(&tally, named, *presence);
+                let why = self.why(&tally, named, late_before, *presence);
                 let mut finding = describe(&tally, &habit, named, p, &why, *subject, *presence, constants);
+                finding.facts.insert("block".to_owned(), json!(block(&tally, named, late_before)));
                 finding.stage = Stage::Settled(verdict);
                 out.push(finding);
             }
+            // Before that every hour is as rare as any other: its silence means nothing.
             let scored = self.settled_habit(*subject, role, constants);
-            let step =
-                HabitStep { off: presence.off_day, hours: tally.hours, block: block(&tally, hour) && score > 0.0 };
+            self.tested += u64::from(scored);
+            self.unjudged += u64::from(!scored);
+            let step = HabitStep {
+                off: presence.off_day,
+                hours: tally.hours,
+                block: block(&tally, hour, late_before) && score > 0.0,
+                late: late(tally.slots),
+            };
             self.habits.entry(*subject).or_default().teach(constants.day, step);
             for group in constants.subjects.chain(presence.group) {
-                let votes = &mut taught.entry(group).or_default().votes[usize::from(presence.off_day)];
+                let step = taught.entry(group).or_default();
+                step.present += 1.0;
+                step.off += f32::from(u8::from(presence.off_day));
+                let votes = &mut step.votes[usize::from(presence.off_day)];
                 bits(tally.hours).for_each(|hour| votes[hour] += 1.0);
             }
             if scored {
@@ -198,6 +209,10 @@ impl Detector for Hours {
 
     fn tested(&self) -> u64 {
         self.tested
+    }
+
+    fn unjudged(&self) -> u64 {
+        self.unjudged
     }
 
     fn forget(&mut self, through: Day) {
@@ -257,33 +272,41 @@ fn near_shift(shifts: &[(Time, Time)], time: Time) -> bool {
     shifts[..after].iter().rev().take(4).any(|(_, end)| time < end.plus(SHIFT_MARGIN))
 }
 
-/// Whether the hour lies in a block of at least four hours without a gap of 90 minutes.
-fn block(tally: &Tally, hour: usize) -> bool {
-    let slot = u32::from(tally.first_slot[hour]);
-    let busy = |slot: u32| tally.slots & (1 << slot) != 0;
+/// First and last slot of the work around a slot, without a gap of 90 minutes.
+fn run(slots: u128, slot: u32) -> (u32, u32) {
+    let busy = |slot: u32| slots & (1 << slot) != 0;
     let (mut start, mut end, mut gap) = (slot, slot, 0);
     for earlier in (0..slot).rev() {
-        if busy(earlier) {
-            (start, gap) = (earlier, 0)
-        } else {
-            gap += 1
-        }
+        (start, gap) = if busy(earlier) { (earlier, 0) } else { (start, gap + 1) };
         if gap >= GAP_SLOTS {
             break;
         }
     }
     gap = 0;
     for later in slot + 1..128 {
-        if busy(later) {
-            (end, gap) = (later, 0)
-        } else {
-            gap += 1
-        }
+        (end, gap) = if busy(later) { (later, 0) } else { (end, gap + 1) };
         if gap >= GAP_SLOTS {
             break;
         }
     }
-    end - start + 1 >= BLOCK_SLOTS
+    (start, end)
+}
+
+/// Quarters of an hour of the work that reaches the end of the day.
+fn late(slots: u128) -> u8 {
+    let last = 127 - slots.leading_zeros().min(127);
+    if slots == 0 || last + GAP_SLOTS < DAY_SLOTS {
+        return 0;
+    }
+    let (start, end) = run(slots, last);
+    (end - start + 1) as u8
+}
+
+/// Whether the hour lies in a block of at least four hours; one that begins with the day goes on from the day before.
+fn block(tally: &Tally, hour: usize, late_before: u8) -> bool {
+    let (start, end) = run(tally.slots, u32::from(tally.first_slot[hour]));
+    let before = if start < GAP_SLOTS { u32::from(late_before) } else { 0 };
+    end - start + 1 + before >= BLOCK_SLOTS
 }
 
 impl Hours {
@@ -294,20 +317,26 @@ impl Hours {
     /// Whether the account and its site were watched long enough for a score to mean something.
     fn settled_habit(&self, subject: SubjectIx, role: GroupIx, constants: &Constants<'_>) -> bool {
         let root = constants.subjects.chain(role).last().unwrap_or(role);
-        let site = self.groups.as_of(root, constants.day).state.days;
+        let site = self.groups.as_of(root, constants.day).days;
         let own = self.habits.get(&subject).map_or(0.0, |habit| habit.for_day(constants.day).days);
         site >= SITE_DAYS_MIN && own >= OWN_DAYS_MIN
     }
 
-    fn weight(&self, tally: &Tally, hour: usize, presence: Presence) -> f64 {
-        let shift_change = !tally.shifts_known && block(tally, hour);
+    /// Quarters of an hour for which the account was at work up to the beginning of `day`.
+    fn late_before(&self, subject: SubjectIx, day: Day) -> u8 {
+        let late = self.habits.get(&subject).and_then(|habit| habit.newest().late);
+        late.filter(|(before, _)| *before == day.plus(-1)).map_or(0, |(_, slots)| slots)
+    }
+
+    fn weight(&self, tally: &Tally, hour: usize, late_before: u8, presence: Presence) -> f64 {
+        let shift_change = !tally.shifts_known && block(tally, hour, late_before);
         let together = self.unusual.get(&(presence.unit, hour)).is_some_and(|n| *n >= COLLEAGUES);
         if shift_change || together { WEAK } else { 1.0 }
     }
 
     /// What weakened the hour, as the end of a sentence.
-    fn why(&self, tally: &Tally, hour: usize, presence: Presence) -> String {
-        if !tally.shifts_known && block(tally, hour) {
+    fn why(&self, tally: &Tally, hour: usize, late_before: u8, presence: Presence) -> String {
+        if !tally.shifts_known && block(tally, hour, late_before) {
             return " The hour is part of a block of at least four hours of work, as in a changed shift.".to_owned();
         }
         match self.unusual.get(&(presence.unit, hour)) {
@@ -339,6 +368,8 @@ fn describe(
     let votes = f64::from(habit.hours.votes[off][hour]);
     let own = if habit.days < 1.0 {
         "it has no habit yet".to_owned()
+    } else if habit.hours.votes[off].iter().sum::<f32>() < 0.05 {
+        format!("in {days:.0} days of use never on {kind}")
     } else if votes < 0.05 {
         format!("in {days:.0} days of use never at that hour on {kind}")
     } else {
@@ -346,7 +377,7 @@ fn describe(
     };
     let role = &constants.subjects.named_group(constants.subjects.role(presence.group)).name;
     finding.reason = format!(
-        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {}; {own}, and 1 in {} days of {role} has an hour as rare.{why}",
+        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {}; {own}, and 1 in {} account-days of {role} has an hour as rare.{why}",
         finding.subject.id,
         constants.day.weekday_name(),
         constants.day,
@@ -362,7 +393,36 @@ fn describe(
         ("own_days", json!(days)),
         ("peer_group", json!(role)),
         ("shift_known", json!(tally.shifts_known)),
-        ("block", json!(block(tally, hour))),
     ]);
     finding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slots with work between two hours after 04:00.
+    fn work(from: u32, to: u32) -> u128 {
+        (4 * from..4 * to).step_by(3).fold(0, |slots, slot| slots | 1 << slot)
+    }
+
+    /// A night shift is one block, although a day ends at 04:00 in the middle of it.
+    #[test]
+    fn blocks_go_on_across_the_end_of_a_day() {
+        let check = |before: u128, slots: u128, hour: usize, expected: bool| {
+            let mut tally = Tally { slots, ..Tally::default() };
+            tally.first_slot[hour] = ((hour + 20) % 24 * 4) as u8;
+            assert_eq!(block(&tally, hour, late(before)), expected, "{before:b} {slots:b} {hour}");
+        };
+        // From 19:00 to 04:00, and on to 07:00.
+        check(0, work(15, 24), 2, true);
+        check(work(15, 24), work(0, 3), 5, true);
+        check(0, work(0, 3), 5, false);
+        // The evening before ended at 22:00: the hour from 04:00 on is another matter.
+        check(work(12, 18), work(0, 1), 4, false);
+        // An hour at 02:00 belongs to no block of the day that began at 04:00.
+        check(0, work(4, 13) | work(22, 23), 2, false);
+        // Four hours up to the end.
+        assert_eq!([late(0), late(work(4, 13)), late(work(20, 24)) / 4], [0, 0, 4]);
+    }
 }

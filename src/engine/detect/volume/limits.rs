@@ -6,22 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use super::METRICS;
 use crate::engine::detect::Constants;
-use crate::engine::stats::calibration::{ScoreHistory, ScoreStep};
+use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::counts::{CountHabit, CountStep, GroupCounts, GroupStep, Peers, quantile};
 use crate::engine::stats::delayed::{Delayed, Learn};
-use crate::engine::stats::groups::{AsOf, Groups, Scored};
+use crate::engine::stats::groups::{Groups, Scored};
 use crate::engine::subjects::{GroupIx, Presence};
 use crate::event::Day;
 
 /// Shipped peers for a site without any history: sites differ in how many rows a screen writes, so they are wide.
 const SHIPPED: [Peers; METRICS] =
     [Peers { mean: 60.0, phi: 1.0 }, Peers { mean: 20.0, phi: 0.8 }, Peers { mean: 5.0, phi: 1.5 }];
+/// Before there is a history of scores, the model's tail is known to be light (`notes/detection.md`, section 3.1).
+const SHIPPED_SCORES: Tail = Tail { knee: 1.4, excess: 0.55 };
 /// Weight of the shipped peers, in account-days.
 const SHIPPED_DAYS: f64 = 20.0;
 /// Weight of the group above in a group's mean, in account-days.
 const PARENT_DAYS: f64 = 8.0;
-/// Expected events that draw a surge factor to 1.
-const SURGE_SHRINK: f64 = 20.0;
+/// Weight of what is expected that draws a surge factor to 1; a member weighs at most `1/phi`.
+const SURGE_SHRINK: f64 = 4.0;
 const SURGE_CLAMP: (f64, f64) = (0.5, 3.0);
 /// Inside the day a surge of at least this much is allowed for.
 const SURGE_ALLOWED: f64 = 1.3;
@@ -126,13 +128,13 @@ pub(super) fn shape(groups: &Groups<Group>, group: GroupIx, off_day: bool, const
     let chain: Vec<GroupIx> = constants.subjects.chain(group).collect();
     let peers_group = constants.subjects.peers(group, constants.sizes);
     let mut peers = SHIPPED;
-    let mut used = Arc::<AsOf<Group>>::default();
+    let mut used = Arc::<Group>::default();
     for ix in chain.iter().rev() {
         let known = groups.as_of(*ix, day);
         let root = constants.subjects.named_group(*ix).parent.is_none();
         for metric in 0..METRICS {
             let weight = if root { SHIPPED_DAYS } else { PARENT_DAYS };
-            peers[metric] = known.state.counts[metric].peers(peers[metric], weight);
+            peers[metric] = known.counts[metric].peers(peers[metric], weight);
         }
         used = known;
         if *ix == peers_group {
@@ -141,8 +143,8 @@ pub(super) fn shape(groups: &Groups<Group>, group: GroupIx, off_day: bool, const
     }
     let kind = if off_day && day.weekday() < 5 { 7 } else { day.weekday() };
     Shape {
-        factor: std::array::from_fn(|metric| used.state.counts[metric].factor(kind)),
-        allowed: std::array::from_fn(|metric| allowed(&used.state.surges, metric)),
+        factor: std::array::from_fn(|metric| used.counts[metric].factor(kind)),
+        allowed: std::array::from_fn(|metric| allowed(&used.surges, metric)),
         peers,
         group: peers_group,
     }
@@ -159,9 +161,7 @@ pub(super) fn limits(
     let shape = shape(groups, presence.group, presence.off_day, constants);
     let role = constants.subjects.role(presence.group);
     let scores = calibration(groups, role, constants);
-    let scores = scores.as_ref().and_then(|known| known.calibration.as_ref());
-    let score = scores.map_or(-(constants.alphas.told / 3.0).log10(), |scores| scores.score(constants.alphas.told));
-    let p = 10_f64.powf(-score) / METRICS as f64;
+    let p = 10_f64.powf(-scores.score(constants.alphas.told)) / METRICS as f64;
     let cross = std::array::from_fn(|metric| {
         let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * shape.allowed[metric]);
         1 + quantile(expected.mu, expected.phi, p)
@@ -177,11 +177,34 @@ fn allowed(surges: &[[f32; METRICS]], metric: usize) -> f64 {
     surges.iter().map(|surge| f64::from(surge[metric])).fold(SURGE_ALLOWED, f64::max)
 }
 
-/// The group whose scores a role is ranked in: the role itself, else everybody of its sort; `None` while there are too few.
-pub(super) fn calibration(
-    groups: &Groups<Group>,
-    role: GroupIx,
-    constants: &Constants<'_>,
-) -> Option<Arc<AsOf<Group>>> {
-    groups.calibration(constants.subjects.chain(role), constants.day)
+/// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
+pub(super) fn calibration(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
+    let chain: Vec<GroupIx> = constants.subjects.chain(role).collect();
+    groups.calibration(&chain, constants.day, &SHIPPED_SCORES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::detect::volume::weight;
+    use crate::engine::stats::counts::Expected;
+
+    /// Twenty people and one interface account of 50,000 a day: the surge is that of the people.
+    #[test]
+    fn one_giant_does_not_speak_for_all() {
+        let surge = |people: f64, giant: f64| {
+            let mut sum = Sum::default();
+            for (mu, times, phi, members) in [(20.0, people, 0.4, 20.0), (50_000.0, giant, 0.05, 1.0)] {
+                let weight = weight(&Expected { mu0: mu, mu, phi, own_phi: phi });
+                sum.expected += members * weight * mu;
+                sum.seen += members * weight * mu * times;
+                sum.members += members;
+            }
+            sum.surge(Sum::default())
+        };
+        // By hand: people weigh 20 * 20 / 9 = 44.4, the giant 50,000 / 2,501 = 20: (4 + 88.9 + 20) / (4 + 44.4 + 20).
+        assert!((surge(2.0, 1.0) - 1.65).abs() < 0.01, "{}", surge(2.0, 1.0));
+        assert!(surge(1.0, 2.0) < 1.35, "{}", surge(1.0, 2.0));
+        assert_eq!(surge(1.0, 1.0), 1.0);
+    }
 }

@@ -74,6 +74,8 @@ const EXPORTS: Detection = Detection {
 const METRICS: usize = 3;
 const UNITS: [&str; METRICS] = ["record accesses", "patients", "records"];
 const VERBS: [&str; METRICS] = ["made", "opened", "exported or printed"];
+/// A member's day counts in the mean of the peers up to this many times their usual spread.
+const PEER_CAP: f64 = 4.0;
 /// The detector.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Volume {
@@ -161,7 +163,7 @@ impl Detector for Volume {
                 finding.p = Some(p);
                 out.push(finding);
             }
-            self.learn(&tally, &views, score, *subject, *presence, day, &mut taught);
+            self.learn(&tally, &shape, &views, score, *subject, *presence, day, &mut taught);
         }
         self.teach_groups(day, taught);
     }
@@ -199,6 +201,11 @@ struct View {
     p_day: f64,
 }
 
+/// Weight of an account in the factors of its group: the inverse of the relative variance of its day, times its mean.
+fn weight(expected: &Expected) -> f64 {
+    1.0 / (1.0 + expected.own_phi * expected.mu)
+}
+
 fn best(views: &[View; METRICS]) -> View {
     // Of equal p-values the one that says more about patients is named.
     *views.iter().rev().min_by(|a, b| a.p.total_cmp(&b.p)).expect("there are metrics")
@@ -220,7 +227,9 @@ impl Volume {
             let Some(y) = tally.count(metric).checked_sub(1) else { continue };
             let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric]);
             let seen = capped(y, expected.mu, expected.phi, 1e-4) as f64;
-            sums[metric] = Sum { seen, expected: expected.mu, members: 1.0 };
+            // By what a day of the account tells: one whose counts are a thousand times larger does not speak for all.
+            let weight = weight(&expected);
+            sums[metric] = Sum { seen: weight * seen, expected: weight * expected.mu, members: 1.0 };
         }
         Some(sums)
     }
@@ -247,16 +256,14 @@ impl Volume {
 
     fn rank(&self, score: f64, presence: Presence, constants: &Constants<'_>) -> f64 {
         let role = constants.subjects.role(presence.group);
-        let known = calibration(&self.groups, role, constants);
-        let map = known.as_ref().and_then(|known| known.calibration.as_ref());
-        // Before there is a history to rank in, the model's tail is known to be light by up to three (section 3.1).
-        map.map_or((3.0 * 10_f64.powf(-score)).min(1.0), |map| map.p(score))
+        calibration(&self.groups, role, constants).p(score)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a private step of settle")]
     fn learn(
         &mut self,
         tally: &Tally,
+        shape: &Shape,
         views: &[View; METRICS],
         score: f64,
         subject: SubjectIx,
@@ -267,19 +274,21 @@ impl Volume {
         let mut steps = [None; METRICS];
         for view in views {
             let Some(y) = tally.count(view.metric).checked_sub(1) else { continue };
-            let factor = view.expected.mu / view.expected.mu0.max(1e-9);
-            let step = CountStep::new(y, view.expected.mu, view.expected.own_phi, factor.max(1e-3));
+            let factor = shape.factor[view.metric];
+            let step = CountStep::new(y, view.expected.mu, view.expected.own_phi, factor);
             steps[view.metric] = Some(step);
             let seen = capped(y, view.expected.mu, view.expected.phi, 1e-4) as f64;
             let day_kind =
                 if presence.off_day && day.constants.day.weekday() < 5 { 7 } else { day.constants.day.weekday() };
             for group in day.constants.subjects.chain(presence.group) {
                 let group = &mut taught.entry(group).or_default().counts[view.metric];
-                group.level += f64::from(step.level);
+                // A member far beyond the peers moves their mean no more than the largest usual day.
+                let usual = shape.peers[view.metric];
+                group.level += f64::from(step.level).min(PEER_CAP * (1.0 + usual.mean) * (1.0 + usual.phi));
                 group.residual += f64::from(step.residual);
                 group.members += 1.0;
-                group.seen += seen / view.surge;
-                group.expected += view.expected.mu0;
+                group.seen += weight(&view.expected) * seen / view.surge;
+                group.expected += weight(&view.expected) * view.expected.mu0;
                 group.kind = day_kind;
             }
         }

@@ -1,5 +1,10 @@
 //! What the synthetic hospital promises, checked on its own output with plain readers.
 
+mod awkward;
+mod faults;
+mod fuzz;
+mod judged;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
@@ -7,6 +12,11 @@ use serde::Deserialize;
 use super::*;
 use crate::event::Time;
 use crate::event::time::{DAY, HOUR, SECOND};
+
+/// How many seeds to try: `few`, or what `PHIWATCH_SEEDS` says (see `.ci/long`).
+fn seeds(few: u64) -> u64 {
+    std::env::var("PHIWATCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+}
 
 /// What a plain reader takes from a line.
 #[derive(Deserialize)]

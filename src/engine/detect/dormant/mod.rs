@@ -6,8 +6,11 @@
 //!
 //! ## How
 //! Each account has a rate of active days, drawn to the rate of all (`notes/detection.md`, section 5.4). The p-value of a gap is the
-//! beta-binomial probability of so many days without use. Days of known leave do not count. Nothing before the first settled day is
-//! absence.
+//! beta-binomial probability of so many days without use. Days of known leave do not count, nor do days on which nobody at all was
+//! seen. Nothing before the first settled day is absence.
+//!
+//! Accounts differ more than any one rate can say: the consultant who comes twice a year ends a "dormancy" each time. So the p-value of
+//! the alert is how often absences as improbable as this end at the site, in account-days: where that is usual it is held.
 //!
 //! ## When it is wrong
 //! Leave that the roster does not show looks like dormancy: one alert on the first day back.
@@ -15,12 +18,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use statrs::function::beta::ln_beta;
 
 use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
-    facts, finding, one_in,
+    facts, finding, one_in, significant,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
@@ -30,6 +33,11 @@ use crate::engine::subjects::{Presence, Sort, SubjectIx};
 use crate::event::facts::Status;
 use crate::event::time::DAY;
 use crate::event::{Class, Day, Severity, Subject, SubjectKind, Time};
+
+mod everybody;
+mod review;
+
+use everybody::{Everybody, EverybodyStep, bin};
 
 /// The registry's entry.
 pub static SPEC: Spec = Spec {
@@ -64,7 +72,7 @@ const REVIEW: Detection = Detection {
     references: REFERENCES,
 };
 
-/// A gap has to be this improbable, whatever the budget.
+/// A gap has to be this improbable by the account's rhythm, whatever the budget.
 const P_MAX: f64 = 1e-3;
 const HALF_LIFE_DAYS: f64 = 180.0;
 /// Weight of everybody's rate of active days in an account's own.
@@ -117,21 +125,6 @@ impl Use {
     }
 }
 
-/// What is learnt of everybody: active accounts against accounts that might have been.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct Everybody {
-    active: f64,
-    idle: f64,
-}
-
-impl Learn for Everybody {
-    type Step = (f64, f64);
-    fn fold(&mut self, _: Day, (active, idle): &(f64, f64)) {
-        self.active = 0.97 * self.active + active;
-        self.idle = 0.97 * self.idle + idle;
-    }
-}
-
 /// The detector.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Dormant {
@@ -150,7 +143,12 @@ struct Absence {
     since: Day,
     days: i32,
     leave_days: i32,
+    /// Days on which the log was silent.
+    silent_days: i32,
+    /// By the account's own rhythm.
     p: f64,
+    /// Among the account-days of everybody.
+    rank: f64,
 }
 
 impl Detector for Dormant {
@@ -177,7 +175,8 @@ impl Detector for Dormant {
         let everybody = self.everybody.for_day(constants.day);
         let id = &constants.subjects.get(seen.subject).subject;
         if let Some(absence) = absence(&used, &everybody, id, seen.presence, constants)
-            && absence.passes(constants)
+            && absence.counts(constants)
+            && absence.rank <= constants.alphas.told
         {
             let mut finding = describe(tally, &absence, seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
@@ -189,30 +188,27 @@ impl Detector for Dormant {
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let constants = day.constants;
         let everybody = self.everybody.for_day(constants.day);
-        let mut active = 0.0;
+        let mut step = EverybodyStep::default();
         for (subject, presence) in day.present {
             let Some(Tally(tally)) = self.open.take(constants.day, *subject) else { continue };
             let known = self.uses.entry(*subject).or_default();
-            active += f64::from(u8::from(presence.sort != Sort::Machine));
+            step.active += f64::from(u8::from(presence.sort != Sort::Machine));
             if let Some(tally) = tally.filter(|_| presence.sort != Sort::Machine) {
                 let id = &constants.subjects.get(*subject).subject;
-                let count = tally.events.count() as f64;
-                let crossed = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
-                if let Some(crossed) = crossed.filter(|absence| absence.passes(constants)) {
+                let ended = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
+                if let Some(ended) = ended.filter(|absence| absence.counts(constants)) {
                     // The days in between have settled since: the account may have been back before this day.
-                    let back = known.newest().last.filter(|last| *last > crossed.since && *last < constants.day);
-                    let mut finding = describe(&tally, &crossed, *subject, *presence, constants);
-                    finding.stage = Stage::Settled(Verdict { ratio: count, passes: back.is_none(), held: true });
-                    if let Some(back) = back {
-                        finding.reason.push_str(&format!(" It had been used again before, on {back}."));
+                    let back = known.newest().last.filter(|last| *last > ended.since && *last < constants.day);
+                    if back.is_none() {
+                        step.ends.push((ended.detection.id == NEVER_USED.id, bin(ended.p)));
                     }
-                    out.push(finding);
+                    out.extend(judge(&tally, &ended, back, *subject, *presence, constants));
                 }
             }
             known.teach(constants.day, ());
         }
-        let all = constants.roster.active_humans(constants_start(day)) as f64;
-        self.everybody.teach(constants.day, (active, (all - active).max(0.0)));
+        step.idle = (day.humans - step.active).max(0.0);
+        self.everybody.teach(constants.day, step);
         // The list of a week comes with the first day that settles after its Sunday began.
         let week = constants.day.0.saturating_sub(SUNDAY_ZERO).div_euclid(7);
         if self.listed.is_some_and(|listed| week > listed) {
@@ -239,13 +235,14 @@ fn constants_start(day: &Settling<'_>) -> Time {
 }
 
 impl Absence {
-    fn passes(&self, constants: &Constants<'_>) -> bool {
+    /// Whether it is an absence by the policy, and improbable.
+    fn counts(&self, constants: &Constants<'_>) -> bool {
         let policy = if self.detection.id == NEVER_USED.id {
             constants.settings.never_used_after_days
         } else {
             constants.settings.dormant_after_days
         };
-        self.days - self.leave_days >= policy && self.p < P_MAX
+        self.days - self.leave_days - self.silent_days >= policy && self.p < P_MAX
     }
 }
 
@@ -271,14 +268,39 @@ fn absence(
         return None;
     }
     let leave_days = leave(id, from, constants.day, presence, constants);
+    let silent_days = everybody.silent_days(from, constants.day);
     let rate = if everybody.active + everybody.idle < 50.0 {
         0.5
     } else {
         (everybody.active / (everybody.active + everybody.idle)).clamp(0.05, 0.95)
     };
     let (a, b) = (used.active + PRIOR_DAYS * rate, used.idle + PRIOR_DAYS * (1.0 - rate));
-    let p = (ln_beta(a, b + f64::from(days - leave_days).max(0.0)) - ln_beta(a, b)).exp();
-    Some(Absence { detection, since, days, leave_days, p })
+    let missed = f64::from(days - leave_days - silent_days).max(0.0);
+    let p = (ln_beta(a, b + missed) - ln_beta(a, b)).exp();
+    Some(Absence { detection, since, days, leave_days, silent_days, p, rank: everybody.rank(used.last.is_none(), p) })
+}
+
+/// What settling says of an absence that has ended; `back` is a day of use that was not known inside the day.
+fn judge(
+    tally: &Back,
+    ended: &Absence,
+    back: Option<Day>,
+    subject: SubjectIx,
+    presence: Presence,
+    constants: &Constants<'_>,
+) -> Option<Finding> {
+    let told = ended.rank <= constants.alphas.told;
+    let held = ended.rank <= constants.alphas.held;
+    if !told && (!held || back.is_some()) {
+        return None;
+    }
+    let mut finding = describe(tally, ended, subject, presence, constants);
+    let ratio = if told { tally.events.count() as f64 } else { 0.0 };
+    finding.stage = Stage::Settled(Verdict { ratio, passes: told && back.is_none(), held });
+    if let Some(back) = back {
+        finding.reason.push_str(&format!(" It had been used again before, on {back}."));
+    }
+    Some(finding)
 }
 
 /// When an account that was never used was made.
@@ -329,7 +351,7 @@ fn describe(
     } else {
         format!(
             "Account {id} was used on {} after {} days without use{leave} (last use {}): {} that day; with its \
-             rhythm such a gap is expected about once in {}.",
+             rhythm such a gap is expected about once in {} times.",
             constants.day,
             absence.days,
             absence.since,
@@ -337,68 +359,16 @@ fn describe(
             one_in(absence.p)
         )
     };
-    finding.p = Some(absence.p.max(1e-300));
+    finding.p = Some(absence.rank);
     finding.patients = tally.patients.len() as u64;
     finding.facts = facts([
         ("days_without_use", json!(absence.days)),
         ("leave_days", json!(absence.leave_days)),
+        ("silent_days", json!(absence.silent_days)),
+        ("p_of_gap", json!(significant(absence.p))),
         ("since", json!(absence.since.to_string())),
         ("policy_days", json!(constants.settings.dormant_after_days)),
         ("events", json!(uses)),
     ]);
     finding
-}
-
-impl Dormant {
-    /// The weekly list: accounts that may log in, were watched for longer than the policy, and were not used.
-    fn review(&self, day: &Settling<'_>) -> Option<Finding> {
-        let constants = day.constants;
-        let at = constants_start(day);
-        let watched_since = constants.first_settled?;
-        let mut accounts: Vec<Value> = Vec::new();
-        let mut list = |kind: SubjectKind, id: &str, since: Option<Time>| {
-            let last = constants.subjects.find(kind, id).and_then(|ix| self.uses.get(&ix)?.newest().last);
-            let made = since.map(|time| constants.roster.zone(None).local(time).date);
-            let from = last.or(made).unwrap_or(watched_since).max(watched_since);
-            let days = constants.day.0 - from.0;
-            if days >= constants.settings.dormant_after_days {
-                let last = last.map(|day| day.to_string());
-                accounts.push(json!({"account": id, "kind": kind.as_str(), "last_use": last, "days": days}));
-            }
-        };
-        for id in constants.roster.user_ids() {
-            if let Some(user) = constants.roster.user(id, at).filter(|u| u.ended.is_none() && !u.outside_rows) {
-                list(SubjectKind::User, id, user.created.or(user.hired));
-            }
-        }
-        for id in constants.roster.vendor_account_ids() {
-            if let Some(account) =
-                constants.roster.vendor_account(id, at).filter(|a| a.ended.is_none() && !a.outside_rows)
-            {
-                list(SubjectKind::VendorAccount, id, account.created);
-            }
-        }
-        let verdict = Verdict { ratio: 0.0, passes: true, held: true };
-        (!accounts.is_empty()).then(|| Finding {
-            detection: &REVIEW,
-            subject: Subject { kind: SubjectKind::System, id: "accounts".to_owned() },
-            day: constants.day,
-            window: (at, constants.roster.zone(None).day_start(constants.day.plus(1))),
-            raised_at: constants.roster.zone(None).day_start(constants.day.plus(1)),
-            stage: Stage::Settled(verdict),
-            p: None,
-            reason: format!(
-                "{} accounts that may log in were not used for {} days or more by {}.",
-                accounts.len(),
-                constants.settings.dormant_after_days,
-                constants.day
-            ),
-            facts: facts([
-                ("accounts", json!(accounts)),
-                ("policy_days", json!(constants.settings.dormant_after_days)),
-            ]),
-            evidence: Events::default().evidence(),
-            patients: 0,
-        })
-    }
 }

@@ -1,0 +1,42 @@
+//! `[[channels]]`: each read by itself, as its kind says, so that a fault in one hides none in the others.
+
+use std::path::Path;
+
+use super::tree::{Tree, nearest};
+use crate::notify::{ChannelSettings, Settings, channel};
+
+/// Reads every channel; relative paths begin at `folder`. Channels that cannot be read are problems of the tree.
+pub(super) fn read(tree: &mut Tree<'_>, folder: &Path) -> Settings {
+    let (mut channels, mut places) = (Vec::new(), Vec::new());
+    for mut table in tree.take_list("channels") {
+        let place = table.clone();
+        let kind = table.get_mut().remove("kind");
+        let known = || channel::ALL.iter().map(|spec| spec.kind);
+        let read = match kind.as_ref().map(|kind| kind.get_ref().as_str().unwrap_or_default()) {
+            Some("file") => tree.read(table, "channels").map(ChannelSettings::File),
+            Some("stdout") => tree.read(table, "channels").map(ChannelSettings::Stdout),
+            Some("kafka") => tree.read(table, "channels").map(ChannelSettings::Kafka),
+            Some("email") => tree.read(table, "channels").map(ChannelSettings::Email),
+            Some("webhook") => tree.read(table, "channels").map(ChannelSettings::Webhook),
+            Some("syslog") => tree.read(table, "channels").map(ChannelSettings::Syslog),
+            other => {
+                let all = known().collect::<Vec<_>>().join(", ");
+                let meant = other.and_then(|other| nearest(other, known()));
+                let meant = meant.map(|meant| format!("; do you mean {meant:?}?")).unwrap_or_default();
+                let span = kind.as_ref().map_or(place.span(), |kind| kind.span());
+                tree.problem_at(Some(span), format!("a channel needs a `kind` of {all}{meant}"));
+                None
+            }
+        };
+        if let Some(mut channel) = read {
+            channel.rebase(folder);
+            channels.push(channel);
+            places.push(place);
+        }
+    }
+    let channels = Settings(channels);
+    for (index, what) in channels.problems() {
+        tree.problem_of(&places[index], what);
+    }
+    channels
+}
