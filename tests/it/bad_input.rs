@@ -84,7 +84,7 @@ fn files_of_bad_records() {
     let lines = |lines: &[&str]| (lines.join("\n") + "\n").into_bytes();
     let half = format!("{good}\n{}", &access("b", NOON)[..40]).into_bytes();
     let long = lines(&[&good, &"x".repeat(10 << 20), &access("b", NOON)]);
-    let number = record(&format!(r#""event_id":"t1","time":17,"actor":{{"id":"u1"}},"activity":"read""#));
+    let number = record(r#""event_id":"t1","time":17,"actor":{"id":"u1"},"activity":"read""#);
     let list =
         record(&format!(r#""event_id":"t2","time":"{NOON}","actor":{{"id":"u1"}},"activity":"read","patients":{{}}"#));
     let text = record(&format!(
