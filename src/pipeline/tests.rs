@@ -259,7 +259,7 @@ fn wherever_it_dies_the_same_alerts_settle_and_each_record_is_there_once() {
         );
         check_record(dir.path(), &script);
     }
-    assert!(crashed >= 20, "{crashed} crashes");
+    assert!(crashed >= 15, "{crashed} crashes");
 }
 
 /// The memory of an engine, without what may differ: numbers that are given in the order of arrival.
