@@ -31,9 +31,6 @@ pub use outcomes::{Counts, Outcomes};
 use provisional::Provisional;
 pub use tally::{Blind, Tally};
 
-/// While segments fill up quickly the snapshot is renewed this often: what lies behind it is read again after a crash.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(20);
-
 /// Why the road is closed.
 #[derive(Debug, thiserror::Error)]
 pub enum RoadError {
@@ -102,8 +99,6 @@ pub struct Road<'a> {
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
-    /// When the snapshot was renewed.
-    snapshot: Option<Instant>,
 }
 
 impl<'a> Road<'a> {
@@ -127,7 +122,6 @@ impl<'a> Road<'a> {
             outlet,
             runtime,
             oldest_staged: None,
-            snapshot: None,
         }
     }
 
@@ -208,7 +202,7 @@ impl<'a> Road<'a> {
             let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
-                self.close_segment(now)?;
+                self.commit(now)?;
             }
         }
         Ok(())
@@ -230,13 +224,6 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
-        self.snapshot = None;
-        self.close_segment(now)
-    }
-
-    /// Makes durable what is staged, and renews the snapshot where the last one is old enough: it may lie behind the history, and
-    /// while segments fill up within a second it would cost more than they do.
-    fn close_segment(&mut self, now: Time) -> Result<(), RoadError> {
         if let Some(keep) = &mut self.keep {
             self.tally.note_unjudged(keep, now)?;
             keep.history.set_mark(self.engine.mark());
@@ -250,9 +237,7 @@ impl<'a> Road<'a> {
             self.commits.segments += u64::from(!committed.rows.is_empty());
             self.commits.bytes += committed.bytes.unsigned_abs();
             self.commits.last = Some(now);
-            if self.snapshot.is_none_or(|last| last.elapsed() >= SNAPSHOT_EVERY) {
-                self.renew_snapshot(now)?;
-            }
+            self.renew_snapshot(now)?;
         }
         self.oldest_staged = None;
         Ok(())
@@ -286,7 +271,6 @@ impl<'a> Road<'a> {
                 None
             }
         };
-        self.snapshot = Some(Instant::now());
         Ok(())
     }
 
