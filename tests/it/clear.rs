@@ -115,12 +115,14 @@ fn judge(dir: &Path) {
 
 /// In which files which names are found, in whatever form; the names of files count too.
 fn search(dir: &Path) -> BTreeMap<&'static str, BTreeSet<String>> {
+    use std::os::unix::fs::FileTypeExt;
     let mut found: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
     let mut folders = vec![dir.join("history"), dir.join("history.state")];
     let mut files = 0;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+            let entry = entry.unwrap();
+            let path = entry.path();
             let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
                 folders.push(path);
@@ -128,7 +130,10 @@ fn search(dir: &Path) -> BTreeMap<&'static str, BTreeSet<String>> {
             }
             files += 1;
             let mut forms = vec![name.clone().into_bytes()];
-            unpack(std::fs::read(&path).unwrap(), &mut forms);
+            // A socket that a killed run left behind has a name and no bytes.
+            if !entry.file_type().unwrap().is_socket() {
+                unpack(std::fs::read(&path).unwrap(), &mut forms);
+            }
             for planted in PLANTED {
                 if forms.iter().any(|form| disguises(planted).iter().any(|needle| holds(form, needle))) {
                     found.entry(planted).or_default().insert(name.clone());
