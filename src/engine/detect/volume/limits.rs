@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::METRICS;
+use super::{MASS, METRICS};
 use crate::engine::detect::Constants;
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::counts::{CountHabit, CountStep, GroupCounts, GroupStep, Peers, quantile};
@@ -164,7 +164,7 @@ pub(super) fn limits(
     let p = 10_f64.powf(-scores.score(constants.alphas.told)) / METRICS as f64;
     let cross = std::array::from_fn(|metric| {
         let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * shape.allowed[metric]);
-        1 + quantile(expected.mu, expected.phi, p)
+        (1 + quantile(expected.mu, expected.phi, p)).max(MASS[metric])
     });
     Limits { cross, off_day: presence.off_day }
 }
