@@ -110,26 +110,33 @@ impl Stage {
         self.raised.extend_from_slice(raised);
     }
 
-    /// The rows of `table` that lie behind its positions; `None` where there are none. Of alerts, those that `told` does not have.
-    pub fn rows_of(
-        &self,
-        table: Table,
-        positions: &Positions,
-        arrival: Time,
-        told: &Told,
-    ) -> Result<Option<RecordBatch>, ArrowError> {
+    /// Takes up what was staged after this.
+    pub fn append(&mut self, mut later: Stage) {
+        self.stretches.append(&mut later.stretches);
+        self.raised.append(&mut later.raised);
+        self.ends.append(&mut later.ends);
+        self.rows += later.rows;
+        self.bytes += later.bytes;
+    }
+
+    /// The rows of alerts that `told` does not have.
+    pub fn alerts(&self, told: &Told) -> RecordBatch {
+        rows::alerts(&told.choose(&self.raised), told.next)
+    }
+
+    /// The rows of `table`, which is not that of the alerts, that lie behind its positions.
+    pub fn rows_of(&self, table: Table, positions: &Positions, arrival: Time) -> Result<RecordBatch, ArrowError> {
         let position = |key: &str| positions.get(key).copied().unwrap_or(i64::MIN);
-        let rows = match table {
-            Table::Events => self.events_after(position)?,
-            Table::Touches => touches(&self.events_after(position)?)?,
-            Table::Rejects => rows::rejects(&self.rejects_after(position), arrival),
+        match table {
+            Table::Events => self.events_after(position),
+            Table::Touches => touches(&self.events_after(position)?),
+            Table::Rejects => Ok(rows::rejects(&self.rejects_after(position), arrival)),
             Table::Spans => {
                 let spans = self.spans_after(position);
-                rows::spans(&spans.iter().collect::<Vec<_>>(), arrival)
+                Ok(rows::spans(&spans.iter().collect::<Vec<_>>(), arrival))
             }
-            Table::Alerts => rows::alerts(&told.choose(&self.raised), told.next),
-        };
-        Ok((rows.num_rows() > 0).then_some(rows))
+            Table::Alerts => Ok(RecordBatch::new_empty(Table::Alerts.schema())),
+        }
     }
 
     fn events_after(&self, position: impl Fn(&str) -> i64) -> Result<RecordBatch, ArrowError> {
