@@ -4,6 +4,7 @@
 //! staging the same stretches again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -15,7 +16,7 @@ use super::log::Positions;
 use super::rows::{self, SpanRow};
 use super::tables::Table;
 use super::told::Told;
-use super::touches::touches;
+use super::touches::{needed, touches};
 use crate::event::effects::Applied;
 use crate::event::flags::{FUTURE, flags_parse};
 use crate::event::{Origin, Raised, Reject, Time};
@@ -128,8 +129,8 @@ impl Stage {
     pub fn rows_of(&self, table: Table, positions: &Positions, arrival: Time) -> Result<RecordBatch, ArrowError> {
         let position = |key: &str| positions.get(key).copied().unwrap_or(i64::MIN);
         match table {
-            Table::Events => self.events_after(position),
-            Table::Touches => touches(&self.events_after(position)?),
+            Table::Events => self.events_after(position, None),
+            Table::Touches => touches(&self.events_after(position, Some(&needed()))?),
             Table::Rejects => Ok(rows::rejects(&self.rejects_after(position), arrival)),
             Table::Spans => {
                 let spans = self.spans_after(position);
@@ -139,17 +140,27 @@ impl Stage {
         }
     }
 
-    fn events_after(&self, position: impl Fn(&str) -> i64) -> Result<RecordBatch, ArrowError> {
+    /// The events that lie behind the positions, all columns of them or those with these numbers.
+    fn events_after(
+        &self,
+        position: impl Fn(&str) -> i64,
+        columns: Option<&[usize]>,
+    ) -> Result<RecordBatch, ArrowError> {
         let mut batches = Vec::with_capacity(self.stretches.len());
         for stretch in &self.stretches {
             let at = position(&stretch.key);
-            if stretch.span.span.from >= at {
-                batches.push(stretch.events.clone());
-            } else if stretch.span.span.to > at {
-                batches.push(after(&stretch.events, at)?);
+            if stretch.span.span.to <= at && stretch.span.span.from < at {
+                continue;
             }
+            let all = if stretch.span.span.from < at { after(&stretch.events, at)? } else { stretch.events.clone() };
+            batches.push(match columns {
+                Some(columns) => all.project(columns)?,
+                None => all,
+            });
         }
-        concat_batches(&Table::Events.schema(), &batches)
+        let schema = Table::Events.schema();
+        let schema = columns.map_or(Ok(schema.clone()), |columns| schema.project(columns).map(Arc::new))?;
+        concat_batches(&schema, &batches)
     }
 
     fn rejects_after(&self, position: impl Fn(&str) -> i64) -> Vec<&Reject> {
