@@ -23,6 +23,7 @@ pub mod gate;
 pub mod identity;
 mod lane;
 pub mod memory;
+mod present;
 mod record;
 pub mod settings;
 mod settle;

@@ -14,7 +14,7 @@
 
 mod claimed;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -28,8 +28,7 @@ use super::{
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
-use crate::engine::stats::open::OpenDays;
-use crate::engine::subjects::{Presence, Sort, SubjectIx};
+use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
 use crate::event::facts::{Account, Status};
 use crate::event::time::MINUTE;
 use crate::event::{Class, Day, Event, Facts, Severity, SubjectKind, Time};
@@ -120,14 +119,15 @@ impl Known {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Accounts {
     known: Delayed<Known>,
-    open: OpenDays<Tally>,
+    /// Few accounts have any, so they lie apart: by day and seat.
+    open: BTreeMap<(Day, Seat), Tally>,
     claims: Claims,
 }
 
 impl Detector for Accounts {
     fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
         let Some((cause, since)) = cause(seen, constants) else { return };
-        let tally = self.open.entry(constants.day, seen.subject, Tally::default);
+        let tally = self.open.entry((constants.day, seen.presence.seat)).or_default();
         tally.causes[cause].add(seen.event);
         tally.since[cause] = tally.since[cause].max(since);
         for patient in &seen.facts.patients {
@@ -171,7 +171,7 @@ impl Detector for Accounts {
         // Accounts that are judged as unknown by what they did without such a claim.
         let mut judged = BTreeSet::new();
         for (subject, presence) in day.present {
-            let Some(tally) = self.open.take(day.constants.day, *subject) else { continue };
+            let Some(tally) = self.open.remove(&(day.constants.day, presence.seat)) else { continue };
             if tally.causes[CAUSES - 1].count() > 0 {
                 judged.insert(*subject);
             }
@@ -203,7 +203,7 @@ impl Detector for Accounts {
     }
 
     fn forget(&mut self, through: Day) {
-        self.open.forget(through);
+        self.open = self.open.split_off(&(through.plus(1), 0));
         self.claims = self.claims.split_off(&through.plus(1));
     }
 
