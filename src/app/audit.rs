@@ -42,12 +42,17 @@ pub fn audit(settings: &Settings, dir: &Path, act: &str, words: &str) -> Result<
     note(&state, &seal, act, words).map_err(|error| Stop::Failed(format!("the self-audit cannot be written: {error}")))
 }
 
-/// Who acts, as far as the system says; `sudo` is looked through.
+/// Who acts, as far as the system says; `sudo` is looked through. The environment is easily made up, the number of the user is not.
 pub fn who() -> String {
     let of = |name| std::env::var(name).ok().filter(|who| !who.is_empty());
-    match (of("SUDO_USER"), of("USER")) {
+    let name = match (of("SUDO_USER"), of("USER")) {
         (Some(who), Some(acting)) => format!("{who} as {acting}"),
-        (who, acting) => who.or(acting).unwrap_or_else(|| "unknown".to_owned()),
+        (who, acting) => who.or(acting).unwrap_or_else(|| "unnamed".to_owned()),
+    };
+    // A process belongs to its user.
+    match std::fs::metadata("/proc/self") {
+        Ok(own) => format!("{name} (uid {})", own.uid()),
+        Err(_) => name,
     }
 }
 

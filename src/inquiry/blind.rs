@@ -21,6 +21,8 @@ use crate::history::{HistoryError, Noted, Reader};
 const DAILY: usize = 12;
 /// of so many days before.
 const BEFORE: i32 = 14;
+/// and one that is usually quiet on a day of the week is not silent on it: so many of that day are looked at.
+const WEEKS: i32 = 4;
 /// Where no time is asked for, silence is looked for in so many days before the newest event.
 pub(super) const LOOK_BACK: i64 = 60 * DAY;
 /// Where completeness is so far behind the newest event, the feeds that hold it back are named.
@@ -107,7 +109,7 @@ pub(super) async fn silences(
 ) -> Result<Vec<Silence>, HistoryError> {
     let Some(end) = window.until.into_iter().chain(complete_to).min() else { return Ok(Vec::new()) };
     let since = window.since.unwrap_or(end.plus(-LOOK_BACK));
-    let from = since.plus(-i64::from(BEFORE) * DAY);
+    let from = since.plus(-i64::from(BEFORE.max(7 * WEEKS)) * DAY);
     let sql = "SELECT DISTINCT source, date_trunc('day', time) AS day FROM events \
                WHERE time >= $1 AND time < $2 AND coalesce(flags, '') NOT LIKE '%future%'";
     let mut spoken: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
@@ -139,11 +141,21 @@ fn stretches(days: &BTreeSet<i32>, first: i32, after: i32) -> Vec<(i32, i32)> {
         let next = days.range(day..).next().map_or(after, |next| (*next).min(after));
         let begin = days.range(..day).next_back().map_or(day, |last| (*last + 1).min(day));
         if days.range(begin - BEFORE..begin).count() >= DAILY {
-            found.push((day, next - 1));
+            let mut missed = (day..next).filter(|day| speaks(days, *day, begin));
+            let first = missed.next();
+            found.extend(first.map(|first| (first, missed.next_back().unwrap_or(first))));
         }
         day = next;
     }
     found
+}
+
+/// Whether the source spoke on most days of that weekday in the weeks before `begin`, as far as it is known.
+fn speaks(days: &BTreeSet<i32>, day: i32, begin: i32) -> bool {
+    let newest = day - 7 * ((day - begin) / 7 + 1);
+    let known = days.first().copied().unwrap_or(begin);
+    let weeks: Vec<i32> = (0..WEEKS).map(|back| newest - 7 * back).filter(|day| *day >= known).collect();
+    2 * weeks.iter().filter(|day| days.contains(day)).count() > weeks.len()
 }
 
 fn day_of(time: Time) -> Day {
@@ -218,6 +230,12 @@ mod tests {
         // Too young to be called daily; one that rests at weekends is not daily either.
         check(&[(0, 8)], (0, 12), &[]);
         check(&[(0, 5), (7, 12), (14, 19)], (0, 26), &[]);
+        // Six days a week, once open on the seventh; then a whole week away, of which the seventh day is none.
+        let six = |weeks: std::ops::Range<i32>| weeks.map(|week| (7 * week, 7 * week + 6));
+        let six_days: Vec<(i32, i32)> = six(0..5).chain([(13, 14)]).chain(six(5..8)).collect();
+        check(&six_days, (0, 56), &[]);
+        let away: Vec<(i32, i32)> = six(0..5).chain(six(6..8)).collect();
+        check(&away, (0, 56), &[(35, 40)]);
         // Two missing days before do not hide the third.
         check(&[(0, 10), (11, 20)], (0, 22), &[(20, 21)]);
     }

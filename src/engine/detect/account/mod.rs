@@ -23,7 +23,7 @@ use claimed::Claims;
 
 use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
-    facts, finding,
+    facts, finding, home_zone,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
@@ -220,6 +220,11 @@ impl Detector for Accounts {
     }
 }
 
+/// Whether the account should not work any more or not yet: then its use is told here, whatever else is strange about it.
+pub(super) fn is_over(seen: &Seen<'_>, constants: &Constants<'_>) -> bool {
+    cause(seen, constants).is_some_and(|(cause, _)| cause < CAUSES - 1)
+}
+
 /// Which detection this use belongs to, and since when the account should not work.
 fn cause(seen: &Seen<'_>, constants: &Constants<'_>) -> Option<(usize, Option<Time>)> {
     let event = seen.event;
@@ -270,8 +275,12 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
     let events = &tally.causes[worst];
     let mut finding = finding(&SPEC.detections[worst], constants, subject, presence, events);
     let id = &finding.subject.id;
-    let since = tally.since[worst].map(|time| time.to_string());
-    let when = since.as_deref().map(|since| format!(" since {since}")).unwrap_or_default();
+    let (since, zone) = (tally.since[worst], home_zone(constants, subject, presence.start));
+    let clock = |time: Time| {
+        let local = zone.local(time);
+        format!("{} {:02}:{:02}", local.date, local.hour, local.minute)
+    };
+    let when = since.map(|since| format!(" since {}", clock(since))).unwrap_or_default();
     let state = match worst {
         0 => format!("has been terminated{when}"),
         1 => format!("has been disabled{when}"),
@@ -280,17 +289,22 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
         _ => "is in no roster".to_owned(),
     };
     let (uses, patients) = (events.count(), tally.patients.len());
-    let first = events.first().map(|time| time.to_string()).unwrap_or_default();
+    let first = events.first().unwrap_or(presence.start);
     finding.reason = format!(
-        "Account {id} {state} and was used on {}: {}, {}, first at {first}.",
-        constants.day,
+        "Account {id} {state} and was used from {} on: {}, {} (clock of {}).",
+        clock(first),
         counted(uses, "event"),
         counted(patients as u64, "patient"),
+        zone.name(),
     );
     finding.p = (worst == CAUSES - 1).then_some(p);
     finding.patients = patients as u64;
-    finding.facts =
-        facts([("uses", json!(uses)), ("patients", json!(patients)), ("since", json!(since)), ("first", json!(first))]);
+    finding.facts = facts([
+        ("uses", json!(uses)),
+        ("patients", json!(patients)),
+        ("since", json!(since.map(|time| time.to_string()))),
+        ("first", json!(first.to_string())),
+    ]);
     finding
 }
 
