@@ -1,7 +1,7 @@
 //! What an answer cannot see: how far every feed was read, gaps in what was read, and sources that fell silent.
 //!
-//! An empty answer over a gap would be a lie (DESIGN, section 6), so every answer carries what is found here. Only what the history
-//! itself shows is said: the spans that were read, and the days on which a source spoke.
+//! An empty answer over a gap would be a lie (DESIGN, section 6), so every answer carries what is found here: in the spans that were
+//! read and the days on which a source spoke. What `run` noted of blindness is in `ledger`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,11 @@ use datafusion::common::ScalarValue;
 use serde::Serialize;
 
 use super::answer::Gap;
+use super::ledger::{touches, watermark};
 use super::when::Window;
 use crate::event::time::{DAY, HOUR};
-use crate::event::{Day, Time, Zone};
-use crate::history::{Change, HistoryError, Reader};
+use crate::event::{Day, Time};
+use crate::history::{HistoryError, Noted, Reader};
 
 /// A source counts as one that speaks daily where it did on so many
 const DAILY: usize = 12;
@@ -24,7 +25,7 @@ const BEFORE: i32 = 14;
 const WEEKS: i32 = 4;
 /// Where no time is asked for, silence is looked for in so many days before the newest event.
 pub(super) const LOOK_BACK: i64 = 60 * DAY;
-/// Feeds that stand so far behind the newest event are named.
+/// Where completeness is so far behind the newest event, the feeds that hold it back are named.
 const NOTABLE: i64 = HOUR;
 
 /// A feed that was not read as far as others.
@@ -47,21 +48,6 @@ pub struct Silence {
     pub to: String,
 }
 
-/// Days on which a detector knew too little to judge everybody: that it was silent there means nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Learning {
-    /// The family of its alerts.
-    pub detector: String,
-    /// First such local day.
-    pub from: String,
-    /// Last such local day.
-    pub to: String,
-    /// Days on which it judged nobody.
-    pub nobody: u64,
-    /// Days on which it judged some and others not.
-    pub some: u64,
-}
-
 /// How far the feeds were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reach {
@@ -73,9 +59,9 @@ pub(super) struct Reach {
     pub behind: Vec<Behind>,
 }
 
-/// Reads how far each feed stands. A partition goes on, so all are complete only up to the one that is furthest behind; a file has
-/// ended and holds nothing back.
-pub(super) async fn reach(reader: &Reader) -> Result<Reach, HistoryError> {
+/// Reads how far each feed stands. Files have ended and hold nothing back. Partitions go on: how far all of them were read is what the
+/// engine's time says, which waits for none that is quiet or stopped; without any, the one that is furthest behind says it.
+pub(super) async fn reach(reader: &Reader, changes: &[Noted]) -> Result<Reach, HistoryError> {
     let sql = "SELECT topic, partition, max(last_time) AS last FROM spans GROUP BY topic, partition ORDER BY topic, partition";
     let (mut newest, mut partitions) = (None, Vec::new());
     for rows in reader.query(sql, &[]).await? {
@@ -89,9 +75,10 @@ pub(super) async fn reach(reader: &Reader) -> Result<Reach, HistoryError> {
             }
         }
     }
-    let complete_to = partitions.iter().map(|(_, last)| *last).min().or(newest);
-    let limit = newest.map(|newest| newest.plus(-NOTABLE));
-    let behind = partitions.into_iter().filter(|(_, last)| limit.is_some_and(|limit| *last < limit));
+    let furthest = partitions.iter().map(|(_, last)| *last).min();
+    let complete_to = furthest.and_then(|furthest| watermark(reader, changes).or(Some(furthest))).or(newest);
+    let is_behind = newest.zip(complete_to).is_some_and(|(newest, to)| to < newest.plus(-NOTABLE));
+    let behind = partitions.into_iter().filter(|(_, last)| is_behind && complete_to.is_some_and(|to| *last <= to));
     let behind = behind.map(|(origin, newest)| Behind { origin, newest: newest.to_string() }).collect();
     Ok(Reach { newest, complete_to, behind })
 }
@@ -112,31 +99,6 @@ pub(super) async fn gaps(reader: &Reader, window: Window) -> Result<Vec<Gap>, Hi
         }
     }
     Ok(origins.values().flat_map(|stretches| gaps_of(stretches, window)).collect())
-}
-
-/// What detectors could not judge on the local days in `window`, by what the control log says last of each day.
-pub(super) fn learning(reader: &Reader, window: Window, zone: &Zone) -> Result<Vec<Learning>, HistoryError> {
-    let mut days: BTreeMap<(String, Day), bool> = BTreeMap::new();
-    for noted in reader.changes()? {
-        if let Change::Unjudged { detector, day, judged, .. } = noted.change {
-            days.insert((detector, day), judged == 0);
-        }
-    }
-    let asked = |day: Day| {
-        window.until.is_none_or(|until| zone.day_start(day) < until)
-            && window.since.is_none_or(|since| since < zone.day_start(day.plus(1)))
-    };
-    let mut found: Vec<Learning> = Vec::new();
-    for ((detector, day), nobody) in days.into_iter().filter(|((_, day), _)| asked(*day)) {
-        if found.last().is_none_or(|last| last.detector != detector) {
-            let (from, to) = (day.to_string(), day.to_string());
-            found.push(Learning { detector, from, to, nobody: 0, some: 0 });
-        }
-        let last = found.last_mut().expect("one was just put there");
-        last.to = day.to_string();
-        *(if nobody { &mut last.nobody } else { &mut last.some }) += 1;
-    }
-    Ok(found)
 }
 
 /// Silent days of daily sources in `window`, up to the end of what is complete.
@@ -231,13 +193,11 @@ fn gaps_of(stretches: &[Stretch], window: Window) -> Vec<Gap> {
             Some(last) => Some(last),
             None => stretches[index + 1..].iter().filter_map(|s| s.times.0).min(),
         };
-        let too_early = window.since.zip(before).is_some_and(|(since, before)| before < since);
-        let too_late = window.until.zip(after).is_some_and(|(until, after)| until <= after);
-        if !too_early && !too_late {
+        if touches(window, after, before) {
             let text = |time: Option<Time>| time.map(|time| time.to_string());
             let ((from, to), records) = (stretch.offsets, stretch.gap);
             let (origin, after, before) = (stretch.name.clone(), text(after), text(before));
-            gaps.push(Gap { origin, from, to, records, after, before });
+            gaps.push(Gap { origin, from, to: Some(to), records: Some(records), after, before });
         }
     }
     gaps

@@ -72,11 +72,16 @@ pub struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// Whether somebody used the account: what was refused, and what a session does by itself at its end, is no use.
+    /// Whether somebody used the account.
     pub fn is_use(&self) -> bool {
-        let passive = matches!(self.event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-        !passive && !matches!(self.event.outcome(), Outcome::Denied | Outcome::Failure)
+        is_use(self.event)
     }
+}
+
+/// Whether somebody used the account: what was refused, and what a session does by itself at its end, is no use.
+pub fn is_use(event: &Event<'_>) -> bool {
+    let passive = matches!(event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
+    !passive && !matches!(event.outcome(), Outcome::Denied | Outcome::Failure)
 }
 
 /// What the constants of a day are made of.
@@ -161,6 +166,9 @@ pub type Findings = Vec<Finding>;
 pub trait Detector: Send {
     /// Takes up an event of an open day.
     fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings);
+
+    /// Takes up a use by an account that no roster has and that says of itself to be a device or a patient.
+    fn claimed(&mut self, _event: &Event<'_>, _facts: &Facts<'_>, _constants: &Constants<'_>, _out: &mut Findings) {}
 
     /// First pass of settling: sums over everybody.
     fn sums(&mut self, _day: &Settling<'_>) {}
