@@ -191,6 +191,8 @@ impl TableLog {
         to: &Positions,
         operation: DeltaOperation,
     ) -> Result<(), HistoryError> {
+        #[cfg(test)]
+        super::fuse::pass()?;
         let before = self.positions.clone();
         let transactions = to.iter().map(|(key, next)| Transaction::new(key, *next)).collect();
         let properties = CommitProperties::default()

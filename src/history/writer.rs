@@ -224,8 +224,6 @@ impl History {
                 continue;
             }
             let table = self.logs[index].table;
-            #[cfg(test)]
-            super::fuse::pass()?;
             self.logs[index].append(news.segment.as_ref(), &news.ahead).await?;
             let records: i64 = self.positions().values().sum();
             tracing::debug!(effect = table.name(), records, "the table has a commit");
