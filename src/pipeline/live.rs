@@ -124,7 +124,8 @@ fn tell(road: &Road<'_>, effects: &Effects) {
         warn!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
     }
     if !effects.settled.is_empty() {
-        info!(days = effects.settled.len(), watermark = ?road.engine.watermark().map(|t| t.to_string()), "days settled");
+        let watermark = road.engine.watermark().map(|time| time.to_string());
+        info!(days = effects.settled.len(), watermark, "days settled");
     }
 }
 
