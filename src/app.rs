@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::TryRng;
 use tokio::runtime::Runtime;
 
-use crate::cli::Stop;
 use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
@@ -23,14 +22,18 @@ mod acts;
 mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
+mod desk;
 mod drain;
 pub mod live;
 pub mod monitor;
 mod operator;
+mod partitions;
 mod past;
+mod places;
 mod rosters;
 mod scan;
 mod spool;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -41,6 +44,7 @@ pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use rosters::{look_at_rosters, nobody, people, rosters};
 pub use scan::scan;
+pub use stop::Stop;
 
 /// The key of the store, sealed by the keyring of the history.
 const STORE_KEY: &str = "store.key";

@@ -159,6 +159,8 @@ impl TableLog {
             }
         }
         let target_size = old.iter().map(|segment| segment.size).sum();
+        #[cfg(test)]
+        super::fuse::pass()?;
         self.commit(actions, &Positions::new(), DeltaOperation::Optimize { predicate: None, target_size }).await
     }
 
@@ -182,6 +184,8 @@ impl TableLog {
             .filter(|(key, next)| before.positions.get(*key) != Some(next))
             .map(|(key, _)| (key.clone(), before.positions.get(key).copied().unwrap_or(GONE)))
             .collect();
+        #[cfg(test)]
+        super::fuse::pass()?;
         self.commit(actions, &to, DeltaOperation::Delete { predicate: None }).await
     }
 
@@ -191,8 +195,6 @@ impl TableLog {
         to: &Positions,
         operation: DeltaOperation,
     ) -> Result<(), HistoryError> {
-        #[cfg(test)]
-        super::fuse::pass()?;
         let before = self.positions.clone();
         let transactions = to.iter().map(|(key, next)| Transaction::new(key, *next)).collect();
         let properties = CommitProperties::default()

@@ -16,6 +16,8 @@ use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
 mod ahead;
+mod anew;
+mod commit;
 mod keep;
 pub mod live;
 mod news;
@@ -24,7 +26,9 @@ mod provisional;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod write;
 
+use commit::Closed;
 pub use keep::{Keep, KeepError};
 pub use news::News;
 pub use outcomes::{Counts, Outcomes};
@@ -96,6 +100,8 @@ pub struct Road<'a> {
     provisional: Provisional,
     /// What becomes of the staged records.
     staged: Outcomes,
+    /// What belongs to the segment that is closed and not on record yet.
+    closed: Option<Closed>,
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
@@ -119,6 +125,7 @@ impl<'a> Road<'a> {
             recorded,
             provisional: Provisional::default(),
             staged: Outcomes::default(),
+            closed: None,
             outlet,
             runtime,
             oldest_staged: None,
@@ -162,10 +169,10 @@ impl<'a> Road<'a> {
             let (before, settled) = (self.engine.watermark(), self.engine.settled());
             let why = unrecorded(&input);
             let mut effects = self.engine.step(now, input);
-            if let (Some(keep), Some(why), Some(to)) = (&mut self.keep, why, self.engine.watermark())
+            if let (Some(why), Some(to)) = (why, self.engine.watermark())
                 && before < Some(to)
             {
-                keep.history.note(now, &Change::Advance { to, why: why.to_owned() }, None)?;
+                self.note(now, &Change::Advance { to, why: why.to_owned() }, None)?;
             }
             self.revise(settled, &mut effects)?;
             self.follow(now, &mut effects)?;
@@ -202,44 +209,9 @@ impl<'a> Road<'a> {
             let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
-                self.commit(now)?;
+                self.close_segment(now)?;
             }
         }
-        Ok(())
-    }
-
-    /// Makes durable what is staged, where its oldest row has waited long enough.
-    ///
-    /// # Errors
-    /// Where the history cannot be written.
-    pub fn commit_when_due(&mut self, now: Time, age: Duration) -> Result<(), RoadError> {
-        if self.oldest_staged.is_some_and(|since| since.elapsed() >= age) {
-            self.commit(now)?;
-        }
-        Ok(())
-    }
-
-    /// Makes durable what is staged, and renews the snapshot.
-    ///
-    /// # Errors
-    /// Where the history or the state folder cannot be written.
-    pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
-        if let Some(keep) = &mut self.keep {
-            self.tally.note_unjudged(keep, now)?;
-            keep.history.set_mark(self.engine.mark());
-            let committed = loop {
-                match self.runtime.block_on(keep.history.commit(now)) {
-                    Err(error) if error.retry() && (self.patience)(&error) => {}
-                    done => break done?,
-                }
-            };
-            self.outcomes.take(std::mem::take(&mut self.staged));
-            self.commits.segments += u64::from(!committed.rows.is_empty());
-            self.commits.bytes += committed.bytes.unsigned_abs();
-            self.commits.last = Some(now);
-            self.renew_snapshot(now)?;
-        }
-        self.oldest_staged = None;
         Ok(())
     }
 
@@ -255,22 +227,6 @@ impl<'a> Road<'a> {
             keep.history.stage(&effects, |origin| origin.to_string())?;
             self.oldest_staged.get_or_insert_with(Instant::now);
         }
-        Ok(())
-    }
-
-    fn renew_snapshot(&mut self, now: Time) -> Result<(), RoadError> {
-        let Some(keep) = &self.keep else { return Ok(()) };
-        // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
-        self.commits.unsaved = match keep.save(&self.engine, now) {
-            Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
-            done => {
-                done?;
-                let records: i64 = keep.history.positions().values().sum();
-                debug!(effect = "snapshot", records, "the snapshot is written");
-                self.commits.snapshot = Some(now);
-                None
-            }
-        };
         Ok(())
     }
 
@@ -290,18 +246,14 @@ impl<'a> Road<'a> {
                 "records were read and not taken up: this is a fault of the program".to_owned(),
             ));
         }
-        if let Some(keep) = &mut self.keep {
-            keep.history.note(now, &Change::Close, self.engine.mark())?;
-        }
+        self.note(now, &Change::Close, self.engine.mark())?;
         let (mut last, settled) = (self.engine.copy(), self.engine.settled());
         let mut effects = last.step(now, Input::Close);
         self.revise(settled, &mut effects)?;
         self.follow(now, &mut effects)?;
-        if let Some(keep) = &mut self.keep {
-            self.tally.note_unjudged(keep, now)?;
-            self.runtime.block_on(keep.history.commit(now))?;
-        }
-        Ok(())
+        self.note_unjudged(now)?;
+        self.land(now)?;
+        self.commit_history(now).map(|_| ())
     }
 }
 
@@ -309,6 +261,7 @@ impl<'a> Road<'a> {
 fn unrecorded(input: &Input) -> Option<&'static str> {
     match input {
         Input::Idle(_) => Some("idle"),
+        Input::Leave(..) => Some("left"),
         Input::End(_) => Some("ended"),
         Input::Advance(_) => Some("passed"),
         _ => None,

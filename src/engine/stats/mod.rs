@@ -3,8 +3,8 @@
 pub mod calibration;
 pub mod counts;
 pub mod delayed;
+pub mod dense;
 pub mod distinct;
 pub mod evidence;
 pub mod groups;
-pub mod numbered;
 pub mod open;

@@ -2,7 +2,8 @@
 //!
 //! ## What it finds
 //! An account that lay unused for longer than the policy allows and longer than its own rhythm explains, and is used again; an account
-//! that was made, never used, and is used now. Once a week, the accounts that should be revoked.
+//! that was made, never used, and is used now. Once a week, the accounts that should be revoked. An account that should not work at
+//! all is the business of the detector of accounts.
 //!
 //! ## How
 //! Each account has a rate of active days, drawn to the rate of all (`notes/detection.md`, section 5.4). The p-value of a gap is the
@@ -22,14 +23,15 @@ use serde_json::json;
 use statrs::function::beta::ln_beta;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
-    facts, finding, one_in, significant,
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, account, counted,
+    cut, date_of, facts, finding, home_zone, once_in, significant,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::dense::Dense;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::open::OpenDays;
-use crate::engine::subjects::{Presence, Sort, SubjectIx};
+use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
 use crate::event::facts::Status;
 use crate::event::time::DAY;
 use crate::event::{Class, Day, Severity, Subject, SubjectKind, Time};
@@ -59,7 +61,7 @@ const REACTIVATED: Detection = Detection {
 };
 const NEVER_USED: Detection = Detection {
     id: "dormant.never-used",
-    title: "Account used for the first time, long after it was made",
+    title: "First use on record, long after the account was made",
     class: Class::Budgeted,
     severity: SEVERITY,
     references: REFERENCES,
@@ -83,21 +85,26 @@ const ABSENCE_MIN: i32 = 7;
 const SUNDAY_ZERO: i32 = 3;
 
 /// One account's day. Of an account that was in use a few days before nothing is kept but that it was used.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Tally(Option<Box<Back>>);
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Used {
+    #[default]
+    Not,
+    AsEver,
+    /// There is a [`Back`] of it.
+    Again,
+}
 
 /// The day of an account that may be back after an absence.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Back {
     events: Events,
     patients: Distinct,
-    told: Option<u32>,
+    told: Option<u8>,
 }
 
 /// What is learnt of one account: its use by day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Use {
-    first: Option<Day>,
     last: Option<Day>,
     /// Decayed days with and without use.
     active: f64,
@@ -113,7 +120,6 @@ impl Learn for Use {
         self.active = self.active * over * l + 1.0;
         // Days without use decay as they pass: a geometric sum.
         self.idle = (self.idle * over + (1.0 - over) / (1.0 - l)) * l;
-        self.first = self.first.or(Some(day));
         self.last = Some(day);
     }
 }
@@ -128,9 +134,11 @@ impl Use {
 /// The detector.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Dormant {
-    uses: BTreeMap<SubjectIx, Delayed<Use>>,
+    uses: Dense<Delayed<Use>>,
     everybody: Delayed<Everybody>,
-    open: OpenDays<Tally>,
+    open: OpenDays<Used>,
+    /// Those who may be back, by day and seat.
+    back: BTreeMap<(Day, Seat), Back>,
     /// The week of the newest settled day, counted from Sunday to Saturday.
     listed: Option<i32>,
 }
@@ -142,6 +150,8 @@ struct Absence {
     /// Last use, or when the account was made.
     since: Day,
     days: i32,
+    /// The account is older than the record: whether it was used before is not known.
+    older: bool,
     leave_days: i32,
     /// Days on which the log was silent.
     silent_days: i32,
@@ -156,22 +166,30 @@ impl Detector for Dormant {
         if !seen.is_use() {
             return;
         }
-        let uses = &self.uses;
-        let tally = self.open.entry(constants.day, seen.subject, || {
-            let used = uses.get(&seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
-            Tally(used.may_be_back(constants.day).then(Box::default))
-        });
-        let Some(tally) = &mut tally.0 else { return };
+        let key = (constants.day, seen.presence.seat);
+        let used = self.open.entry(key.0, key.1);
+        if *used == Used::Not {
+            let before = self.uses.get(seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
+            *used = if before.may_be_back(constants.day) { Used::Again } else { Used::AsEver };
+        }
+        if *used == Used::AsEver {
+            return;
+        }
+        // One cause, one alert.
+        if account::is_over(seen, constants) {
+            return;
+        }
+        let tally = self.back.entry(key).or_default();
         tally.events.add(seen.event);
         for patient in &seen.facts.patients {
             tally.patients.insert(patient.patient_id);
         }
         let Some(cut) = cut(tally.events.count() as f64) else { return };
-        if tally.told.is_some_and(|told| cut <= told) || seen.presence.sort == Sort::Machine {
+        if tally.told.is_some_and(|told| cut <= u32::from(told)) || seen.presence.sort == Sort::Machine {
             return;
         }
-        tally.told = Some(cut);
-        let used = self.uses.get(&seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
+        tally.told = Some(cut as u8);
+        let used = self.uses.get(seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
         let everybody = self.everybody.for_day(constants.day);
         let id = &constants.subjects.get(seen.subject).subject;
         if let Some(absence) = absence(&used, &everybody, id, seen.presence, constants)
@@ -190,10 +208,13 @@ impl Detector for Dormant {
         let everybody = self.everybody.for_day(constants.day);
         let mut step = EverybodyStep::default();
         for (subject, presence) in day.present {
-            let Some(Tally(tally)) = self.open.take(constants.day, *subject) else { continue };
-            let known = self.uses.entry(*subject).or_default();
+            if self.open.take(constants.day, presence.seat) == Used::Not {
+                continue;
+            }
+            let tally = self.back.remove(&(constants.day, presence.seat));
+            let known = self.uses.entry(*subject);
             step.active += f64::from(u8::from(presence.sort != Sort::Machine));
-            if let Some(tally) = tally.filter(|_| presence.sort != Sort::Machine) {
+            if let Some(tally) = tally.filter(|tally| presence.sort != Sort::Machine && tally.events.count() > 0) {
                 let id = &constants.subjects.get(*subject).subject;
                 let ended = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
                 if let Some(ended) = ended.filter(|absence| absence.counts(constants)) {
@@ -219,6 +240,7 @@ impl Detector for Dormant {
 
     fn forget(&mut self, through: Day) {
         self.open.forget(through);
+        self.back = self.back.split_off(&(through.plus(1), 0));
     }
 
     fn save(&self) -> Vec<u8> {
@@ -235,14 +257,19 @@ fn constants_start(day: &Settling<'_>) -> Time {
 }
 
 impl Absence {
-    /// Whether it is an absence by the policy, and improbable.
-    fn counts(&self, constants: &Constants<'_>) -> bool {
-        let policy = if self.detection.id == NEVER_USED.id {
+    /// Days without use after which it is an absence.
+    fn policy(&self, constants: &Constants<'_>) -> i32 {
+        // Of an account that is older than the record only the absence is known.
+        if self.detection.id == NEVER_USED.id && !self.older {
             constants.settings.never_used_after_days
         } else {
             constants.settings.dormant_after_days
-        };
-        self.days - self.leave_days - self.silent_days >= policy && self.p < P_MAX
+        }
+    }
+
+    /// Whether it is an absence by the policy, and improbable.
+    fn counts(&self, constants: &Constants<'_>) -> bool {
+        self.days - self.leave_days - self.silent_days >= self.policy(constants) && self.p < P_MAX
     }
 }
 
@@ -257,12 +284,11 @@ fn absence(
     let first_settled = constants.first_settled?;
     let (detection, since) = match used.last {
         Some(last) => (&REACTIVATED, last),
-        // An account that has ended is the business of the detector of accounts: one cause, one alert.
-        None if constants.roster.user(&id.id, presence.end).is_some_and(|user| user.ended.is_some()) => return None,
         None => (&NEVER_USED, made(id, presence, constants)?),
     };
     // What lies before the first settled day was not seen: it is no absence.
     let from = since.max(first_settled.plus(-1));
+    let older = since < from;
     let days = constants.day.0 - from.0 - 1;
     if days < ABSENCE_MIN {
         return None;
@@ -277,7 +303,8 @@ fn absence(
     let (a, b) = (used.active + PRIOR_DAYS * rate, used.idle + PRIOR_DAYS * (1.0 - rate));
     let missed = f64::from(days - leave_days - silent_days).max(0.0);
     let p = (ln_beta(a, b + missed) - ln_beta(a, b)).exp();
-    Some(Absence { detection, since, days, leave_days, silent_days, p, rank: everybody.rank(used.last.is_none(), p) })
+    let rank = everybody.rank(used.last.is_none(), p);
+    Some(Absence { detection, since, days, older, leave_days, silent_days, p, rank })
 }
 
 /// What settling says of an absence that has ended; `back` is a day of use that was not known inside the day.
@@ -339,24 +366,23 @@ fn describe(
     let id = &finding.subject.id;
     let leave =
         if absence.leave_days > 0 { format!(", {} of them on leave", absence.leave_days) } else { String::new() };
-    let uses = tally.events.count();
-    finding.reason = if absence.detection.id == NEVER_USED.id {
+    let (uses, made) = (counted(tally.events.count(), "event"), absence.since);
+    let (date, days) = (date_of(constants, home_zone(constants, subject, presence.start), &tally.events), absence.days);
+    finding.reason = if absence.detection.id != NEVER_USED.id {
         format!(
-            "Account {id} was made on {} and used on {} for the first time in the {} days{leave} that it was watched: {} that day.",
-            absence.since,
-            constants.day,
-            absence.days,
-            counted(uses, "event")
+            "Account {id} was used on {date} after {days} days without use{leave} (last use {made}): {uses} that day; by \
+             its rhythm such a gap is expected {} times.",
+            once_in(absence.p)
+        )
+    } else if absence.older {
+        format!(
+            "Account {id} was used on {date} for the first time in the {days} days on record{leave}: {uses} that day; \
+             it was made on {made}, before the record begins."
         )
     } else {
         format!(
-            "Account {id} was used on {} after {} days without use{leave} (last use {}): {} that day; with its \
-             rhythm such a gap is expected about once in {} times.",
-            constants.day,
-            absence.days,
-            absence.since,
-            counted(uses, "event"),
-            one_in(absence.p)
+            "Account {id} was used on {date} for the first time, after {days} days without use{leave} since it was made \
+             on {made}: {uses} that day."
         )
     };
     finding.p = Some(absence.rank);
@@ -367,8 +393,8 @@ fn describe(
         ("silent_days", json!(absence.silent_days)),
         ("p_of_gap", json!(significant(absence.p))),
         ("since", json!(absence.since.to_string())),
-        ("policy_days", json!(constants.settings.dormant_after_days)),
-        ("events", json!(uses)),
+        ("policy_days", json!(absence.policy(constants))),
+        ("events", json!(tally.events.count())),
     ]);
     finding
 }
