@@ -157,6 +157,21 @@ impl Ends {
         }
     }
 
+    /// Those that time waits for again because this one has spoken. Whoever has been silent for a minute was perhaps not alone in that:
+    /// after an outage of the producer the others may have lag that is not known yet, and time must not run away from them. Their ends
+    /// are believed again when they were asked for anew; where all of `partitions` were silent, a minute later, for not everybody wakes
+    /// at once. A stopped one has no end that could be asked for: it stays as it is.
+    fn awake<'o>(&mut self, origin: &Origin, mut partitions: impl Iterator<Item = &'o Origin>) -> BTreeSet<Origin> {
+        let all = partitions.all(|partition| self.idle.contains(partition));
+        if !self.idle.remove(origin) {
+            return BTreeSet::new();
+        }
+        self.doubted = Instant::now() + if all { IDLE_AFTER } else { Duration::ZERO };
+        let (stopped, others) = std::mem::take(&mut self.idle).into_iter().partition(|one| self.stopped.contains(one));
+        self.idle = stopped;
+        others
+    }
+
     fn reached(&mut self, origin: &Origin, to: i64) {
         if let Some(until) = &mut self.until
             && until.get(origin).is_some_and(|end| to >= *end)
@@ -187,30 +202,11 @@ fn batch(
     if ends.is_over(origin) {
         return Ok(None);
     }
-    wake(origin, road, source, (orders.clock)(), ends)?;
+    for origin in ends.awake(origin, road.keys.keys()) {
+        turn(road, source, (orders.clock)(), Input::Open(origin))?;
+    }
     ends.reached(origin, decoded.to);
     Ok(Some(Input::Decoded(decoded)))
-}
-
-/// Whoever has been silent for a minute was perhaps not alone in that: after an outage of the producer the others may have lag that is
-/// not known yet, and time must not run away from them. Their ends are believed again when they were asked for anew; where all were
-/// silent, a minute later, for not everybody wakes at once. A stopped partition stays so.
-fn wake(
-    origin: &Origin,
-    road: &mut Road<'_>,
-    source: &mut dyn Source,
-    now: Time,
-    ends: &mut Ends,
-) -> Result<(), RoadError> {
-    let all = road.keys.keys().all(|one| ends.idle.contains(one));
-    if ends.idle.remove(origin) {
-        ends.doubted = Instant::now() + if all { IDLE_AFTER } else { Duration::ZERO };
-        for other in ends.idle.difference(&ends.stopped).cloned().collect::<Vec<_>>() {
-            ends.idle.remove(&other);
-            turn(road, source, now, Input::Open(other))?;
-        }
-    }
-    Ok(())
 }
 
 /// One turn of the wheel, and what the engine asks of the source.
@@ -264,7 +260,9 @@ fn calm(
             Ok(newly.then_some(Input::Idle(origin)))
         }
         Arrival::Gap { origin, from, to } => {
-            wake(&origin, road, source, (orders.clock)(), ends)?;
+            for other in ends.awake(&origin, road.keys.keys()) {
+                turn(road, source, (orders.clock)(), Input::Open(other))?;
+            }
             ends.reached(&origin, to);
             error!(%origin, from, to, "records were deleted before they could be read; the gap is on record");
             let gap = (to - from).max(0) as u64;
@@ -441,5 +439,13 @@ mod tests {
             records(1, 1, 1..20),
         ];
         assert_eq!(go_through(list), (Some(begin().plus(19 * HOUR)), 0));
+
+    #[test]
+    fn who_is_stopped_is_waited_for_by_nobody() {
+        let all = |numbers: &[i32]| numbers.iter().map(|number| origin(*number)).collect::<BTreeSet<_>>();
+        let mut ends = Ends::new(None);
+        (ends.idle, ends.stopped) = (all(&[0, 1, 2]), all(&[1]));
+        assert_eq!(ends.awake(&origin(3), [].iter()), all(&[]), "it was not idle");
+        assert_eq!((ends.awake(&origin(0), [].iter()), ends.idle), (all(&[2]), all(&[1])));
     }
 }
