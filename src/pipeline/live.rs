@@ -439,6 +439,7 @@ mod tests {
             records(1, 1, 1..20),
         ];
         assert_eq!(go_through(list), (Some(begin().plus(19 * HOUR)), 0));
+    }
 
     #[test]
     fn who_is_stopped_is_waited_for_by_nobody() {
