@@ -29,6 +29,7 @@ pub mod monitor;
 mod operator;
 mod past;
 mod rosters;
+mod rules;
 mod scan;
 mod spool;
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod watch;
 pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use rosters::{look_at_rosters, nobody, people, rosters};
+pub use rules::{Matched, export_rules, look_at_rules, match_rules, rule_files, rules, unproven};
 pub use scan::scan;
 
 /// The key of the store, sealed by the keyring of the history.

@@ -19,6 +19,7 @@ mod check;
 mod decode;
 mod demo;
 mod peek;
+mod rules;
 mod run;
 mod scan;
 mod shown;
@@ -41,6 +42,7 @@ enum Command {
     Alerts(alerts::Alerts),
     Channels(channels::Channels),
     Check(check::Check),
+    Rules(rules::Rules),
     Peek(peek::Peek),
     Decode(decode::Decode),
     Simulate(simulate::Simulate),
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Peek(command) => command.run(),
         Command::Decode(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Rules(command) => command.run(),
         Command::Simulate(command) => command.run(),
     };
     match done {

@@ -21,7 +21,7 @@ pub type Files = Vec<(String, Vec<u8>)>;
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// There is no such folder.
-    #[error("the roster folder {0} does not exist")]
+    #[error("the folder {0} does not exist")]
     Missing(PathBuf),
     /// The system refused or failed.
     #[error("{path} cannot be read: {cause}")]
@@ -31,13 +31,15 @@ pub enum FolderError {
         /// What the system said.
         cause: io::Error,
     },
-    /// Larger than [`FILE_MAX`].
-    #[error("{path} has {bytes} bytes; roster files have at most {FILE_MAX}")]
+    /// Larger than any such file should be.
+    #[error("{path} has {bytes} bytes; a file here has at most {most}")]
     TooLarge {
         /// The file.
         path: PathBuf,
         /// Its size.
         bytes: u64,
+        /// What it may have.
+        most: u64,
     },
 }
 
@@ -139,7 +141,7 @@ fn look(dir: &Path) -> Result<Look, FolderError> {
             continue;
         }
         if meta.len() > FILE_MAX {
-            return Err(FolderError::TooLarge { path, bytes: meta.len() });
+            return Err(FolderError::TooLarge { path, bytes: meta.len(), most: FILE_MAX });
         }
         found.insert(name, (meta.len(), meta.modified().ok()));
     }

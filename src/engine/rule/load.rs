@@ -35,8 +35,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// Rules that were not loaded although nothing is wrong with them, by id, and why.
     pub left_out: Vec<(String, String)>,
-    /// Rules of others, which see native events only through a mapping.
-    pub others: Vec<SigmaRule>,
+    /// All plain rules with their filters, those of others too, which see native events only through a mapping.
+    pub sigma: SigmaCollection,
 }
 
 /// Reads the files of a rule folder: `(name, bytes)` with `/` in the names, `.yml`, `lists/NAME.csv`, `mappings/SOURCE.yml`.
@@ -197,13 +197,11 @@ impl<'f> Loading<'f> {
     }
 
     fn finish(mut self) -> Loaded {
-        let compiled = self.compiled();
+        let (compiled, sigma) = self.compiled();
         let mut set = RuleSet::default();
-        let mut others = Vec::new();
         let (plain, filters) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.filters));
         for (plain, compiled) in plain.into_iter().zip(&compiled) {
             if !plain.ours {
-                others.push(plain.rule);
                 continue;
             }
             let mut complaints = Complaints::default();
@@ -217,11 +215,11 @@ impl<'f> Loading<'f> {
         set.close();
         self.problems.sort();
         self.problems.dedup();
-        Loaded { set, problems: self.problems, left_out: self.left_out, others }
+        Loaded { set, problems: self.problems, left_out: self.left_out, sigma }
     }
 
     /// The rules with what filters add to them, in order.
-    fn compiled(&mut self) -> Vec<CompiledRule> {
+    fn compiled(&mut self) -> (Vec<CompiledRule>, SigmaCollection) {
         let mut engine = rsigma_eval::Engine::new();
         let rules: Vec<SigmaRule> = self.plain.iter().map(|plain| plain.rule.clone()).collect();
         let mut filters = Vec::new();
@@ -255,7 +253,7 @@ impl<'f> Loading<'f> {
             let file = self.filters.first().map_or("", |(document, _)| document.file);
             self.problems.push(Problem { file: PathBuf::from(file), line: None, what });
         }
-        engine.rules().to_vec()
+        (engine.rules().to_vec(), collection)
     }
 
     fn build(
@@ -305,6 +303,7 @@ impl<'f> Loading<'f> {
             meta: meta?,
             hash: super::digest(content.as_bytes()),
             file: plain.document.file.to_owned(),
+            document: plain.document.number,
             body: Body::Plain(Condition::new(compiled, kind.flatten())),
         })
     }

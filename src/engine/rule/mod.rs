@@ -12,7 +12,9 @@ use yaml_serde::Value;
 use crate::event::Severity;
 
 pub mod condition;
+pub mod example;
 pub mod fields;
+pub mod foreign;
 pub mod lists;
 pub mod load;
 pub mod meta;
@@ -62,6 +64,8 @@ pub struct Rule {
     pub hash: String,
     /// The file that it stands in.
     pub file: String,
+    /// Which document of the file it is, from 0.
+    pub document: usize,
     /// What it asks of events.
     pub body: Body,
 }
