@@ -24,6 +24,7 @@ pub mod identity;
 mod lane;
 pub mod memory;
 mod record;
+pub mod rule;
 pub mod settings;
 mod settle;
 pub mod stats;
