@@ -23,6 +23,7 @@ pub mod reading;
 pub mod row;
 pub mod sentence;
 pub mod strict;
+pub mod window;
 
 pub use condition::Condition;
 pub use fields::Field;
