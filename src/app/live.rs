@@ -59,7 +59,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
     let mut keep = open_keep(&settings, history, &runtime)?;
-    let Begun { engine, seen, before, loaded } = begin(&settings, &mut keep)?;
+    let Begun { engine, seen, before, loaded, rules } = begin(&settings, &mut keep)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
@@ -82,7 +82,12 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
     let accepted = loaded.accepted.clone();
-    put_in_force(&settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
+    let (rules_now, rules_before) = (rules.set.hash().to_owned(), road.engine.rules().hash().to_owned());
+    put_in_force(&settings, &mut road, before.as_ref(), loaded, rules).map_err(Stop::failed)?;
+    if rules_now != rules_before {
+        let words = format!("new rules are in force ({rules_now}, before {rules_before})");
+        super::audit(&settings, &dirs.0, "rules", &words)?;
+    }
     open_lanes(&mut road, &places)?;
     let (reload, depths) = (signals.reload.clone(), source.depths());
     let made_by = made_by(&settings, &road);
@@ -97,6 +102,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         channels,
         reload,
         accepted,
+        rules: rules_now,
     };
     let mut watch = Watch::new(parts, operator, verdicts, drain, now());
     let mut orders = Orders {

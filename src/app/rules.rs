@@ -1,25 +1,27 @@
 //! The rules of an installation: those of its folder, the shipped ones, or both.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::cli::Stop;
 use crate::engine::rule::foreign::Foreign;
 use crate::engine::rule::load::SHIPPED;
-use crate::engine::rule::{self, Loaded, Rule, RuleSet};
+use crate::engine::rule::{self, Loaded, Rule, RuleSet, Standing};
 use crate::event::Problem;
 use crate::ingest::files::FileError;
 use crate::ingest::rosters::Files;
 use crate::ingest::rules::{read_folder, shipped};
 use crate::ingest::values::values;
-use crate::settings::Rules;
+use crate::pipeline::News;
+use crate::settings::{Rules, Settings};
 
 /// The files of the rules: those of the folder, and the shipped ones marked as such.
 ///
 /// # Errors
 /// Where the folder cannot be read.
-pub fn rule_files(rules: &Rules) -> Result<Files, Problem> {
+fn rule_files(rules: &Rules) -> Result<Files, Problem> {
     let own = rules.dir.as_deref().map(|dir| {
         read_folder(dir).map_err(|error| Problem { file: dir.to_owned(), line: None, what: error.to_string() })
     });
@@ -46,18 +48,38 @@ pub fn look_at_rules(rules: &Rules) -> Result<(Files, Loaded), Problem> {
     Ok((files, loaded))
 }
 
-/// The rules that the settings name, ready to be taken into force.
+/// Rules that are ready to be taken into force.
+#[derive(Debug)]
+pub(super) struct RulesNow {
+    /// The files that they were read from.
+    pub files: Files,
+    /// The rules.
+    pub set: Arc<RuleSet>,
+}
+
+impl RulesNow {
+    /// As an input: what has to be kept of them, without the runbooks.
+    pub fn news(self) -> News {
+        let files = self.files.into_iter().filter(|(name, _)| !name.ends_with(".md")).collect();
+        News::Rules { files, rules: self.set }
+    }
+}
+
+/// The rules that the settings name.
 ///
 /// # Errors
 /// Every problem in them.
-pub fn rules(rules: &Rules) -> Result<(Files, RuleSet), Stop> {
-    let (files, loaded) = look_at_rules(rules).map_err(|problem| Stop::Problems(vec![problem]))?;
-    if loaded.problems.is_empty() { Ok((files, loaded.set)) } else { Err(Stop::Problems(loaded.problems)) }
+pub(super) fn now(settings: &Settings) -> Result<RulesNow, Stop> {
+    let (files, loaded) = look_at_rules(&settings.rules).map_err(|problem| Stop::Problems(vec![problem]))?;
+    if !loaded.problems.is_empty() {
+        return Err(Stop::Problems(loaded.problems));
+    }
+    Ok(RulesNow { files, set: Arc::new(loaded.set) })
 }
 
 /// Examples that do not do what they should.
 fn failing(set: &RuleSet, files: &Files) -> Vec<Problem> {
-    set.rules().iter().flat_map(|rule| rule::example::failing(rule, files)).collect()
+    set.rules().iter().flat_map(|rule| rule::example::failing(set, rule, files)).collect()
 }
 
 /// What keeps a rule out of the shipped set although it could be in force: no example of either kind, no runbook.
@@ -135,4 +157,30 @@ pub fn export_rules(dir: &Path) -> Result<usize, Stop> {
         written.map_err(|error| Stop::Failed(format!("{}: {error}", path.display())))?;
     }
     Ok(files.len())
+}
+
+/// What differs between two versions of the rules, one line a rule: `+` new, `-` gone, `~` changed and in which keys.
+///
+/// # Errors
+/// Where a folder cannot be read.
+pub fn diff_rules(before: &Rules, after: &Rules) -> Result<Vec<String>, Stop> {
+    let look = |rules: &Rules| look_at_rules(rules).map_err(|problem| Stop::Problems(vec![problem]));
+    let ((old_files, old), (new_files, new)) = (look(before)?, look(after)?);
+    let mut lines = Vec::new();
+    for rule in new.set.rules() {
+        let standing = if rule.standing == Standing::Shadow { " (shadow)" } else { "" };
+        match old.set.get(&rule.id) {
+            None => lines.push(format!("+ {}{standing}: {}", rule.id, rule.title)),
+            Some(other) if other.hash != rule.hash => {
+                let keys = rule::changed_keys((other, &old_files), (rule, &new_files));
+                let keys = if keys.is_empty() { "what it leans on".to_owned() } else { keys.join(", ") };
+                lines.push(format!("~ {}{standing}: {keys}", rule.id));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = old.set.rules().iter().filter(|rule| new.set.get(&rule.id).is_none());
+    lines.extend(gone.map(|rule| format!("- {}: {}", rule.id, rule.title)));
+    lines.sort_by(|a, b| a[2..].cmp(&b[2..]));
+    Ok(lines)
 }

@@ -5,6 +5,7 @@
 
 mod reload;
 mod rosters;
+mod rules;
 mod wrong;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::error;
 
 use self::rosters::Rosters;
+use self::rules::RulesInForce;
 use self::wrong::Signs;
 use super::drain::Drain;
 use super::monitor::board::{Doing, LaneStand, Shared};
@@ -57,12 +59,15 @@ pub(super) struct Parts {
     pub reload: Arc<AtomicBool>,
     /// The rosters in force.
     pub accepted: Accepted,
+    /// Hash of the rules in force.
+    pub rules: String,
 }
 
 /// Who does it.
 pub(super) struct Watch<'a> {
     parts: Parts,
     rosters: Rosters,
+    rules: RulesInForce,
     verdicts: Verdicts<'a>,
     drain: Drain,
     upkeep: Upkeep,
@@ -78,11 +83,12 @@ impl<'a> Watch<'a> {
     /// Begins at `now`.
     pub(super) fn new(parts: Parts, operator: Operator, verdicts: Verdicts<'a>, drain: Drain, now: Time) -> Watch<'a> {
         let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
+        let rules = RulesInForce::new(parts.settings.rules.clone(), parts.rules.clone());
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
         let upkeep = Upkeep::new(now);
-        Watch { parts, rosters, verdicts, drain, upkeep, operator, signs, happened: Vec::new(), slow_at: now }
+        Watch { parts, rosters, rules, verdicts, drain, upkeep, operator, signs, happened: Vec::new(), slow_at: now }
     }
 
     /// The loop has ended: what it was given is in the control log.
@@ -134,6 +140,7 @@ impl<'a> Watch<'a> {
         let board = self.parts.board.lock().clone();
         let mut wrong = wrong::wrong(&board, &self.signs, &channels, &self.parts.settings.monitor, now);
         wrong.extend(self.rosters.wrong(&self.parts.settings.monitor, now));
+        wrong.extend(self.rules.wrong());
         let store = self.parts.store.clone();
         // Where the store cannot be read the alert cannot be raised either, and the next chores try again.
         let known = |id: &str| store.show(id).ok().flatten().map_or(0, |(listed, _)| listed.alert.revision);
@@ -182,14 +189,26 @@ impl<'a> Watch<'a> {
         }
         self.rosters.follow(self.parts.settings.rosters.clone());
         let (news, about) = self.rosters.reload(&self.parts.settings, now);
-        let words = format!("{words}; {about}");
+        let (rules, about_rules) = self.rules.reload(&self.parts.settings);
+        let words = format!("{words}; {about}; {about_rules}");
         tracing::info!("SIGHUP: {words}");
+        self.audit("reload", &words);
+        news.into_iter().chain(rules).collect()
+    }
+
+    fn audit(&self, act: &str, words: &str) {
         if let Err(Stop::Failed(what) | Stop::Usage(what)) =
-            super::audit(&self.parts.settings, &self.parts.dirs.0, "reload", &words)
+            super::audit(&self.parts.settings, &self.parts.dirs.0, act, words)
         {
-            error!(what, "the reload is not in the self-audit");
+            error!(what, act, "this is not in the self-audit");
         }
-        news.into_iter().collect()
+    }
+
+    /// Rules whose files have changed.
+    fn poll_rules(&mut self) -> Option<News> {
+        let (news, words) = self.rules.poll(&self.parts.settings)?;
+        self.audit("rules", &words);
+        news
     }
 }
 
@@ -213,9 +232,11 @@ impl Beside for Watch<'_> {
             let (kind, words) = match notice.kind {
                 "id-conflict" => (&operator::CONFLICT, "records repeat an identifier and say something else"),
                 "future" => (&operator::FUTURE, "records lie in the future"),
+                "window-limit" => (&operator::WINDOW, "hits were not counted: its windows hold no more"),
                 _ => continue,
             };
-            let what = format!("{} {words}; they are kept and flagged.", notice.count);
+            let kept = if notice.kind == "window-limit" { "." } else { "; they are kept and flagged." };
+            let what = format!("{} {words}{kept}", notice.count);
             self.happened.push(Seen { kind, about: notice.about.clone(), what, count: notice.count });
         }
     }
@@ -226,6 +247,7 @@ impl Beside for Watch<'_> {
             self.slow(now);
         }
         news.extend(self.rosters.poll(&self.parts.settings, now));
+        news.extend(self.poll_rules());
         news.extend(self.verdicts.poll());
         let busy = self.parts.board.lock().lanes.values().any(|lane| lane.lag() > BUSY);
         if let Some(keep) = &mut road.keep {

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{Config, Stop};
 use crate::app;
-use crate::engine::rule::fields::{self, COLUMNS, FieldSpec};
+use crate::engine::rule::fields;
 use crate::engine::rule::{Loaded, Rule, Standing};
 use crate::event::Problem;
 use crate::settings::Rules as Sources;
@@ -55,6 +55,13 @@ enum What {
         #[arg(required = true, value_name = "INPUT")]
         inputs: Vec<PathBuf>,
     },
+    /// Show what differs between two folders of rules; between the shipped rules and one folder where only that is given.
+    Diff {
+        /// The folder; the earlier one where two are given.
+        dir: PathBuf,
+        /// The later one.
+        later: Option<PathBuf>,
+    },
     /// Write the shipped rules to a new folder, to be changed there.
     Export {
         /// The folder: empty, or not there yet.
@@ -70,7 +77,7 @@ impl Rules {
                 list(&rules.map_or(settings.rules, |dir| Sources { dir: Some(dir), shipped: false }))
             }
             What::Fields => {
-                print!("{}", reference());
+                print!("{}", fields::reference());
                 Ok(())
             }
             What::Check { dir } => check(&dir),
@@ -81,6 +88,15 @@ impl Rules {
                 complain(&matched.problems);
                 let app::Matched { records, broken, matches, .. } = matched;
                 eprintln!("{records} records, {broken} of them no JSON: {matches} matches");
+                Ok(())
+            }
+            What::Diff { dir, later } => {
+                let folder = |dir| Sources { dir: Some(dir), shipped: false };
+                let (before, after) = match later {
+                    Some(later) => (folder(dir), folder(later)),
+                    None => (Sources { dir: None, shipped: true }, folder(dir)),
+                };
+                app::diff_rules(&before, &after)?.iter().for_each(|line| println!("{line}"));
                 Ok(())
             }
             What::Export { dir } => {
@@ -136,19 +152,4 @@ fn test(sources: &Sources) -> Result<(), Stop> {
     let count: usize = loaded.set.rules().iter().map(|rule| examples(rule)).sum();
     eprintln!("{} rules, {count} examples", loaded.set.rules().len());
     if problems.is_empty() { Ok(()) } else { Err(Stop::Problems(problems)) }
-}
-
-/// The vocabulary as a table of Markdown, as it stands in the documentation.
-fn reference() -> String {
-    let mut text = "| field | holds | meaning |\n|---|---|---|\n".to_owned();
-    let mut line = |name: &str, holds: &str, about: &str| text.push_str(&format!("| `{name}` | {holds} | {about} |\n"));
-    for FieldSpec { name, shape, words, about, .. } in fields::ALL {
-        let words: Vec<String> = words().iter().map(|word| format!("`{word}`")).collect();
-        let holds = if words.is_empty() { shape.as_str().to_owned() } else { words.join(" ") };
-        line(name, &holds, about);
-    }
-    for (table, file) in COLUMNS {
-        line(&format!("{table}.COLUMN"), "text", &format!("a column of `{file}` beyond the standard ones"));
-    }
-    text
 }

@@ -18,6 +18,8 @@
 //! Everything else explains nothing: a stay on another ward, a study of others, being a contact, a colleague or a namesake, and one's
 //! own chart.
 
+use std::borrow::Cow;
+
 use crate::event::facts::{Account, Agreement, Approval, Facts, PatientFacts, Privilege, Status};
 use crate::event::time::{Day, HOUR, Local, Time};
 use crate::event::{Event, Kind};
@@ -89,6 +91,32 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
         facts.patients.extend(patients.map(|patient| patient_facts(roster, actor.as_ref(), patient, at)));
     }
     facts
+}
+
+/// Adds the columns of the rosters that rules name, such as `user.union`; those of several patients are joined with `;`.
+pub fn columns<'r>(roster: &'r Roster, event: &Event<'r>, names: &'r [String], facts: &mut Facts<'r>) {
+    if names.is_empty() {
+        return;
+    }
+    let at = event.time();
+    let who = identify(roster, event, at);
+    let vendor = facts.vendor_id.and_then(|id| roster.vendor(id, at));
+    for name in names {
+        let Some((table, column)) = name.split_once('.') else { continue };
+        let cell = match table {
+            "user" => who.user().and_then(|user| user.extra(column)).map(Cow::Borrowed),
+            "account" => who.account().and_then(|account| account.extra(column)).map(Cow::Borrowed),
+            "vendor" => vendor.as_ref().and_then(|vendor| vendor.extra(column)).map(Cow::Borrowed),
+            _ => {
+                let patients = event.patients().filter_map(|patient| roster.patient(patient, at)?.extra(column));
+                let cells: Vec<&str> = patients.collect();
+                (!cells.is_empty()).then(|| Cow::Owned(cells.join(";")))
+            }
+        };
+        if let Some(cell) = cell {
+            facts.extra.insert(name, cell);
+        }
+    }
 }
 
 /// Whose account it is.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 
-use super::rosters::{Files, FolderError};
+use super::rosters::{Files, FolderError, FolderWatch, Look};
 
 /// A file larger than this is taken for a mistake, in bytes.
 const FILE_MAX: u64 = 8 << 20;
@@ -34,13 +34,26 @@ fn embedded(dir: &Dir<'_>, files: &mut Files) {
 /// # Errors
 /// Where a folder or file cannot be read.
 pub fn read_folder(dir: &Path) -> Result<Files, FolderError> {
-    let mut files = Files::new();
-    below(dir, Path::new(""), 0, &mut files)?;
-    files.sort();
-    Ok(files)
+    let read = |name: String| {
+        let path = dir.join(&name);
+        fs::read(&path).map(|bytes| (name, bytes)).map_err(|cause| FolderError::Unreadable { path, cause })
+    };
+    look(dir)?.into_keys().map(read).collect()
 }
 
-fn below(dir: &Path, inner: &Path, depth: usize, files: &mut Files) -> Result<(), FolderError> {
+/// A watch that has seen nothing of a rule folder.
+pub fn watch(dir: PathBuf) -> FolderWatch {
+    FolderWatch::by(dir, look, read_folder)
+}
+
+/// Size and time of change of each file, by name.
+fn look(dir: &Path) -> Result<Look, FolderError> {
+    let mut found = Look::new();
+    below(dir, Path::new(""), 0, &mut found)?;
+    Ok(found)
+}
+
+fn below(dir: &Path, inner: &Path, depth: usize, found: &mut Look) -> Result<(), FolderError> {
     let folder = dir.join(inner);
     let unreadable = |path: PathBuf| move |cause| FolderError::Unreadable { path, cause };
     let entries = fs::read_dir(&folder).map_err(|cause| match cause.kind() {
@@ -57,13 +70,12 @@ fn below(dir: &Path, inner: &Path, depth: usize, files: &mut Files) -> Result<()
         // Follows links: folders of settings are often mounted through them.
         let meta = fs::metadata(&path).map_err(unreadable(path.clone()))?;
         if meta.is_dir() && depth < DEPTH_MAX {
-            below(dir, &inner, depth + 1, files)?;
+            below(dir, &inner, depth + 1, found)?;
         } else if meta.is_file() && is_ours(&inner) {
             if meta.len() > FILE_MAX {
                 return Err(FolderError::TooLarge { path, bytes: meta.len(), most: FILE_MAX });
             }
-            let bytes = fs::read(&path).map_err(unreadable(path.clone()))?;
-            files.push((name(&inner), bytes));
+            found.insert(name(&inner), (meta.len(), meta.modified().ok()));
         }
     }
     Ok(())

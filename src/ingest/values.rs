@@ -32,7 +32,7 @@ pub fn values(path: &Path, take: &mut dyn FnMut(Option<Value>) -> Result<(), Fil
         record.extend_from_slice(bytes);
         record.push(b'\n');
         nesting.scan(bytes);
-        if nesting.is_open() == Some(true) && line.end == End::Line && record.len() < RECORD_MAX {
+        if nesting.is_open() == Some(true) && line.end == End::Break && record.len() < RECORD_MAX {
             continue;
         }
         if line.end == End::Bound {

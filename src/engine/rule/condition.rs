@@ -66,6 +66,13 @@ impl Condition {
         self.kind.is_none_or(|kind| row.event.kind() == kind) && holds(&self.node, row)
     }
 
+    /// Columns of the rosters that it names.
+    pub fn columns(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        columns(&self.node, &mut found);
+        found
+    }
+
     /// Whether an event with this activity may meet it: may say true too often, never too seldom.
     pub fn may_hold(&self, activity: Activity) -> bool {
         self.activities & bit(activity) != 0
@@ -184,6 +191,22 @@ impl Test {
             _ => self.matcher.matches(value, row),
         }
     }
+}
+
+fn columns(node: &Node, found: &mut Vec<String>) {
+    match node {
+        Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
+            parts.iter().for_each(|part| columns(part, found));
+        }
+        Node::Not(part) => columns(part, found),
+        Node::Test(test) => found.extend(Some(&test.field).and_then(column)),
+        Node::Anywhere(_) | Node::Whole(_) => {}
+    }
+}
+
+/// The name of a field that is a column of the rosters.
+pub fn column(field: &Field) -> Option<String> {
+    if let Field::Column(name) = field { Some(name.clone()) } else { None }
 }
 
 fn bit(activity: Activity) -> u32 {

@@ -8,13 +8,14 @@ use serde_json::Value;
 use super::fields::Field;
 use super::meta::Example;
 use super::place;
-use super::{Body, Row, Rule};
+use super::window::Match;
+use super::{Row, Rule, RuleSet};
 use crate::engine::enrich::enrich;
 use crate::event::facts::{Account, Agreement, Approval, Encounter, MARKS, Privilege, Status, WEEKDAYS};
 use crate::event::time::MINUTE;
 use crate::event::{
-    Activity, ActorKind, Draft, EventBatch, EventBuilder, Facts, Kind, Origin, Outcome, PatientFacts, Problem, Time,
-    Zone,
+    Activity, ActorKind, Day, Draft, EventBatch, EventBuilder, Facts, Kind, Origin, Outcome, PatientFacts, Problem,
+    Time, Zone,
 };
 use crate::roster::{RelationKind, Roster};
 
@@ -239,24 +240,37 @@ fn word<T>(name: &str, value: &Value, parse: impl Fn(&str) -> Option<T>) -> Resu
 ///
 /// # Errors
 /// A field that does not hold what is given for it.
-fn fires(rule: &Rule, example: &Example) -> Result<bool, String> {
+fn fires(set: &RuleSet, rule: &Rule, example: &Example) -> Result<bool, String> {
     let events = events(example)?;
-    let mut fires = false;
+    let mut windows = set.windows::<u32>();
+    let (mut fires, mut last) = (false, Day(0));
     for (number, event) in events.rows().enumerate() {
         let facts = facts(example, number, &events)?;
-        let Body::Plain(condition) = &rule.body;
-        fires |= condition.holds(&Row::new(event, &facts));
+        last = last.max(facts.day);
+        let row = Row::new(event, &facts);
+        for plain in set.candidates(event.activity()).filter(|plain| plain.condition.holds(&row)) {
+            fires |= plain.speaks.as_ref().is_some_and(|speaks| speaks.id == rule.id);
+            let fields = |name: &str| rsigma_eval::Event::get_field(&row, name);
+            for feed in &plain.feeds {
+                let found = Match { time: event.time(), day: facts.day, evidence: &(number as u32) };
+                windows.offer(*feed, &found, &fields);
+            }
+        }
     }
+    windows.settle(last, &mut |answer| {
+        let own = set.speaks(answer.number).is_some_and(|speaks| speaks.id == rule.id);
+        fires |= own && answer.is_satisfied;
+    });
     Ok(fires)
 }
 
 /// Examples of a rule that do not do what they should; `files` are those that it was loaded from.
-pub fn failing(rule: &Rule, files: &[(String, Vec<u8>)]) -> Vec<Problem> {
+pub fn failing(set: &RuleSet, rule: &Rule, files: &[(String, Vec<u8>)]) -> Vec<Problem> {
     let sides = [(true, &rule.meta.fires), (false, &rule.meta.quiet)];
     let all = sides.into_iter().flat_map(|(expected, examples)| examples.iter().map(move |one| (expected, one)));
     let mut problems = Vec::new();
     for (expected, example) in all {
-        let what = match fires(rule, example) {
+        let what = match fires(set, rule, example) {
             Ok(fires) if fires == expected => continue,
             Ok(true) => format!("{} fires on its near miss \"{}\"", rule.id, example.name),
             Ok(false) => format!("{} does not fire on its example \"{}\"", rule.id, example.name),

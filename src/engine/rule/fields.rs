@@ -315,3 +315,45 @@ fn weekdays() -> Vec<&'static str> {
 fn marks() -> Vec<&'static str> {
     crate::event::facts::MARKS.to_vec()
 }
+
+/// The vocabulary as a table of Markdown, as it stands in the documentation.
+pub fn reference() -> String {
+    let mut text = "| field | holds | meaning |\n|---|---|---|\n".to_owned();
+    let mut line = |name: &str, holds: &str, about: &str| text.push_str(&format!("| `{name}` | {holds} | {about} |\n"));
+    for FieldSpec { name, shape, words, about, .. } in ALL {
+        let words: Vec<String> = words().iter().map(|word| format!("`{word}`")).collect();
+        let holds = if words.is_empty() { shape.as_str().to_owned() } else { words.join(" ") };
+        line(name, &holds, about);
+    }
+    for (table, file) in COLUMNS {
+        line(&format!("{table}.COLUMN"), "text", &format!("a column of `{file}` beyond the standard ones"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_and_are_those_of_the_columns() {
+        for field in ALL {
+            assert!(matches!(Field::find(field.name), Some(Field::Known(found)) if found.name == field.name));
+            let column = field.name.replace('.', "_");
+            let known = crate::event::schema::EVENTS.field_with_name(&column).is_ok();
+            // Two follow from columns that are there.
+            let derived = ["patients.count", "fact.unexplained_marks"].contains(&field.name);
+            assert!(known || derived, "{} is a column of the history", field.name);
+        }
+        assert!(
+            Field::find("user.union").is_some() && Field::find("user.").is_none() && Field::find("usr.union").is_none()
+        );
+    }
+
+    #[test]
+    fn the_documentation_has_the_table() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(&reference()), "put the output of `phiwatch rules fields` into docs/rules.md");
+    }
+}

@@ -9,15 +9,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rsigma_eval::compiler::{CompiledRule, compile_rule};
-use rsigma_parser::{Detections, FilterRule, FilterRuleTarget, SigmaCollection, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{
+    CorrelationRule, Detections, FilterRule, FilterRuleTarget, SigmaCollection, SigmaRule, parse_sigma_yaml,
+};
 use yaml_serde::Value;
 
 use super::condition::Condition;
+use super::correlate::Drafted;
 use super::lists::{self, Lists};
 use super::meta::{LEVELS, Meta};
 use super::place::{self, Path};
 use super::reading::{At, Complaints};
-use super::{Body, Rule, RuleSet, Standing, canonical, strict};
+use super::{Body, Plain, Rule, RuleSet, Standing, canonical, strict};
 use crate::event::{Kind, Problem};
 
 /// What stands before the names of files of the shipped set.
@@ -59,11 +62,11 @@ pub fn load(files: &[(String, Vec<u8>)]) -> Loaded {
 
 /// A document of a file.
 #[derive(Clone)]
-struct Document<'f> {
-    file: &'f str,
+pub(super) struct Document<'f> {
+    pub(super) file: &'f str,
     text: &'f str,
-    number: usize,
-    value: Value,
+    pub(super) number: usize,
+    pub(super) value: Value,
 }
 
 impl Document<'_> {
@@ -73,7 +76,7 @@ impl Document<'_> {
 }
 
 /// A plain rule on its way.
-struct Plain<'f> {
+struct Draft<'f> {
     document: Document<'f>,
     rule: SigmaRule,
     ours: bool,
@@ -83,11 +86,12 @@ struct Plain<'f> {
 }
 
 #[derive(Default)]
-struct Loading<'f> {
+pub(super) struct Loading<'f> {
     problems: Vec<Problem>,
     left_out: Vec<(String, String)>,
     lists: Lists,
-    plain: Vec<Plain<'f>>,
+    plain: Vec<Draft<'f>>,
+    correlations: Vec<Drafted<'f>>,
     filters: Vec<(Document<'f>, FilterRule)>,
     ids: BTreeSet<String>,
 }
@@ -143,6 +147,9 @@ impl<'f> Loading<'f> {
                 for rule in collection.rules.drain(..) {
                     self.rule(&document, rule, ours, &mut complaints);
                 }
+                for rule in collection.correlations.drain(..) {
+                    self.correlation(&document, rule, &mut complaints);
+                }
                 for filter in collection.filters.drain(..) {
                     self.filters.push((document.clone(), filter));
                 }
@@ -155,7 +162,7 @@ impl<'f> Loading<'f> {
 
     fn rule(&mut self, document: &Document<'f>, mut rule: SigmaRule, ours: bool, complaints: &mut Complaints) {
         let root = At::root(&document.value);
-        if let Some(at) = root.get("detection") {
+        if let Some(at) = root.get("detection").filter(|_| ours) {
             strict::condition(&at, &rule.detection, complaints);
         }
         let lists = self.expand(&mut rule.detection, &root, complaints);
@@ -163,24 +170,50 @@ impl<'f> Loading<'f> {
         if ours {
             identity(&root, &id, complaints);
         }
-        if let Some(status) = rule.status.filter(|status| !is_loaded(*status)) {
-            let why = format!("its status is {}", format!("{status:?}").to_lowercase());
-            return self.left_out.push((id, why));
-        }
-        if !self.ids.insert(id.clone()) {
-            if document.file.starts_with(SHIPPED) {
-                self.left_out.push((id, "a rule of the site has its id".to_owned()));
-            } else {
-                complaints.say(&root, format!("another rule has the id `{id}`"));
-            }
+        if !self.is_wanted(document, &id, rule.status, complaints) {
             return;
         }
         if let Err(error) = compile_rule(&rule) {
             return complaints.say(&root.get("detection").unwrap_or(root.clone()), error.to_string());
         }
         if complaints.0.is_empty() {
-            self.plain.push(Plain { document: document.clone(), rule, ours, id, lists });
+            self.plain.push(Draft { document: document.clone(), rule, ours, id, lists });
         }
+    }
+
+    fn correlation(&mut self, document: &Document<'f>, rule: CorrelationRule, complaints: &mut Complaints) {
+        let root = At::root(&document.value);
+        let id = rule.id.clone().unwrap_or_else(|| rule.title.clone());
+        let ours = root.get("phiwatch").is_some();
+        if ours {
+            identity(&root, &id, complaints);
+            root.get("correlation").into_iter().for_each(|at| strict::correlation(&at, &rule, complaints));
+        }
+        if self.is_wanted(document, &id, rule.status, complaints) && complaints.0.is_empty() {
+            self.correlations.push(Drafted { document: document.clone(), rule, id });
+        }
+    }
+
+    /// Whether a rule is loaded: it is still in use, and nothing else has its id.
+    fn is_wanted(
+        &mut self,
+        document: &Document<'f>,
+        id: &str,
+        status: Option<rsigma_parser::Status>,
+        complaints: &mut Complaints,
+    ) -> bool {
+        if let Some(status) = status.filter(|status| !is_loaded(*status)) {
+            let why = format!("its status is {}", format!("{status:?}").to_lowercase());
+            self.left_out.push((id.to_owned(), why));
+            return false;
+        }
+        let fresh = self.ids.insert(id.to_owned());
+        if !fresh && document.file.starts_with(SHIPPED) {
+            self.left_out.push((id.to_owned(), "a rule of the site has its id".to_owned()));
+        } else if !fresh {
+            complaints.say(&At::root(&document.value), format!("another rule has the id `{id}`"));
+        }
+        fresh
     }
 
     /// Puts lists in the place of placeholders; gives the contents of those that were used.
@@ -200,22 +233,39 @@ impl<'f> Loading<'f> {
         let (compiled, sigma) = self.compiled();
         let mut set = RuleSet::default();
         let (plain, filters) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.filters));
-        for (plain, compiled) in plain.into_iter().zip(&compiled) {
-            if !plain.ours {
-                continue;
-            }
+        let drafted = std::mem::take(&mut self.correlations);
+        let fed: BTreeSet<&String> =
+            drafted.iter().filter(|drafted| !drafted.rule.generate).flat_map(|drafted| &drafted.rule.rules).collect();
+        let names =
+            |id: &Option<String>, name: &Option<String>| id.iter().chain(name).cloned().collect::<Vec<String>>();
+        let mut contents: Vec<(Vec<String>, String)> = Vec::new();
+        for (plain, compiled) in plain.iter().zip(&compiled).filter(|(plain, _)| plain.ours) {
+            let names = names(&plain.rule.id, &plain.rule.name);
+            let content = content(plain, compiled, &filters);
+            let silent = names.iter().any(|name| fed.contains(name));
             let mut complaints = Complaints::default();
-            match self.build(&plain, compiled, &filters, &mut complaints) {
-                Some(rule) if complaints.0.is_empty() => set.rules.push(Arc::new(rule)),
-                _ => {}
+            let root = At::root(&plain.document.value);
+            let kind = root.get("logsource").and_then(|at| at.get("category")).map(|at| kind(&at, &mut complaints));
+            let head = Head::of(&plain.rule, &plain.id, &plain.document);
+            let speaks = (!silent).then(|| self.build(head, Body::Plain, &content, &mut complaints)).flatten();
+            let clean = complaints.0.is_empty() && (silent || speaks.is_some());
+            self.complain(&plain.document, complaints);
+            if clean {
+                set.rules.extend(speaks.clone());
+                let condition = Condition::new(compiled, kind.flatten());
+                set.plain.push(Plain { names: names.clone(), condition, speaks, feeds: Vec::new() });
             }
-            let document = &plain.document;
-            self.problems.extend(complaints.0.into_iter().map(|(path, what)| document.problem(&path, what)));
+            contents.push((names, content));
         }
+        self.correlate(drafted, contents, &mut set);
         set.close();
         self.problems.sort();
         self.problems.dedup();
         Loaded { set, problems: self.problems, left_out: self.left_out, sigma }
+    }
+
+    pub(super) fn complain(&mut self, document: &Document<'_>, complaints: Complaints) {
+        self.problems.extend(complaints.0.into_iter().map(|(path, what)| document.problem(&path, what)));
     }
 
     /// The rules with what filters add to them, in order.
@@ -256,15 +306,15 @@ impl<'f> Loading<'f> {
         (engine.rules().to_vec(), collection)
     }
 
-    fn build(
+    /// The rule that speaks, from what plain rules and correlations have in common.
+    pub(super) fn build(
         &self,
-        plain: &Plain<'f>,
-        compiled: &CompiledRule,
-        filters: &[(Document<'f>, FilterRule)],
+        head: Head<'_>,
+        body: Body,
+        content: &str,
         complaints: &mut Complaints,
-    ) -> Option<Rule> {
-        let root = At::root(&plain.document.value);
-        let kind = root.get("logsource").and_then(|at| at.get("category")).map(|at| kind(&at, complaints));
+    ) -> Option<Arc<Rule>> {
+        let root = At::root(&head.document.value);
         let level = match root.get("level") {
             Some(at) => at.word("level", &LEVELS, complaints),
             None => {
@@ -273,39 +323,32 @@ impl<'f> Loading<'f> {
             }
         };
         let meta = match root.get("phiwatch") {
-            Some(at) => Meta::read(&at, &plain.id, &mut |at, complaints| self.when(at, complaints), complaints),
+            Some(at) => Meta::read(&at, head.id, &mut |at, complaints| self.when(at, complaints), complaints),
             None => {
                 complaints.say(&root, "`phiwatch` is missing: sentence, subject, class");
                 None
             }
         };
-        let rule = &plain.rule;
-        let mut content = canonical(&plain.document.value) + &plain.lists;
-        // Whatever a filter added has its number in its name.
-        for (number, (document, _)) in filters.iter().enumerate() {
-            if compiled.detections.keys().any(|name| name.starts_with(&format!("__filter_{number}_"))) {
-                content += &canonical(&document.value);
-            }
-        }
-        let standing = match rule.status {
+        let standing = match head.status {
             Some(rsigma_parser::Status::Experimental) => Standing::Shadow,
             _ => Standing::Live,
         };
-        Some(Rule {
-            id: plain.id.clone(),
-            title: rule.title.clone(),
-            description: rule.description.clone().unwrap_or_default(),
+        let texts = |key: &str| root.get(key).map(|at| at.texts(&mut Complaints::default())).unwrap_or_default();
+        Some(Arc::new(Rule {
+            id: head.id.to_owned(),
+            title: head.title.to_owned(),
+            description: head.description.unwrap_or_default().to_owned(),
             standing,
             level: level?,
-            tags: rule.tags.clone(),
-            references: rule.references.clone(),
-            falsepositives: rule.falsepositives.clone(),
+            tags: texts("tags"),
+            references: texts("references"),
+            falsepositives: texts("falsepositives"),
             meta: meta?,
             hash: super::digest(content.as_bytes()),
-            file: plain.document.file.to_owned(),
-            document: plain.document.number,
-            body: Body::Plain(Condition::new(compiled, kind.flatten())),
-        })
+            file: head.document.file.to_owned(),
+            document: head.document.number,
+            body,
+        }))
     }
 
     /// The condition that stands under `when`.
@@ -334,6 +377,33 @@ impl<'f> Loading<'f> {
             }
         }
     }
+}
+
+/// What plain rules and correlations have in common.
+pub(super) struct Head<'r> {
+    pub(super) document: &'r Document<'r>,
+    pub(super) id: &'r str,
+    pub(super) title: &'r str,
+    pub(super) description: Option<&'r str>,
+    pub(super) status: Option<rsigma_parser::Status>,
+}
+
+impl<'r> Head<'r> {
+    fn of(rule: &'r SigmaRule, id: &'r str, document: &'r Document<'r>) -> Head<'r> {
+        Head { document, id, title: &rule.title, description: rule.description.as_deref(), status: rule.status }
+    }
+}
+
+/// Everything that can change what a plain rule finds: the document, its lists, and the filters that were added to it.
+fn content(plain: &Draft<'_>, compiled: &CompiledRule, filters: &[(Document<'_>, FilterRule)]) -> String {
+    let mut content = canonical(&plain.document.value) + &plain.lists;
+    // Whatever a filter added has its number in its name.
+    for (number, (document, _)) in filters.iter().enumerate() {
+        if compiled.detections.keys().any(|name| name.starts_with(&format!("__filter_{number}_"))) {
+            content += &canonical(&document.value);
+        }
+    }
+    content
 }
 
 /// One document through the parser of rsigma.

@@ -33,7 +33,8 @@ pub const ABOUT: [(&str, About); 5] = [
     ("source", About::Source),
 ];
 
-const CLASSES: [(&str, Class); 3] =
+/// Words for classes.
+pub const CLASSES: [(&str, Class); 3] =
     [("hard", Class::Hard), ("budgeted", Class::Budgeted), ("informational", Class::Informational)];
 
 /// Words for severities, as `level` has them.
@@ -144,6 +145,12 @@ impl Meta {
             fires,
             quiet,
         })
+    }
+
+    /// Columns of the rosters that it names.
+    pub fn columns(&self) -> Vec<String> {
+        let said = self.sentence.fields().filter_map(super::condition::column);
+        said.chain(self.severity.iter().flat_map(|(when, _)| when.columns())).collect()
     }
 
     /// How bad a hit is.

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use yaml_serde::Value;
 
-use crate::event::Severity;
+use crate::event::{Activity, Severity};
+use window::{Correlation, Evidence, Feed, Limits, Windows};
 
 pub mod condition;
+mod correlate;
+pub mod detector;
 pub mod example;
 pub mod fields;
 pub mod foreign;
@@ -23,6 +26,8 @@ pub mod reading;
 pub mod row;
 pub mod sentence;
 pub mod strict;
+#[cfg(test)]
+mod tests;
 pub mod window;
 
 pub use condition::Condition;
@@ -75,13 +80,37 @@ pub struct Rule {
 #[derive(Debug)]
 pub enum Body {
     /// Something of one event.
-    Plain(Condition),
+    Plain,
+    /// Several events together.
+    Correlation,
+}
+
+/// A plain rule, which may speak for itself, feed correlations, or both.
+#[derive(Debug)]
+pub struct Plain {
+    /// Its id and its name.
+    names: Vec<String>,
+    /// What it asks of an event.
+    pub condition: Condition,
+    /// The rule that speaks where it holds.
+    pub speaks: Option<Arc<Rule>>,
+    /// Where its hits go.
+    pub feeds: Vec<Feed>,
 }
 
 /// The rules in force, by id.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Arc<Rule>>,
+    plain: Vec<Plain>,
+    /// Places in `plain`, by activity.
+    by_activity: Vec<Vec<u32>>,
+    /// By their numbers in the windows.
+    correlations: Vec<Correlation>,
+    /// The rule that speaks for each correlation, where one does.
+    speaks: Vec<Option<Arc<Rule>>>,
+    /// The rule for which each correlation keeps its notes: its own, else that of the first that names it.
+    speakers: Vec<Option<Arc<Rule>>>,
     /// Hash of everything here, by content; empty where there is no rule.
     hash: String,
     /// Columns of the rosters that some rule names, such as `user.union`.
@@ -92,8 +121,64 @@ impl RuleSet {
     /// Puts the rules in order and notes what follows from all of them.
     fn close(&mut self) {
         self.rules.sort_by(|a, b| a.id.cmp(&b.id));
+        self.plain.sort_by(|a, b| a.names.cmp(&b.names));
         let hashes: String = self.rules.iter().map(|rule| rule.hash.as_str()).collect();
         self.hash = if self.rules.is_empty() { String::new() } else { digest(hashes.as_bytes()) };
+        let windows = self.windows::<()>();
+        for plain in &mut self.plain {
+            plain.feeds = windows.feeds(&plain.names);
+        }
+        self.plain.retain(|plain| plain.speaks.is_some() || !plain.feeds.is_empty());
+        let seen_by = |activity: &Activity| {
+            let may = |(at, plain): (usize, &Plain)| plain.condition.may_hold(*activity).then_some(at as u32);
+            self.plain.iter().enumerate().filter_map(may).collect()
+        };
+        self.by_activity = Activity::ALL.iter().map(seen_by).collect();
+        let speaker = |number: usize| {
+            let mut at = number;
+            for _ in 0..self.correlations.len() {
+                if self.speaks[at].is_some() {
+                    return self.speaks[at].clone();
+                }
+                at = windows.feeds(&self.correlations[at].names).first()?.correlation;
+            }
+            None
+        };
+        self.speakers = (0..self.correlations.len()).map(speaker).collect();
+        let named = self.plain.iter().flat_map(|plain| plain.condition.columns());
+        let said = self.rules.iter().flat_map(|rule| rule.meta.columns());
+        let grouped = self.correlations.iter().flat_map(|c| c.group_fields.iter().flatten().chain(&c.value_fields));
+        let grouped = grouped.filter(|name| matches!(Field::find(name), Some(Field::Column(_)))).cloned();
+        self.columns = named.chain(said).chain(grouped).collect();
+        self.columns.sort();
+        self.columns.dedup();
+    }
+
+    /// Windows for its correlations, without hits.
+    pub fn windows<E: Evidence>(&self) -> Windows<E> {
+        Windows::new(self.correlations.clone(), Limits::default())
+            .expect("correlations were checked when they were loaded")
+    }
+
+    /// The plain rules that an event with this activity may meet.
+    pub fn candidates(&self, activity: Activity) -> impl Iterator<Item = &Plain> {
+        let places = self.by_activity.get(activity as usize).map_or(&[][..], Vec::as_slice);
+        places.iter().map(|at| &self.plain[*at as usize])
+    }
+
+    /// The rule that speaks for a correlation, where one does.
+    pub fn speaks(&self, correlation: usize) -> Option<&Arc<Rule>> {
+        self.speaks.get(correlation)?.as_ref()
+    }
+
+    /// The rule for which a correlation keeps its notes.
+    pub fn speaker(&self, correlation: usize) -> Option<&Arc<Rule>> {
+        self.speakers.get(correlation)?.as_ref()
+    }
+
+    /// Whether some rule speaks of others than accounts, whose days are those of the place where something happened.
+    pub fn speaks_of_places(&self) -> bool {
+        self.rules.iter().any(|rule| rule.meta.about != meta::About::User)
     }
 
     /// The rules, by id.
@@ -164,4 +249,26 @@ fn canonical(value: &Value) -> String {
         Value::Bool(truth) => truth.to_string(),
         Value::Null => "null".to_owned(),
     }
+}
+
+/// The keys in which two versions of a rule differ, those below `phiwatch` one by one; each with the files that it was loaded from.
+pub fn changed_keys(old: (&Rule, &[(String, Vec<u8>)]), new: (&Rule, &[(String, Vec<u8>)])) -> Vec<String> {
+    let parts = |(rule, files): (&Rule, &[(String, Vec<u8>)])| {
+        let text = files.iter().find(|(name, _)| *name == rule.file).map(|(_, bytes)| bytes.as_slice());
+        let text = text.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+        let document = place::documents(text).0.into_iter().nth(rule.document).unwrap_or_default();
+        let mut parts = std::collections::BTreeMap::new();
+        for (key, at) in reading::At::root(&document).entries() {
+            if key == "phiwatch" {
+                let below = at.entries().into_iter().map(|(below, at)| (format!("{key}.{below}"), canonical(at.value)));
+                parts.extend(below);
+            } else {
+                parts.insert(key.to_owned(), canonical(at.value));
+            }
+        }
+        parts
+    };
+    let (old, new) = (parts(old), parts(new));
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
 }

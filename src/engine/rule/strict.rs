@@ -1,7 +1,7 @@
 //! What our own rules are held to beyond the grammar of Sigma: known keys, fields, modifiers and words, so that a slip of the pen is
 //! found when the rule is read and not when it should have fired.
 
-use rsigma_parser::{ConditionExpr, Detections};
+use rsigma_parser::{ConditionExpr, CorrelationRule, Detections};
 use yaml_serde::Value;
 
 use super::fields::Field;
@@ -125,6 +125,31 @@ fn item(key: &str, at: &At<'_>, complaints: &mut Complaints) {
         }
         if modifiers.contains(&"fieldref") && Field::find(word).is_none() {
             complaints.say(value, unknown_field(word));
+        }
+    }
+}
+
+/// Checks the keys and fields of a correlation.
+pub fn correlation(at: &At<'_>, rule: &CorrelationRule, complaints: &mut Complaints) {
+    const KEYS: [&str; 10] =
+        ["type", "rules", "group-by", "timespan", "timeframe", "condition", "aliases", "generate", "window", "gap"];
+    at.only(&KEYS, complaints);
+    let alias = |name: &str| rule.aliases.iter().any(|alias| alias.alias == name);
+    let known = |at: &At<'_>, complaints: &mut Complaints| {
+        for name in at.texts(complaints) {
+            if !alias(&name) && Field::find(&name).is_none() {
+                complaints.say(at, unknown_field(&name));
+            }
+        }
+    };
+    at.get("group-by").into_iter().for_each(|at| known(&at, complaints));
+    if let Some(condition) = at.get("condition").filter(|at| at.value.is_mapping()) {
+        condition.only(&["lt", "lte", "gt", "gte", "eq", "neq", "field", "percentile"], complaints);
+        condition.get("field").into_iter().for_each(|at| known(&at, complaints));
+    }
+    for (_, fields) in at.get("aliases").map(|at| at.entries()).unwrap_or_default() {
+        for (_, field) in fields.entries() {
+            known(&field, complaints);
         }
     }
 }
