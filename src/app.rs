@@ -9,7 +9,6 @@ use rand::TryRng;
 use tokio::runtime::Runtime;
 
 use self::rules::RulesNow;
-use crate::cli::Stop;
 use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
@@ -24,15 +23,19 @@ mod acts;
 mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
+mod desk;
 mod drain;
 pub mod live;
 pub mod monitor;
 mod operator;
+mod partitions;
 mod past;
+mod places;
 mod rosters;
 mod rules;
 mod scan;
 mod spool;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -44,6 +47,7 @@ pub use audit::{audit, who};
 pub use rosters::{look_at_rosters, nobody, people, rosters};
 pub use rules::{Matched, diff_rules, export_rules, look_at_rules, match_rules, unproven};
 pub use scan::scan;
+pub use stop::Stop;
 
 /// The key of the store, sealed by the keyring of the history.
 const STORE_KEY: &str = "store.key";

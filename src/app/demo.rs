@@ -21,12 +21,12 @@ use super::drain;
 use super::rosters::put_in_force;
 use super::scan::Lines;
 use super::{Begun, begin, now, open_keep, own_store, runtime};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::decode::Hints;
 use crate::engine::Input;
 use crate::event::{Origin, Raised, Time};
 use crate::history;
-use crate::ingest::kafka::{Arrival, Begin, Kafka, Plan as KafkaPlan, Settings as KafkaSettings, Source};
+use crate::ingest::kafka::{Arrival, Begin, Kafka, LogId, Plan as KafkaPlan, Settings as KafkaSettings, Source};
 use crate::inquiry::{Asked, Format, ask};
 use crate::pipeline::live::{Beside, Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
@@ -129,7 +129,6 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let mut orders = Orders {
         stop: &stop,
         hints: &|topic| Hints::new(topic),
-        key: &|origin| origin.to_string(),
         age: Duration::from_secs(5),
         until: Some(until),
         beside: &mut Alone,
@@ -189,6 +188,10 @@ impl Source for Followed {
 
     fn commit_hint(&mut self, positions: &BTreeMap<Origin, i64>) {
         self.kafka.commit_hint(positions);
+    }
+
+    fn begin_anew(&mut self, origin: &Origin, log: &LogId, from: i64) {
+        self.kafka.begin_anew(origin, log, from);
     }
 
     fn close(self: Box<Self>, within: Duration) -> bool {

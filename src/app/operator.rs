@@ -34,6 +34,8 @@ const fn kind(slug: &'static str, title: &'static str, severity: Severity, subje
 pub static STALLED: Kind = kind("stalled", "Time stands still", Severity::High, SubjectKind::System);
 /// A partition is not read until a person decides.
 pub static STOPPED: Kind = kind("stopped", "A partition is stopped", Severity::High, SubjectKind::System);
+/// Time does not wait for a partition.
+pub static LEFT: Kind = kind("left", "A partition is left behind", Severity::Medium, SubjectKind::System);
 /// Records were lost before they could be read.
 pub static GAP: Kind = kind("gap", "Records were lost", Severity::High, SubjectKind::System);
 /// The broker does not answer.
@@ -63,11 +65,12 @@ pub static WINDOW: Kind = kind("window-limit", "A correlation left hits out", Se
 
 /// Every kind: the docs have to say what to do about each.
 #[cfg(test)]
-static ALL: [&Kind; 15] = [
+static ALL: [&Kind; 16] = [
     &RULES_REFUSED,
     &WINDOW,
     &STALLED,
     &STOPPED,
+    &LEFT,
     &GAP,
     &BROKER,
     &SILENT,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::rules::RulesNow;
 use super::{now, runtime};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::event::Problem;
 use crate::history::{Reader, newest_roster};
 use crate::ingest::rosters::read_folder;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::cli::Stop;
+use super::Stop;
 use crate::engine::rule::foreign::Foreign;
 use crate::engine::rule::load::SHIPPED;
 use crate::engine::rule::{self, Loaded, Rule, RuleSet, Standing};

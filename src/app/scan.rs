@@ -12,7 +12,7 @@ use super::rosters::put_in_force;
 use super::spool::Spool;
 use super::verdicts::Verdicts;
 use super::{Begun, begin, now, open_keep, own_store, runtime};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::decode::Limits;
 use crate::engine::Input;
 

@@ -3,6 +3,7 @@
 //! Everything here happens every two seconds on the thread of the loop, so each part is short or does a bounded piece at a time. What
 //! is wrong is judged in `wrong`, from plain values; how it is told is `operator`'s.
 
+mod partitions;
 mod reload;
 mod rosters;
 mod rules;
@@ -15,15 +16,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::error;
 
+use self::partitions::Partitions;
 use self::rosters::Rosters;
 use self::rules::RulesInForce;
 use self::wrong::Signs;
+use super::desk::Desk;
 use super::drain::Drain;
 use super::monitor::board::{Doing, LaneStand, Shared};
 use super::operator::{self, Operator, Seen};
+use super::places::Places;
 use super::upkeep::Upkeep;
 use super::verdicts::Verdicts;
-use crate::cli::Stop;
+use crate::app::Stop;
+use crate::engine::gate::Stand;
 use crate::event::time::{DAY, MINUTE};
 use crate::event::{Effects, Origin, Time};
 use crate::ingest::kafka::{Arrival, Depths};
@@ -59,6 +64,12 @@ pub(super) struct Parts {
     pub reload: Arc<AtomicBool>,
     /// The rosters in force.
     pub accepted: Accepted,
+    /// Where reading began.
+    pub places: Places,
+    /// What is asked at the socket.
+    pub desk: Desk,
+    /// Since when the control log says that the rosters are old.
+    pub stale: Option<Time>,
     /// Hash of the rules in force.
     pub rules: String,
 }
@@ -67,6 +78,7 @@ pub(super) struct Parts {
 pub(super) struct Watch<'a> {
     parts: Parts,
     rosters: Rosters,
+    partitions: Partitions,
     rules: RulesInForce,
     verdicts: Verdicts<'a>,
     drain: Drain,
@@ -81,18 +93,27 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Begins at `now`.
-    pub(super) fn new(parts: Parts, operator: Operator, verdicts: Verdicts<'a>, drain: Drain, now: Time) -> Watch<'a> {
+    pub(super) fn new(
+        mut parts: Parts,
+        operator: Operator,
+        verdicts: Verdicts<'a>,
+        drain: Drain,
+        now: Time,
+    ) -> Watch<'a> {
+        let partitions = Partitions::new(std::mem::take(&mut parts.places), parts.desk.clone());
         let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
         let rules = RulesInForce::new(parts.settings.rules.clone(), parts.rules.clone());
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
         let upkeep = Upkeep::new(now);
-        Watch { parts, rosters, rules, verdicts, drain, upkeep, operator, signs, happened: Vec::new(), slow_at: now }
+        let happened = Vec::new();
+        Watch { parts, rosters, rules, partitions, verdicts, drain, upkeep, operator, signs, happened, slow_at: now }
     }
 
     /// The loop has ended: what it was given is in the control log.
     pub(super) fn close(&mut self) -> Result<(), RoadError> {
+        self.partitions.close();
         Ok(self.verdicts.taken()?)
     }
 
@@ -110,10 +131,11 @@ impl<'a> Watch<'a> {
         board.lanes.clear();
         for (origin, stand) in road.engine.stands() {
             if let Some(depth) = depths.get(origin) {
-                let doing = match (depth.stopped, stand.waits, stand.rests) {
-                    (true, ..) => Doing::Stopped,
-                    (_, true, _) => Doing::Paused,
-                    (_, _, true) => Doing::Idle,
+                let doing = match stand {
+                    _ if depth.stopped => Doing::Stopped,
+                    Stand { left: true, .. } => Doing::Left,
+                    Stand { waits: true, .. } => Doing::Paused,
+                    Stand { rests: true, .. } => Doing::Idle,
                     _ => Doing::Reading,
                 };
                 let (newest, queued) = (stand.newest, stand.queued);
@@ -176,6 +198,22 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Old rosters are a blind spot: the control log says from when to when.
+    fn note_stale(&mut self, road: &mut Road<'_>, now: Time) -> Result<(), RoadError> {
+        let stale = self.rosters.stale(&self.parts.settings.monitor, now);
+        if stale == self.parts.stale {
+            return Ok(());
+        }
+        if let Some(since) = self.parts.stale.take() {
+            road.note_stale(now, since, Some(now))?;
+        }
+        if let Some(since) = stale {
+            road.note_stale(now, since, None)?;
+        }
+        self.parts.stale = stale;
+        Ok(())
+    }
+
     fn take_reload(&mut self, now: Time) -> Vec<News> {
         if !self.parts.reload.swap(false, Ordering::AcqRel) {
             return Vec::new();
@@ -214,6 +252,7 @@ impl<'a> Watch<'a> {
 
 impl Beside for Watch<'_> {
     fn heard(&mut self, arrival: &Arrival, now: Time) {
+        self.partitions.heard(arrival);
         match arrival {
             Arrival::Gap { origin, from, to } => {
                 let count = (to - from).max(0).unsigned_abs();
@@ -254,6 +293,12 @@ impl Beside for Watch<'_> {
             self.upkeep.turn(&mut keep.history, busy, now);
         }
         self.show(road, now);
+        let board = self.parts.board.lock().clone();
+        let leave_after = self.parts.settings.monitor.leave_after;
+        let decided = self.partitions.decide(road, &board, &self.signs, (leave_after, now));
+        self.happened.extend(decided.iter().filter_map(partitions::told));
+        news.extend(decided);
+        self.note_stale(road, now)?;
         self.tell(road, now)?;
         Ok(news)
     }

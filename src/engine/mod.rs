@@ -23,6 +23,7 @@ pub mod gate;
 pub mod identity;
 mod lane;
 pub mod memory;
+mod present;
 mod record;
 pub mod rule;
 pub mod settings;
@@ -65,6 +66,8 @@ pub enum Input {
     Reached(Mark),
     /// The partition stands at the end of its log, or was stopped: time no longer waits for it.
     Idle(Origin),
+    /// Time no longer waits for the partition although there is more to read, or waits for it again.
+    Leave(Origin, bool),
     /// Nothing more will come from it.
     End(Origin),
     /// Time has passed while every partition was idle.
@@ -155,6 +158,7 @@ impl Engine {
                 (self.settings, self.horizon) = (*settings, None);
             }
             Input::Idle(origin) => self.gate.idle(&origin),
+            Input::Leave(origin, left) => self.gate.leave(&origin, left),
             Input::End(origin) => self.gate.end(&origin),
             Input::Advance(to) => self.gate.advance(to),
             Input::Roster(roster) => {

@@ -1,6 +1,7 @@
 //! What the control log tells: every input of the engine that is no record, with the place at which it takes effect.
 //!
-//! An entry is written before anything that depends on it leaves. Rosters, settings and verdicts take effect between two segments:
+//! An entry is written before anything that depends on it leaves. Rosters, settings, verdicts and partitions that time leaves behind take
+//! effect between two segments:
 //! everything before is in commits, so that a rebuild reads the segments up to `Place::segment`, lets time come as far as `Place::mark`
 //! says, and only then applies the change. The other entries are for those who want to know what was done and why; a rebuild does
 //! without them, because rows say by their flags what was decided about them.
@@ -15,7 +16,7 @@ use super::log::Positions;
 use super::tables::Table;
 use super::{History, HistoryError, Reader, blobs};
 use crate::event::effects::Mark;
-use crate::event::{Day, Time};
+use crate::event::{Day, Origin, Time};
 use crate::keys::Keyring;
 
 /// The kind of blob under which roster versions are kept.
@@ -55,8 +56,37 @@ pub enum Change {
     Advance {
         /// How far it has come.
         to: Time,
-        /// Why: `idle`, `stopped` or `passed`.
+        /// Why: `idle`, `ended`, `left` or `passed`.
         why: String,
+    },
+    /// A partition is not read any more, because its log is not the one that was read before. Told once for each stop.
+    Stopped {
+        /// The partition.
+        origin: Origin,
+        /// The position key under which it was read.
+        key: String,
+        /// First offset that was not read.
+        position: i64,
+    },
+    /// A person has decided that a stopped partition is read again.
+    Resumed(Resumed),
+    /// Time no longer waits for a partition that holds it back, or waits for it again. Its records are read all the same.
+    Left {
+        /// The partition.
+        origin: Origin,
+        /// Whether it is left behind from now on.
+        left: bool,
+        /// Who decided it; a setting counts as `run`.
+        who: String,
+        /// Why.
+        reason: String,
+    },
+    /// The rosters were not renewed for long, so that whoever is new is not known.
+    Stale {
+        /// Since when: the last renewal, and the time that the site allows.
+        since: Time,
+        /// When they were renewed; `None` while they are old.
+        until: Option<Time>,
     },
     /// A detector could not judge everybody on a settled day. Told again where a day settles again; the last word counts.
     Unjudged {
@@ -89,6 +119,10 @@ impl Change {
             Change::Settings { .. } => "settings",
             Change::Verdict { .. } => "verdict",
             Change::Advance { .. } => "advance",
+            Change::Stopped { .. } => "stopped",
+            Change::Resumed(_) => "resumed",
+            Change::Left { .. } => "left",
+            Change::Stale { .. } => "stale",
             Change::Unjudged { .. } => "unjudged",
             Change::Close => "close",
             Change::File { .. } => "file",
@@ -98,8 +132,28 @@ impl Change {
     /// Whether a rebuild of the engine has to apply it, and at its place.
     pub fn is_barrier(&self) -> bool {
         use Change::*;
-        matches!(self, Roster { .. } | Rules { .. } | Settings { .. } | Verdict { .. })
+        matches!(self, Roster { .. } | Rules { .. } | Settings { .. } | Verdict { .. } | Left { .. })
     }
+}
+
+/// A stopped partition that is read again: as the log that is there now, under a position key of its own. How many records the old log
+/// held behind the position nobody knows, which is a recorded gap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The partition.
+    pub origin: Origin,
+    /// The position key under which it was read before.
+    pub before: String,
+    /// Where the old log was left: first offset that was not read.
+    pub position: i64,
+    /// The position key under which it is read now.
+    pub key: String,
+    /// The offset at which reading begins.
+    pub from: i64,
+    /// Who decided it.
+    pub who: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Where a change takes effect.

@@ -185,6 +185,7 @@ impl Keep {
                 let read = serde_json::from_str(json).map_err(|_| damaged("an exception that cannot be read"))?;
                 Some(Input::Exception(read))
             }
+            Change::Left { origin, left, .. } => Some(Input::Leave(origin.clone(), *left)),
             _ => None,
         })
     }

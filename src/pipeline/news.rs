@@ -7,8 +7,8 @@ use crate::engine::Input;
 use crate::engine::rule::RuleSet;
 use crate::engine::settings::Settings;
 use crate::engine::triage::Exception;
-use crate::event::{Effects, Time};
-use crate::history::Change;
+use crate::event::{Effects, Origin, Time};
+use crate::history::{Change, Resumed};
 use crate::roster::{Accepted, Roster};
 
 /// What became known beside the records.
@@ -39,6 +39,19 @@ pub enum News {
         /// What follows from it, where something does.
         exception: Option<Exception>,
     },
+    /// Time no longer waits for a partition, or waits for it again.
+    Left {
+        /// The partition.
+        origin: Origin,
+        /// Whether it is left behind from now on.
+        left: bool,
+        /// Who decided it.
+        who: String,
+        /// Why.
+        reason: String,
+    },
+    /// A stopped partition is read again.
+    Resumed(Resumed),
 }
 
 impl Road<'_> {
@@ -54,9 +67,8 @@ impl Road<'_> {
             }
             News::Roster { accepted, roster, zone } => {
                 let hash = roster.hash().to_owned();
-                if let Some(keep) = &self.keep {
-                    keep.history.put_roster(&hash, now, &accepted.to_bytes())?;
-                }
+                let bytes = accepted.to_bytes();
+                self.write(|keep| keep.history.put_roster(&hash, now, &bytes))?;
                 Change::Roster { hash, zone: zone.clone() }
             }
             News::Rules { files, rules } => {
@@ -73,16 +85,23 @@ impl Road<'_> {
                 let json = |exception| serde_json::to_string(exception).expect("an exception is plain values");
                 Change::Verdict { id: id.clone(), exception: exception.as_ref().map(json) }
             }
+            News::Left { origin, left, who, reason } => {
+                let (origin, who, reason) = (origin.clone(), who.clone(), reason.clone());
+                Change::Left { origin, left: *left, who, reason }
+            }
+            News::Resumed(resumed) => Change::Resumed(resumed.clone()),
         };
-        if let Some(keep) = &mut self.keep {
-            keep.heard = keep.history.note(now, &change, self.engine.mark())?;
+        let number = self.note(now, &change, self.engine.mark())?;
+        if let (Some(keep), Some(number), true) = (&mut self.keep, number, change.is_barrier()) {
+            keep.heard = number;
         }
         match news {
             News::Settings(settings) => self.turn(now, Input::Settings(settings)),
             News::Rules { rules, .. } => self.turn(now, Input::Rules(rules)),
             News::Roster { roster, .. } => self.turn(now, Input::Roster(roster)),
             News::Verdict { exception: Some(exception), .. } => self.turn(now, Input::Exception(exception)),
-            News::Verdict { exception: None, .. } => Ok(Effects::default()),
+            News::Left { origin, left, .. } => self.turn(now, Input::Leave(origin, left)),
+            News::Verdict { exception: None, .. } | News::Resumed(_) => Ok(Effects::default()),
         }
     }
 }

@@ -86,12 +86,17 @@ impl Rosters {
         (input, words)
     }
 
+    /// Since when they are old: a file should have been renewed by then.
+    pub(super) fn stale(&self, plan: &Plan, now: Time) -> Option<Time> {
+        self.written.map(|at| at.plus(plan.stale_after)).filter(|since| *since <= now)
+    }
+
     /// What is wrong with them.
     pub(super) fn wrong(&self, plan: &Plan, now: Time) -> Vec<Seen> {
         let seen = |kind, what: String| Seen { kind, about: "rosters".into(), what, count: 0 };
         let refused = self.refused.clone().map(|what| seen(&operator::ROSTER_REFUSED, what));
-        let stale = self.written.filter(|at| now.0 - at.0 >= plan.stale_after);
-        let stale = stale.map(|at| {
+        let stale = self.stale(plan, now).map(|since| {
+            let at = since.plus(-plan.stale_after);
             let what = format!("No roster file was renewed since {at}: new people and ties are not known.");
             seen(&operator::ROSTER_STALE, what)
         });

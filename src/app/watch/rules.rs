@@ -6,7 +6,7 @@ use tracing::{error, info};
 
 use super::super::operator::{self, Seen};
 use super::super::rules::{RulesNow, now};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::ingest::rosters::FolderWatch;
 use crate::ingest::rules::watch;
 use crate::pipeline::News;

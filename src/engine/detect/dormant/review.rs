@@ -15,7 +15,7 @@ impl Dormant {
         let watched_since = constants.first_settled?;
         let mut accounts: Vec<Value> = Vec::new();
         let mut list = |kind: SubjectKind, id: &str, since: Option<Time>| {
-            let last = constants.subjects.find(kind, id).and_then(|ix| self.uses.get(&ix)?.newest().last);
+            let last = constants.subjects.find(kind, id).and_then(|ix| self.uses.get(ix)?.newest().last);
             let made = since.map(|time| constants.roster.zone(None).local(time).date);
             let from = last.or(made).unwrap_or(watched_since).max(watched_since);
             let days = constants.day.0 - from.0;
