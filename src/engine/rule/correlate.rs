@@ -3,7 +3,8 @@
 use rsigma_parser::CorrelationRule;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::load::{Document, Head, Loading};
+use super::build::Head;
+use super::load::{Document, Loading};
 use super::reading::{At, Complaints};
 use super::window::{Correlation, Limits, Windows};
 use super::{Body, RuleSet, canonical};
@@ -34,7 +35,7 @@ impl<'f> Loading<'f> {
             let leans_on: String =
                 drafted.rule.rules.iter().flat_map(|name| meant(&contents, name)).map(|(_, c)| c.as_str()).collect();
             let content = canonical(&drafted.document.value) + &leans_on;
-            let names_of = |reference: &str| {
+            let names_of = |reference: &str| -> Vec<String> {
                 meant(&contents, reference).into_iter().flat_map(|(names, _)| names.clone()).collect()
             };
             let compiled =
