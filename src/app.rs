@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::TryRng;
 use tokio::runtime::Runtime;
 
-use crate::cli::Stop;
+use self::rules::RulesNow;
 use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
@@ -23,14 +23,19 @@ mod acts;
 mod audit;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
+mod desk;
 mod drain;
 pub mod live;
 pub mod monitor;
 mod operator;
+mod partitions;
 mod past;
+mod places;
 mod rosters;
+mod rules;
 mod scan;
 mod spool;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -40,7 +45,9 @@ mod watch;
 pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use rosters::{look_at_rosters, nobody, people, rosters};
+pub use rules::{Matched, diff_rules, export_rules, look_at_rules, match_rules, unproven};
 pub use scan::scan;
+pub use stop::Stop;
 
 /// The key of the store, sealed by the keyring of the history.
 const STORE_KEY: &str = "store.key";
@@ -67,6 +74,8 @@ struct Begun {
     before: Option<Accepted>,
     /// The rosters as they are now.
     loaded: Loaded,
+    /// The rules as they are now.
+    rules: RulesNow,
 }
 
 impl Begun {
@@ -74,7 +83,8 @@ impl Begun {
     fn anew(settings: &Settings) -> Result<Begun, Stop> {
         let loaded = look(settings, None)?;
         let engine = Engine::new(settings.engine.clone(), Arc::new(Roster::empty(settings.default_zone.clone())));
-        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded })
+        let rules = rules::now(settings)?;
+        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded, rules })
     }
 }
 
@@ -82,6 +92,7 @@ impl Begun {
 fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
     let before = rosters::accepted(keep)?;
     let loaded = look(settings, before.as_ref())?;
+    let rules = rules::now(settings)?;
     let bar = ProgressBar::hidden();
     let style = "building the engine anew  {wide_bar} {human_pos} of {human_len} events  {eta}";
     bar.set_style(ProgressStyle::with_template(style).map_err(Stop::failed)?);
@@ -95,7 +106,7 @@ fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
     let engine = keep.engine(&settings.engine, &settings.default_zone, now(), &mut progress);
     bar.finish_and_clear();
     let seen = keep.history.positions();
-    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded })
+    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded, rules })
 }
 
 /// Loads the rosters and says what is wrong with them.

@@ -38,8 +38,8 @@ struct Written {
     sources: BTreeMap<String, Source>,
     /// The folder of the rosters.
     rosters: Folder,
-    /// The folder of the rules.
-    rules: Folder,
+    /// The rules: the shipped ones where this is absent.
+    rules: WrittenRules,
     /// The history.
     history: Option<crate::history::Settings>,
     /// The state folder: beside the history, unless named.
@@ -109,6 +109,24 @@ struct Folder {
     dir: Option<PathBuf>,
 }
 
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenRules {
+    /// The folder of the site's own rules, which then are the only ones; a relative path begins at the folder of the settings file.
+    dir: Option<PathBuf>,
+    /// Takes the shipped rules beside those of the folder; a rule of the folder with the same id wins.
+    shipped: Option<bool>,
+}
+
+/// Where rules come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// The folder of the site's own.
+    pub dir: Option<PathBuf>,
+    /// The shipped ones are in force, too.
+    pub shipped: bool,
+}
+
 /// What the settings mean.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -118,6 +136,8 @@ pub struct Settings {
     pub default_zone: Zone,
     /// Folder of the rosters.
     pub rosters: Option<PathBuf>,
+    /// Where the rules come from.
+    pub rules: Rules,
     /// Takes rosters even where they shrank by more than half or are gone: asked for on the command line, for this start only.
     pub allow_shrink: bool,
     /// The history, where one is kept.
@@ -145,6 +165,7 @@ impl Default for Settings {
             engine: EngineSettings::default(),
             default_zone: Zone::utc(),
             rosters: None,
+            rules: Rules { dir: None, shipped: true },
             allow_shrink: false,
             history: None,
             state: None,
@@ -194,16 +215,16 @@ impl Settings {
     pub fn restart_for(&self, new: &Settings) -> Vec<String> {
         let names: BTreeSet<&String> = self.sections.keys().chain(new.sections.keys()).collect();
         let differs = |name: &&&String| match name.as_str() {
-            "rosters" => false,
+            "rosters" | "rules" => false,
             "monitor" => self.monitor.listen != new.monitor.listen,
             _ => self.sections.get(**name) != new.sections.get(**name),
         };
         names.iter().filter(differs).map(|name| format!("[{name}]")).collect()
     }
 
-    /// Takes over what a running process can: where the rosters lie, and what is told to the operator.
+    /// Takes over what a running process can: where rosters and rules lie, and what is told to the operator.
     pub fn take_over(&mut self, new: Settings) {
-        self.rosters = new.rosters;
+        (self.rosters, self.rules) = (new.rosters, new.rules);
         let (listen, asked) = (self.monitor.listen, self.monitor.asked);
         self.monitor = crate::app::monitor::Plan { listen, asked, ..new.monitor };
     }
@@ -276,9 +297,11 @@ impl Reading<'_> {
         };
         let default_zone = self.zone(written.sites.default_timezone.as_deref().unwrap_or("UTC"));
         let rosters = written.rosters.dir.map(|dir| folder.join(dir));
-        if let Some(rules) = written.rules.dir.map(|dir| folder.join(dir)).filter(|dir| !dir.is_dir()) {
-            self.tree.problem(&["rules", "dir"], format!("the folder of the rules {} does not exist", rules.display()));
+        let dir = written.rules.dir.map(|dir| folder.join(dir));
+        if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_dir()) {
+            self.tree.problem(&["rules", "dir"], format!("the folder of the rules {} does not exist", dir.display()));
         }
+        let rules = Rules { shipped: written.rules.shipped.unwrap_or(dir.is_none()), dir };
         let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
         let history = written.history.map(|history| self.history(folder, history));
         let kafka = written.kafka.and_then(|kafka| match kafka.check(self.file) {
@@ -298,6 +321,7 @@ impl Reading<'_> {
             engine,
             default_zone,
             rosters,
+            rules,
             allow_shrink: false,
             history,
             state,

@@ -1,4 +1,4 @@
-//! What people decide about alerts, and how it reaches the store: through the socket of a running `run`, else by its lock.
+//! What people decide, and how it reaches the store and the history: through the socket of a running `run`, else by their locks.
 //!
 //! SQLite has one writer (DESIGN, decision 15). The socket lies in the state folder, for the same user only; a request is one line of
 //! JSON, and so is the answer. Nothing goes through it that the lock would not allow: whoever may open the folder may do all this.
@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tracing::{info, warn};
 
-use crate::cli::Stop;
+use super::desk::Desk;
+use super::partitions;
+use crate::app::Stop;
 use crate::event::{Subject, Time};
 use crate::settings::Settings;
 use crate::store::{Mute, Ruling, Store, StoreError, Verdict};
@@ -26,7 +28,7 @@ const SOCKET: &str = "run.socket";
 /// The longest request, in bytes.
 const LONGEST: u64 = 64 << 10;
 /// How long either side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a person decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,25 +58,61 @@ pub enum Act {
         /// Until when, microseconds since 1970.
         until: i64,
     },
+    /// Partitions are read again, or waited for again.
+    Resume {
+        /// The topic.
+        topic: String,
+        /// One partition of it; all where absent.
+        partition: Option<i32>,
+        /// Why.
+        reason: String,
+        /// Who says so.
+        who: String,
+    },
+    /// Time does not wait for a partition any more.
+    Leave {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Why.
+        reason: String,
+        /// Who says so.
+        who: String,
+    },
 }
 
-/// Does it, at `now`.
+impl Act {
+    /// Whether it is about the reading, which only the loop of `run` can change.
+    fn is_about_reading(&self) -> bool {
+        matches!(self, Act::Resume { .. } | Act::Leave { .. })
+    }
+
+    /// Refuses an act without a reason.
+    fn given(&self) -> Result<(), String> {
+        let (Act::Verdict { reason, .. }
+        | Act::Mute { reason, .. }
+        | Act::Resume { reason, .. }
+        | Act::Leave { reason, .. }) = self;
+        match reason.trim() {
+            "" => Err("a reason is needed: --reason TEXT says why".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Does what is about alerts, at `now`; what was done, in a word.
 ///
 /// # Errors
 /// In one sentence, where it is refused or the store cannot be written.
-fn apply(store: &Store, act: &Act, now: Time) -> Result<(), String> {
-    let given = |reason: &str| match reason.trim() {
-        "" => Err("a reason is needed: --reason TEXT says why".to_owned()),
-        _ => Ok(()),
-    };
+fn apply(store: &Store, act: &Act, now: Time) -> Result<String, String> {
+    act.given()?;
     let done = match act {
         Act::Verdict { alert_id, ruling, reason, who } => {
-            given(reason)?;
             let (alert_id, reason, who) = (alert_id.clone(), reason.clone(), who.clone());
             store.add_verdict(&Verdict { seq: 0, alert_id, ruling: *ruling, reason, who, at: now })
         }
         Act::Mute { detection, subject, reason, who, until } => {
-            given(reason)?;
             if detection.trim().is_empty() {
                 return Err("a detection is needed, such as mass-query.* or *".to_owned());
             }
@@ -84,17 +122,23 @@ fn apply(store: &Store, act: &Act, now: Time) -> Result<(), String> {
             let (detection, subject, reason, who) = (detection.clone(), subject.clone(), reason.clone(), who.clone());
             store.add_mute(&Mute { seq: 0, detection, subject, reason, who, at: now, until: Time(*until) })
         }
+        Act::Resume { .. } | Act::Leave { .. } => return Err("the store has no say in what is read".to_owned()),
     };
-    done.map(|_| ()).map_err(|error| error.to_string())
+    done.map(|_| "noted".to_owned()).map_err(|error| error.to_string())
 }
 
-/// Brings `act` to the store in `state`: through the socket where somebody listens, else as the one writer.
+/// Brings `act` to whoever can do it: through the socket in `state` where somebody listens, else as the one writer. What was done, in
+/// words.
 ///
 /// # Errors
 /// Where it is refused, or nobody can write.
-pub fn act(settings: &Settings, dir: &Path, state: &Path, act: &Act) -> Result<(), Stop> {
+pub fn act(settings: &Settings, dir: &Path, state: &Path, act: &Act) -> Result<String, Stop> {
     if let Some(stream) = connect(state) {
         return ask(stream, act).map_err(Stop::Failed);
+    }
+    if act.is_about_reading() {
+        act.given().map_err(Stop::Failed)?;
+        return partitions::act(settings, dir, act);
     }
     let store = super::store(settings, dir, state, true);
     apply(&*store?, act, super::now()).map_err(Stop::Failed)
@@ -115,13 +159,13 @@ fn connect(state: &Path) -> Option<UnixStream> {
     Some(stream)
 }
 
-fn ask(mut stream: UnixStream, act: &Act) -> Result<(), String> {
+fn ask(mut stream: UnixStream, act: &Act) -> Result<String, String> {
     let gone = |error: std::io::Error| format!("`phiwatch run` does not answer on its socket: {error}");
     let request = serde_json::to_string(act).map_err(|error| error.to_string())?;
     stream.write_all(format!("{request}\n").as_bytes()).map_err(gone)?;
     let mut answer = String::new();
     BufReader::new(stream.take(LONGEST)).read_line(&mut answer).map_err(gone)?;
-    serde_json::from_str::<Result<(), String>>(&answer)
+    serde_json::from_str::<Result<String, String>>(&answer)
         .map_err(|_| "`phiwatch run` gave no answer that this version knows".to_owned())?
 }
 
@@ -129,7 +173,7 @@ fn ask(mut stream: UnixStream, act: &Act) -> Result<(), String> {
 ///
 /// # Errors
 /// Where the socket cannot be made.
-pub(super) fn listen(state: &Path, store: Arc<Store>, clock: fn() -> Time) -> std::io::Result<Listening> {
+pub(super) fn listen(state: &Path, store: Arc<Store>, desk: Desk, clock: fn() -> Time) -> std::io::Result<Listening> {
     let (folder, path) = short(state)?;
     // What an earlier process left behind: it is gone, or we would not hold the lock.
     match std::fs::remove_file(&path) {
@@ -143,7 +187,7 @@ pub(super) fn listen(state: &Path, store: Arc<Store>, clock: fn() -> Time) -> st
         let _folder = folder;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => _ = tokio::spawn(answer(stream, own, store.clone(), clock)),
+                Ok((stream, _)) => _ = tokio::spawn(answer(stream, own, (store.clone(), desk.clone()), clock)),
                 Err(error) => {
                     warn!(%error, "the socket");
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -165,7 +209,7 @@ impl Drop for Listening {
 }
 
 /// One request of one peer.
-async fn answer(mut stream: tokio::net::UnixStream, own: u32, store: Arc<Store>, clock: fn() -> Time) {
+async fn answer(mut stream: tokio::net::UnixStream, own: u32, (store, desk): (Arc<Store>, Desk), clock: fn() -> Time) {
     let peer = match stream.peer_cred() {
         Ok(peer) if peer.uid() == own || peer.uid() == 0 => peer.uid(),
         _ => return warn!("somebody else asked at the socket and was sent away"),
@@ -175,8 +219,12 @@ async fn answer(mut stream: tokio::net::UnixStream, own: u32, store: Arc<Store>,
     let mut reader = tokio::io::BufReader::new(reader.take(LONGEST));
     let read = tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await;
     let Ok(Ok(1..)) = read else { return };
-    let done: Result<(), String> = match serde_json::from_str::<Act>(&line) {
+    let done: Result<String, String> = match serde_json::from_str::<Act>(&line) {
         Err(_) => Err("this is no act that this version knows".to_owned()),
+        Ok(act) if act.is_about_reading() => match act.given() {
+            Ok(()) => desk.ask(act).await,
+            Err(what) => Err(what),
+        },
         Ok(act) => tokio::task::spawn_blocking(move || apply(&store, &act, clock()))
             .await
             .unwrap_or_else(|_| Err(StoreError::Stopping.to_string())),
@@ -212,7 +260,7 @@ mod tests {
         // Longer than what a socket's address holds.
         let state = dir.path().join("s".repeat(200));
         std::fs::create_dir(&state).unwrap();
-        let listening = listen(&state, store.clone(), || Time(100)).unwrap();
+        let listening = listen(&state, store.clone(), Desk::default(), || Time(100)).unwrap();
         let cases = [
             (verdict(&id, "asked her"), None),
             (verdict(&id, " "), Some("a reason is needed")),
@@ -227,7 +275,7 @@ mod tests {
             let asked = tokio::task::spawn_blocking(move || ask(connect(&state).expect("somebody listens"), &wanted));
             for done in [asked.await.unwrap(), apply(&store, &act, Time(100))] {
                 match (&done, refusal) {
-                    (Ok(()), None) => {}
+                    (Ok(_), None) => {}
                     (Err(what), Some(word)) => assert!(what.contains(word), "{what}"),
                     _ => panic!("{act:?}: {done:?}"),
                 }
@@ -246,7 +294,7 @@ mod tests {
         let (store, dir) = store();
         drop(std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET)).unwrap());
         assert!(connect(dir.path()).is_none(), "nobody listens there");
-        let _listening = listen(dir.path(), store, || Time(100)).unwrap();
+        let _listening = listen(dir.path(), store, Desk::default(), || Time(100)).unwrap();
         let path = dir.path().to_path_buf();
         let answer = tokio::task::spawn_blocking(move || {
             let mut stream = connect(&path).unwrap();

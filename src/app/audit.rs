@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{now, seal};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::keys::write_durably;
 use crate::settings::Settings;
 use crate::store::{AesSeal, Seal};

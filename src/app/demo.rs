@@ -21,12 +21,12 @@ use super::drain;
 use super::rosters::put_in_force;
 use super::scan::Lines;
 use super::{Begun, begin, now, open_keep, own_store, runtime};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::decode::Hints;
 use crate::engine::Input;
 use crate::event::{Origin, Raised, Time};
 use crate::history;
-use crate::ingest::kafka::{Arrival, Begin, Kafka, Plan as KafkaPlan, Settings as KafkaSettings, Source};
+use crate::ingest::kafka::{Arrival, Begin, Kafka, LogId, Plan as KafkaPlan, Settings as KafkaSettings, Source};
 use crate::inquiry::{Asked, Format, ask};
 use crate::pipeline::live::{Beside, Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
@@ -108,9 +108,9 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let bar = bar(events, "{wide_bar} {human_pos} of {human_len} records")?;
     let mut screen =
         Screen { lines: Lines { out: &mut file, store, printed: BTreeSet::new() }, bar: bar.clone(), told: 0 };
-    let Begun { engine, before, loaded, .. } = begin(settings, &mut keep)?;
+    let Begun { engine, before, loaded, rules, .. } = begin(settings, &mut keep)?;
     let mut road = Road::new(engine, Some(keep), &mut screen, runtime.handle().clone());
-    put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
+    put_in_force(settings, &mut road, before.as_ref(), loaded, rules).map_err(Stop::failed)?;
     let origins: Vec<Origin> = (0..PARTITIONS).map(|partition| Origin::topic(TOPIC, partition)).collect();
     for origin in &origins {
         road.keys.insert(origin.clone(), origin.to_string());
@@ -129,7 +129,6 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let mut orders = Orders {
         stop: &stop,
         hints: &|topic| Hints::new(topic),
-        key: &|origin| origin.to_string(),
         age: Duration::from_secs(5),
         until: Some(until),
         beside: &mut Alone,
@@ -189,6 +188,10 @@ impl Source for Followed {
 
     fn commit_hint(&mut self, positions: &BTreeMap<Origin, i64>) {
         self.kafka.commit_hint(positions);
+    }
+
+    fn begin_anew(&mut self, origin: &Origin, log: &LogId, from: i64) {
+        self.kafka.begin_anew(origin, log, from);
     }
 
     fn close(self: Box<Self>, within: Duration) -> bool {

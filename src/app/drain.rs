@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::audit::{self, Lines};
 use super::operator::{self, Seen};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::event::{Raised, Time};
 use crate::history::{Entry, History, HistoryError, Journal};
 use crate::store::{AesSeal, Mute, Outcome, Receipt, Store, StoreError, Verdict};

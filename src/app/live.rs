@@ -1,6 +1,5 @@
 //! `run`: Kafka in, alerts and history out, until told to stop.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,19 +7,22 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::desk::Desk;
 use super::drain::Drain;
 use super::monitor::board::Shared;
 use super::monitor::{self, Sight};
 use super::operator::Operator;
+use super::places::Places;
 use super::rosters::put_in_force;
 use super::verdicts::Verdicts;
 use super::watch::{Parts, Watch};
 use super::{Begun, acts, begin, now, open_keep, own_seal, own_store, past, runtime};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::engine::Input;
 use crate::event::alert::MadeBy;
-use crate::event::{Origin, Raised, Time};
-use crate::ingest::kafka::{self, Begin, Kafka, Plan, Source, Survey};
+use crate::event::{Raised, Time};
+use crate::history::{Change, Noted};
+use crate::ingest::kafka::{self, Kafka, Plan, Source, Survey};
 use crate::notify::{Notifier, Vital, routes};
 use crate::pipeline::live::{Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
@@ -59,7 +61,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
     let mut keep = open_keep(&settings, history, &runtime)?;
-    let Begun { engine, seen, before, loaded } = begin(&settings, &mut keep)?;
+    let Begun { engine, seen, before, loaded, rules } = begin(&settings, &mut keep)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
@@ -69,20 +71,28 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let past = runtime.block_on(past::outcomes(&history.dir, &settings.key_source(&history.dir), now()));
     let board = Shared::new(now(), past.map_err(Stop::failed)?);
     let _inside = runtime.enter();
-    let _listening = acts::listen(&dirs.1, store.clone(), now).map_err(Stop::failed)?;
+    let desk = Desk::default();
+    let _listening = acts::listen(&dirs.1, store.clone(), desk.clone(), now).map_err(Stop::failed)?;
     let notifier = notifier(&settings, store.clone(), board.clone())?;
     let channels: Arc<dyn Fn() -> _ + Send + Sync> = Arc::new(notifier.health());
     let sight = Sight { board: board.clone(), store: store.clone(), channels: channels.clone(), clock: now };
     show(&settings, sight)?;
     let survey = survey(plan, &signals.stop, until_end)?;
-    let places = Places::new(&survey, &seen);
+    let changes = keep.history.changes().map_err(Stop::failed)?;
+    let places = Places::new(&survey, &seen, &changes);
+    let (ends, stale) = (places.ends.clone(), stale(&changes));
     let patience = Patience { stop: signals.stop.clone(), board: board.clone() };
     let mut outbox = Outbox { notifier, patience: patience.clone() };
     let mut road = Road::new(engine, Some(keep), &mut outbox, runtime.handle().clone());
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
     let accepted = loaded.accepted.clone();
-    put_in_force(&settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
+    let (rules_now, rules_before) = (rules.set.hash().to_owned(), road.engine.rules().hash().to_owned());
+    put_in_force(&settings, &mut road, before.as_ref(), loaded, rules).map_err(Stop::failed)?;
+    if rules_now != rules_before {
+        let words = format!("new rules are in force ({rules_now}, before {rules_before})");
+        super::audit(&settings, &dirs.0, "rules", &words)?;
+    }
     open_lanes(&mut road, &places)?;
     let (reload, depths) = (signals.reload.clone(), source.depths());
     let made_by = made_by(&settings, &road);
@@ -97,14 +107,17 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         channels,
         reload,
         accepted,
+        places,
+        desk,
+        stale,
+        rules: rules_now,
     };
     let mut watch = Watch::new(parts, operator, verdicts, drain, now());
     let mut orders = Orders {
         stop: &signals.stop,
         hints: &|topic| settings.hints(topic),
-        key: &|origin| places.key(origin),
         age: Duration::from_secs(history.segment_age),
-        until: until_end.then(|| places.ends.clone()),
+        until: until_end.then_some(ends),
         beside: &mut watch,
         clock: &now,
     };
@@ -200,93 +213,21 @@ fn survey(plan: &Plan, stop: &AtomicBool, until_end: bool) -> Result<Survey, Sto
     }
 }
 
-/// Where reading begins, and under which keys positions are kept.
-struct Places {
-    cluster: String,
-    ids: BTreeMap<String, String>,
-    begin: Begin,
-    ends: BTreeMap<Origin, i64>,
-    partitions: Vec<Origin>,
-}
-
-impl Places {
-    fn new(survey: &Survey, seen: &BTreeMap<String, i64>) -> Places {
-        let mut places = Places {
-            cluster: survey.cluster_id.clone().unwrap_or_default(),
-            ids: BTreeMap::new(),
-            begin: Begin::default(),
-            ends: BTreeMap::new(),
-            partitions: Vec::new(),
-        };
-        for (topic, described) in &survey.topics {
-            let Ok(described) = described else { continue };
-            let id = described.id.clone().unwrap_or_default();
-            places.ids.insert(topic.to_string(), id);
-            for (partition, log) in &described.partitions {
-                let origin = Origin::topic(topic.clone(), *partition);
-                if log.high > log.low {
-                    places.ends.insert(origin.clone(), log.high);
-                }
-                places.partitions.push(origin);
-            }
-        }
-        // Of a topic that was made again there are several keys: the one of today's topic is the last word.
-        let today: BTreeSet<String> = places.partitions.iter().map(|origin| places.key(origin)).collect();
-        let (now, before): (Vec<_>, Vec<_>) = seen.iter().partition(|(key, _)| today.contains(*key));
-        for (key, next) in before.into_iter().chain(now) {
-            if let Some((cluster, topic, id, partition)) = parse(key) {
-                places.begin.positions.insert(Origin::topic(topic, partition), *next);
-                if !id.is_empty() {
-                    places.begin.topic_ids.insert(topic.to_owned(), id.to_owned());
-                }
-                if !cluster.is_empty() {
-                    places.begin.cluster_id = Some(cluster.to_owned());
-                }
-            }
-        }
-        let reached = |origin: &Origin, end: i64| places.begin.positions.get(origin).is_some_and(|next| *next >= end);
-        // The end of a topic that was made again says nothing: the source will stop it and say so.
-        let over = |(origin, end): (&Origin, &i64)| {
-            (!places.is_other(origin) && reached(origin, *end)).then(|| origin.clone())
-        };
-        for origin in places.ends.iter().filter_map(over).collect::<Vec<_>>() {
-            places.ends.remove(&origin);
-        }
-        places
-    }
-
-    /// Whether the topic is not the one that was read before under its name.
-    fn is_other(&self, origin: &Origin) -> bool {
-        let Origin::Topic { topic, .. } = origin else { return false };
-        let known = self.begin.topic_ids.get(topic.as_ref());
-        known.is_some_and(|known| self.ids.get(topic.as_ref()).is_some_and(|id| id != known))
-    }
-
-    /// The key under which the position of a partition is kept: it names the cluster and the topic's id, not only its name.
-    fn key(&self, origin: &Origin) -> String {
-        match origin {
-            Origin::Topic { topic, partition } => {
-                let id = self.ids.get(topic.as_ref()).map(String::as_str).unwrap_or_default();
-                format!("kafka:{}:{topic}:{id}:{partition}", self.cluster)
-            }
-            Origin::File { name } => name.to_string(),
-        }
-    }
-}
-
-fn parse(key: &str) -> Option<(&str, &str, &str, i32)> {
-    let mut parts = key.strip_prefix("kafka:")?.split(':');
-    let (cluster, topic, id) = (parts.next()?, parts.next()?, parts.next()?);
-    let partition = parts.next()?.parse().ok()?;
-    parts.next().is_none().then_some((cluster, topic, id, partition))
-}
-
 fn open_lanes(road: &mut Road<'_>, places: &Places) -> Result<(), Stop> {
-    for origin in &places.partitions {
-        road.keys.insert(origin.clone(), places.key(origin));
+    for (origin, key) in &places.partitions {
+        road.keys.insert(origin.clone(), key.clone());
         road.turn(now(), Input::Open(origin.clone())).map_err(Stop::failed)?;
     }
     Ok(())
+}
+
+/// Since when the control log says that the rosters are old.
+fn stale(changes: &[Noted]) -> Option<Time> {
+    let last = changes.iter().rev().find_map(|noted| match noted.change {
+        Change::Stale { since, until } => Some((since, until)),
+        _ => None,
+    })?;
+    last.1.is_none().then_some(last.0)
 }
 
 /// What signals ask for.
@@ -345,18 +286,5 @@ impl Patience {
             std::thread::sleep(Duration::from_millis(100));
         }
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn position_keys_turn_round() {
-        assert_eq!(parse("kafka:c1:ehr.access:id:3"), Some(("c1", "ehr.access", "id", 3)));
-        assert_eq!(parse("kafka::ehr::0"), Some(("", "ehr", "", 0)));
-        assert_eq!(parse("file:abc"), None);
-        assert_eq!(parse("kafka:c1:ehr:id:x"), None);
     }
 }

@@ -45,6 +45,9 @@ pub struct Settings {
     pub stale_after: Option<String>,
     /// A watermark that stands for so long while there is more to read is told to the operator; `10m` where absent.
     pub stalled_after: Option<String>,
+    /// Where the watermark stands for so long while there is more to read, time goes on without the partitions that hold it back, until
+    /// their records have caught up; never where absent.
+    pub leave_after: Option<String>,
 }
 
 /// What the settings mean.
@@ -60,6 +63,8 @@ pub struct Plan {
     pub stale_after: i64,
     /// Microseconds.
     pub stalled_after: i64,
+    /// Microseconds; `None` is never.
+    pub leave_after: Option<i64>,
 }
 
 impl Default for Plan {
@@ -86,6 +91,7 @@ impl Settings {
         let silent_after = length("silent_after", &self.silent_after, "24h");
         let stale_after = length("stale_after", &self.stale_after, "3d");
         let stalled_after = length("stalled_after", &self.stalled_after, "10m");
+        let leave_after = self.leave_after.is_some().then(|| length("leave_after", &self.leave_after, "30m"));
         let listen = match self.listen.as_deref().unwrap_or(DEFAULT) {
             "off" => None,
             text => match text.parse::<SocketAddr>() {
@@ -105,7 +111,8 @@ impl Settings {
                 }
             },
         };
-        let plan = Plan { listen, asked: self.listen.is_some(), silent_after, stale_after, stalled_after };
+        let asked = self.listen.is_some();
+        let plan = Plan { listen, asked, silent_after, stale_after, stalled_after, leave_after };
         if problems.is_empty() { Ok(plan) } else { Err(problems) }
     }
 }
@@ -207,5 +214,6 @@ mod tests {
         check("listen = \"localhost\"", Err("address and a port"));
         check("silent_after = \"soon\"", Err("silent_after"));
         check("stalled_after = \"0m\"", Err("stalled_after"));
+        check("leave_after = \"x\"", Err("leave_after"));
     }
 }

@@ -34,6 +34,8 @@ const fn kind(slug: &'static str, title: &'static str, severity: Severity, subje
 pub static STALLED: Kind = kind("stalled", "Time stands still", Severity::High, SubjectKind::System);
 /// A partition is not read until a person decides.
 pub static STOPPED: Kind = kind("stopped", "A partition is stopped", Severity::High, SubjectKind::System);
+/// Time does not wait for a partition.
+pub static LEFT: Kind = kind("left", "A partition is left behind", Severity::Medium, SubjectKind::System);
 /// Records were lost before they could be read.
 pub static GAP: Kind = kind("gap", "Records were lost", Severity::High, SubjectKind::System);
 /// The broker does not answer.
@@ -56,12 +58,19 @@ pub static CHANNEL: Kind = kind("channel", "Alerts do not arrive", Severity::Hig
 pub static AUDIT: Kind = kind("audit", "The self-audit was altered", Severity::Critical, SubjectKind::System);
 /// The settings were refused at a reload.
 pub static SETTINGS: Kind = kind("settings", "New settings were refused", Severity::Medium, SubjectKind::System);
+/// The rules were refused at a reload.
+pub static RULES_REFUSED: Kind = kind("rules-refused", "New rules were refused", Severity::Medium, SubjectKind::System);
+/// A correlation kept less than it was given.
+pub static WINDOW: Kind = kind("window-limit", "A correlation left hits out", Severity::Medium, SubjectKind::System);
 
 /// Every kind: the docs have to say what to do about each.
 #[cfg(test)]
-static ALL: [&Kind; 13] = [
+static ALL: [&Kind; 16] = [
+    &RULES_REFUSED,
+    &WINDOW,
     &STALLED,
     &STOPPED,
+    &LEFT,
     &GAP,
     &BROKER,
     &SILENT,

@@ -6,8 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::rules::RulesNow;
 use super::{now, runtime};
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::event::Problem;
 use crate::history::{Reader, newest_roster};
 use crate::ingest::rosters::read_folder;
@@ -94,12 +95,13 @@ pub(super) fn complain(loaded: &Loaded) {
     }
 }
 
-/// Puts the settings and the loaded rosters in force where they are others than those that were.
+/// Puts the settings, the loaded rosters and the rules in force where they are others than those that were.
 pub(super) fn put_in_force(
     settings: &Settings,
     road: &mut Road<'_>,
     before: Option<&Accepted>,
     loaded: Loaded,
+    rules: RulesNow,
 ) -> Result<(), RoadError> {
     if before.is_none() || *road.engine.settings() != settings.engine {
         road.hear(now(), News::Settings(Box::new(settings.engine.clone())))?;
@@ -108,6 +110,9 @@ pub(super) fn put_in_force(
     let zone = road.engine.roster().zone(None).name() != settings.default_zone.name();
     if zone || before.is_none_or(|before| *before != loaded.accepted) {
         road.hear(now(), news(settings, loaded))?;
+    }
+    if road.engine.rules().hash() != rules.set.hash() {
+        road.hear(now(), rules.news())?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use tracing::error;
 
-use crate::cli::Stop;
+use crate::app::Stop;
 use crate::engine::triage::Exception;
 use crate::history::Change;
 use crate::pipeline::{Keep, News};

@@ -3,8 +3,10 @@
 //! Everything here happens every two seconds on the thread of the loop, so each part is short or does a bounded piece at a time. What
 //! is wrong is judged in `wrong`, from plain values; how it is told is `operator`'s.
 
+mod partitions;
 mod reload;
 mod rosters;
+mod rules;
 mod wrong;
 
 use std::collections::BTreeMap;
@@ -14,14 +16,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::error;
 
+use self::partitions::Partitions;
 use self::rosters::Rosters;
+use self::rules::RulesInForce;
 use self::wrong::Signs;
+use super::desk::Desk;
 use super::drain::Drain;
 use super::monitor::board::{Doing, LaneStand, Shared};
 use super::operator::{self, Operator, Seen};
+use super::places::Places;
 use super::upkeep::Upkeep;
 use super::verdicts::Verdicts;
-use crate::cli::Stop;
+use crate::app::Stop;
+use crate::engine::gate::Stand;
 use crate::event::time::{DAY, MINUTE};
 use crate::event::{Effects, Origin, Time};
 use crate::ingest::kafka::{Arrival, Depths};
@@ -57,12 +64,22 @@ pub(super) struct Parts {
     pub reload: Arc<AtomicBool>,
     /// The rosters in force.
     pub accepted: Accepted,
+    /// Where reading began.
+    pub places: Places,
+    /// What is asked at the socket.
+    pub desk: Desk,
+    /// Since when the control log says that the rosters are old.
+    pub stale: Option<Time>,
+    /// Hash of the rules in force.
+    pub rules: String,
 }
 
 /// Who does it.
 pub(super) struct Watch<'a> {
     parts: Parts,
     rosters: Rosters,
+    partitions: Partitions,
+    rules: RulesInForce,
     verdicts: Verdicts<'a>,
     drain: Drain,
     upkeep: Upkeep,
@@ -76,17 +93,27 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Begins at `now`.
-    pub(super) fn new(parts: Parts, operator: Operator, verdicts: Verdicts<'a>, drain: Drain, now: Time) -> Watch<'a> {
+    pub(super) fn new(
+        mut parts: Parts,
+        operator: Operator,
+        verdicts: Verdicts<'a>,
+        drain: Drain,
+        now: Time,
+    ) -> Watch<'a> {
+        let partitions = Partitions::new(std::mem::take(&mut parts.places), parts.desk.clone());
         let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
+        let rules = RulesInForce::new(parts.settings.rules.clone(), parts.rules.clone());
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
         let upkeep = Upkeep::new(now);
-        Watch { parts, rosters, verdicts, drain, upkeep, operator, signs, happened: Vec::new(), slow_at: now }
+        let happened = Vec::new();
+        Watch { parts, rosters, rules, partitions, verdicts, drain, upkeep, operator, signs, happened, slow_at: now }
     }
 
     /// The loop has ended: what it was given is in the control log.
     pub(super) fn close(&mut self) -> Result<(), RoadError> {
+        self.partitions.close();
         Ok(self.verdicts.taken()?)
     }
 
@@ -104,10 +131,11 @@ impl<'a> Watch<'a> {
         board.lanes.clear();
         for (origin, stand) in road.engine.stands() {
             if let Some(depth) = depths.get(origin) {
-                let doing = match (depth.stopped, stand.waits, stand.rests) {
-                    (true, ..) => Doing::Stopped,
-                    (_, true, _) => Doing::Paused,
-                    (_, _, true) => Doing::Idle,
+                let doing = match stand {
+                    _ if depth.stopped => Doing::Stopped,
+                    Stand { left: true, .. } => Doing::Left,
+                    Stand { waits: true, .. } => Doing::Paused,
+                    Stand { rests: true, .. } => Doing::Idle,
                     _ => Doing::Reading,
                 };
                 let (newest, queued) = (stand.newest, stand.queued);
@@ -134,6 +162,7 @@ impl<'a> Watch<'a> {
         let board = self.parts.board.lock().clone();
         let mut wrong = wrong::wrong(&board, &self.signs, &channels, &self.parts.settings.monitor, now);
         wrong.extend(self.rosters.wrong(&self.parts.settings.monitor, now));
+        wrong.extend(self.rules.wrong());
         let store = self.parts.store.clone();
         // Where the store cannot be read the alert cannot be raised either, and the next chores try again.
         let known = |id: &str| store.show(id).ok().flatten().map_or(0, |(listed, _)| listed.alert.revision);
@@ -169,6 +198,22 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Old rosters are a blind spot: the control log says from when to when.
+    fn note_stale(&mut self, road: &mut Road<'_>, now: Time) -> Result<(), RoadError> {
+        let stale = self.rosters.stale(&self.parts.settings.monitor, now);
+        if stale == self.parts.stale {
+            return Ok(());
+        }
+        if let Some(since) = self.parts.stale.take() {
+            road.note_stale(now, since, Some(now))?;
+        }
+        if let Some(since) = stale {
+            road.note_stale(now, since, None)?;
+        }
+        self.parts.stale = stale;
+        Ok(())
+    }
+
     fn take_reload(&mut self, now: Time) -> Vec<News> {
         if !self.parts.reload.swap(false, Ordering::AcqRel) {
             return Vec::new();
@@ -182,19 +227,32 @@ impl<'a> Watch<'a> {
         }
         self.rosters.follow(self.parts.settings.rosters.clone());
         let (news, about) = self.rosters.reload(&self.parts.settings, now);
-        let words = format!("{words}; {about}");
+        let (rules, about_rules) = self.rules.reload(&self.parts.settings);
+        let words = format!("{words}; {about}; {about_rules}");
         tracing::info!("SIGHUP: {words}");
+        self.audit("reload", &words);
+        news.into_iter().chain(rules).collect()
+    }
+
+    fn audit(&self, act: &str, words: &str) {
         if let Err(Stop::Failed(what) | Stop::Usage(what)) =
-            super::audit(&self.parts.settings, &self.parts.dirs.0, "reload", &words)
+            super::audit(&self.parts.settings, &self.parts.dirs.0, act, words)
         {
-            error!(what, "the reload is not in the self-audit");
+            error!(what, act, "this is not in the self-audit");
         }
-        news.into_iter().collect()
+    }
+
+    /// Rules whose files have changed.
+    fn poll_rules(&mut self) -> Option<News> {
+        let (news, words) = self.rules.poll(&self.parts.settings)?;
+        self.audit("rules", &words);
+        news
     }
 }
 
 impl Beside for Watch<'_> {
     fn heard(&mut self, arrival: &Arrival, now: Time) {
+        self.partitions.heard(arrival);
         match arrival {
             Arrival::Gap { origin, from, to } => {
                 let count = (to - from).max(0).unsigned_abs();
@@ -213,9 +271,11 @@ impl Beside for Watch<'_> {
             let (kind, words) = match notice.kind {
                 "id-conflict" => (&operator::CONFLICT, "records repeat an identifier and say something else"),
                 "future" => (&operator::FUTURE, "records lie in the future"),
+                "window-limit" => (&operator::WINDOW, "hits were not counted: its windows hold no more"),
                 _ => continue,
             };
-            let what = format!("{} {words}; they are kept and flagged.", notice.count);
+            let kept = if notice.kind == "window-limit" { "." } else { "; they are kept and flagged." };
+            let what = format!("{} {words}{kept}", notice.count);
             self.happened.push(Seen { kind, about: notice.about.clone(), what, count: notice.count });
         }
     }
@@ -226,12 +286,19 @@ impl Beside for Watch<'_> {
             self.slow(now);
         }
         news.extend(self.rosters.poll(&self.parts.settings, now));
+        news.extend(self.poll_rules());
         news.extend(self.verdicts.poll());
         let busy = self.parts.board.lock().lanes.values().any(|lane| lane.lag() > BUSY);
         if let Some(keep) = &mut road.keep {
             self.upkeep.turn(&mut keep.history, busy, now);
         }
         self.show(road, now);
+        let board = self.parts.board.lock().clone();
+        let leave_after = self.parts.settings.monitor.leave_after;
+        let decided = self.partitions.decide(road, &board, &self.signs, (leave_after, now));
+        self.happened.extend(decided.iter().filter_map(partitions::told));
+        news.extend(decided);
+        self.note_stale(road, now)?;
         self.tell(road, now)?;
         Ok(news)
     }

@@ -129,8 +129,7 @@ impl Alerts {
                     Finding::FalseAlarm => Ruling::FalseAlarm,
                 };
                 let act = Act::Verdict { alert_id: id, ruling, reason, who: app::who() };
-                app::act(&settings, &dir, &state, &act)?;
-                println!("noted");
+                println!("{}", app::act(&settings, &dir, &state, &act)?);
                 Ok(())
             }
             What::Mute { detection, days, reason } => {

@@ -3,12 +3,12 @@
 //! Standard output carries results, standard error everything else. Exit status: 0 done, 1 stopped by a failure, 2 bad usage or
 //! settings, 3 (`verify`) something is altered.
 
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::Stop;
 use crate::event::Problem;
 use crate::settings::Settings;
 
@@ -18,7 +18,9 @@ mod channels;
 mod check;
 mod decode;
 mod demo;
+mod partitions;
 mod peek;
+mod rules;
 mod run;
 mod scan;
 mod shown;
@@ -40,7 +42,9 @@ enum Command {
     Ask(ask::Ask),
     Alerts(alerts::Alerts),
     Channels(channels::Channels),
+    Partitions(partitions::Partitions),
     Check(check::Check),
+    Rules(rules::Rules),
     Peek(peek::Peek),
     Decode(decode::Decode),
     Simulate(simulate::Simulate),
@@ -49,7 +53,8 @@ enum Command {
 impl Command {
     /// Whether it talks to other machines: one that hangs up must not end the program, as a reader of its output may.
     fn holds_connections(&self) -> bool {
-        matches!(self, Command::Demo(_) | Command::Run(_) | Command::Channels(_) | Command::Check(_) | Command::Peek(_))
+        let of_run = matches!(self, Command::Demo(_) | Command::Run(_) | Command::Partitions(_));
+        of_run || matches!(self, Command::Channels(_) | Command::Check(_) | Command::Peek(_))
     }
 }
 
@@ -74,24 +79,6 @@ impl Config {
     }
 }
 
-/// Why a command stopped.
-#[derive(Debug)]
-pub enum Stop {
-    /// The world failed: exit 1.
-    Failed(String),
-    /// Bad settings, rosters or rules, all of them: exit 2.
-    Problems(Vec<Problem>),
-    /// Bad usage: exit 2.
-    Usage(String),
-}
-
-impl Stop {
-    /// A failure of the world, in its own words.
-    pub fn failed(error: impl Display) -> Stop {
-        Stop::Failed(error.to_string())
-    }
-}
-
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -104,9 +91,11 @@ pub fn main() -> ExitCode {
         Command::Ask(command) => command.run(),
         Command::Alerts(command) => command.run(),
         Command::Channels(command) => command.run(),
+        Command::Partitions(command) => command.run(),
         Command::Peek(command) => command.run(),
         Command::Decode(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Rules(command) => command.run(),
         Command::Simulate(command) => command.run(),
     };
     match done {

@@ -30,6 +30,8 @@ pub struct Stand {
     pub waits: bool,
     /// It is idle or has ended: it holds nobody back.
     pub rests: bool,
+    /// Time does not wait for it.
+    pub left: bool,
 }
 
 /// All partitions.
@@ -90,6 +92,14 @@ impl Gate {
         self.refresh();
     }
 
+    /// Time no longer waits for the partition, or waits for it again. What comes of it is taken up as before; where its day has
+    /// settled meanwhile it is backfill.
+    pub fn leave(&mut self, origin: &Origin, left: bool) {
+        let lane = self.lanes.entry(origin.clone()).or_default();
+        (lane.left, lane.short) = (left, false);
+        self.refresh();
+    }
+
     /// Nothing more will come from the partition.
     pub fn end(&mut self, origin: &Origin) {
         let lane = self.lanes.entry(origin.clone()).or_default();
@@ -131,8 +141,8 @@ impl Gate {
     pub fn stands(&self) -> impl Iterator<Item = (&Origin, Stand)> {
         self.lanes.iter().map(|(origin, lane)| {
             let queued = lane.queue.iter().map(|stretch| stretch.batch.len()).sum();
-            let (newest, waits) = (lane.newest, lane.told_paused);
-            (origin, Stand { newest, queued, waits, rests: lane.idle || lane.ended })
+            let (newest, waits, left) = (lane.newest, lane.told_paused, lane.left);
+            (origin, Stand { newest, queued, waits, rests: lane.idle || lane.ended, left })
         })
     }
 

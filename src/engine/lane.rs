@@ -32,6 +32,8 @@ pub struct Lane {
     pub(super) idle: bool,
     /// Nothing follows what is queued.
     pub(super) ended: bool,
+    /// Time does not wait for it although there is more to read: a person decided so, or the site's settings did.
+    pub(super) left: bool,
     /// Carries records of undeclared sources: it may have none that moves time.
     pub(super) undeclared: bool,
     /// The head opens a day whose constants are not fixed.
@@ -120,6 +122,6 @@ impl Lane {
     }
 
     pub(super) fn holds_back(&self) -> bool {
-        !(self.queue.is_empty() && (self.idle || self.ended))
+        !self.left && !(self.queue.is_empty() && (self.idle || self.ended))
     }
 }

@@ -23,7 +23,9 @@ pub mod gate;
 pub mod identity;
 mod lane;
 pub mod memory;
+mod present;
 mod record;
+pub mod rule;
 pub mod settings;
 mod settle;
 pub mod stats;
@@ -39,6 +41,8 @@ use calendar::Calendar;
 use detect::Detector;
 use gate::{Gate, Next};
 use identity::{Identity, Repeat};
+use rule::RuleSet;
+use rule::detector::{Watcher, place_day};
 use settings::Settings;
 use stats::delayed::DELAY;
 use stretch::{Run, applied};
@@ -62,6 +66,8 @@ pub enum Input {
     Reached(Mark),
     /// The partition stands at the end of its log, or was stopped: time no longer waits for it.
     Idle(Origin),
+    /// Time no longer waits for the partition although there is more to read, or waits for it again.
+    Leave(Origin, bool),
     /// Nothing more will come from it.
     End(Origin),
     /// Time has passed while every partition was idle.
@@ -70,6 +76,8 @@ pub enum Input {
     Settings(Box<Settings>),
     /// New rosters.
     Roster(Arc<Roster>),
+    /// Other rules.
+    Rules(Arc<RuleSet>),
     /// A justified verdict, as an exception.
     Exception(Exception),
     /// Nothing more will come from anywhere: everything settles.
@@ -87,6 +95,7 @@ pub struct Engine {
     calendar: Calendar,
     budget: Budget,
     triage: Triage,
+    rules: Watcher,
     detectors: BTreeMap<&'static str, Box<dyn Detector>>,
     /// The newest settled day; `None` before time has begun.
     settled: Option<Day>,
@@ -121,6 +130,7 @@ impl Engine {
             calendar: Calendar::default(),
             budget: Budget::default(),
             triage: Triage::default(),
+            rules: Watcher::default(),
             detectors: detect::build(),
             settled: None,
             began: None,
@@ -148,6 +158,7 @@ impl Engine {
                 (self.settings, self.horizon) = (*settings, None);
             }
             Input::Idle(origin) => self.gate.idle(&origin),
+            Input::Leave(origin, left) => self.gate.leave(&origin, left),
             Input::End(origin) => self.gate.end(&origin),
             Input::Advance(to) => self.gate.advance(to),
             Input::Roster(roster) => {
@@ -155,6 +166,7 @@ impl Engine {
                 self.roster = roster;
                 self.horizon = None;
             }
+            Input::Rules(rules) => self.replace_rules(rules, &mut effects),
             Input::Exception(mut exception) => {
                 // It holds from the first local day that nobody has entered.
                 if let Some(last) = self.subjects.open_days().last() {
@@ -237,6 +249,21 @@ impl Engine {
         &self.roster
     }
 
+    /// The rules in force.
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        self.rules.set()
+    }
+
+    /// Takes other rules into force.
+    fn replace_rules(&mut self, rules: Arc<RuleSet>, effects: &mut Effects) {
+        self.made_by.rules = rules.hash().to_owned();
+        let open: BTreeMap<Day, budget::Alphas> =
+            self.rules.open_days().map(|day| (day, self.fixed(day).alphas)).collect();
+        let mut findings = detect::Findings::new();
+        self.rules.replace(rules, &|day| open[&day], &mut findings);
+        effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by)));
+    }
+
     /// Takes up every row that may pass.
     fn drain(&mut self, effects: &mut Effects) {
         let mut runs: BTreeMap<Origin, Run> = BTreeMap::new();
@@ -291,14 +318,17 @@ impl Engine {
         }
         let earliest = self.horizon.map_or(Time::MIN, |horizon| horizon.fixed_until);
         let record = (row..stretch.batch.len()).map(|i| stretch.batch.row(i)).take_while(|e| e.offset() == offset);
-        record
-            .filter(|event| event.time() >= earliest)
-            .all(|event| enrich::enrich(&self.roster, &event).day <= settled.plus(DELAY))
+        record.filter(|event| event.time() >= earliest).all(|event| {
+            let fixed = settled.plus(DELAY);
+            // Days of patients, workstations and vendors are those of the place.
+            let places = self.rules.set().speaks_of_places();
+            enrich::enrich(&self.roster, &event).day <= fixed && (!places || place_day(&self.roster, &event) <= fixed)
+        })
     }
 
     /// Takes up one row: repetition, facts, detectors.
     fn take_up(&mut self, origin: &Origin, flags: Flags, run: &mut Run, effects: &mut Effects) {
-        let roster = self.roster.clone();
+        let (roster, rules) = (self.roster.clone(), self.rules.set().clone());
         let (stretch, row) = self.gate.front(origin);
         if run.keep.is_empty() {
             run.start = row;
@@ -315,7 +345,8 @@ impl Engine {
             flags |= ID_CONFLICT;
             notice(effects, "id-conflict", event.source(), event.time());
         }
-        let facts = enrich::enrich(&roster, &event);
+        let mut facts = enrich::enrich(&roster, &event);
+        enrich::columns(&roster, &event, rules.columns(), &mut facts);
         let outside = flags & (FUTURE | UNDECLARED) != 0;
         if self.settled.is_some_and(|settled| facts.day <= settled) && !outside {
             flags |= BACKFILL;
@@ -326,20 +357,19 @@ impl Engine {
         }
         run.flags.push(flags);
         run.facts.push(&facts, roster.hash());
-        if !outside {
-            let mut watch = Watch {
-                settings: &self.settings,
-                roster: &roster,
-                made_by: &self.made_by,
-                subjects: &mut self.subjects,
-                budget: &self.budget,
-                open: &mut self.open,
-                detectors: &mut self.detectors,
-                triage: &mut self.triage,
-                first_settled: self.first_settled,
-            };
-            watch.show(&event, &facts, flags, effects);
-        }
+        let mut watch = Watch {
+            settings: &self.settings,
+            roster: &roster,
+            made_by: &self.made_by,
+            subjects: &mut self.subjects,
+            budget: &self.budget,
+            open: &mut self.open,
+            detectors: &mut self.detectors,
+            rules: &mut self.rules,
+            triage: &mut self.triage,
+            first_settled: self.first_settled,
+        };
+        watch.show(&event, &facts, flags, effects);
     }
 
     /// The first stretch of a lane is used up: its rows, rejects and offsets leave together.

@@ -2,17 +2,19 @@
 //!
 //! Numbers are given in the order of arrival and never leave; wherever a sum or an output depends on order, subjects go by their id.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::present::{Form, Present};
 use super::stats::delayed::{Delayed, Learn};
-use super::stats::numbered::Numbered;
 use crate::event::facts::Account;
 use crate::event::{Day, Event, Facts, Subject, SubjectKind, Time};
 use crate::roster::{Roster, UserKind};
+
+pub use super::present::{Presence, Seat};
 
 /// Number of a subject.
 pub type SubjectIx = u32;
@@ -55,27 +57,6 @@ pub struct Group {
     pub parent: Option<GroupIx>,
 }
 
-/// A subject on one of its local days.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Presence {
-    /// Its group at 04:00 of that day.
-    pub group: GroupIx,
-    /// Sort of account.
-    pub sort: Sort,
-    /// Weekend or holiday at the home site.
-    pub off_day: bool,
-    /// When the local day begins.
-    pub start: Time,
-    /// When it ends.
-    pub end: Time,
-    /// From when to when findings speak: the day in every zone in which it was lived. Those without a home have the zone of each event's
-    /// site, and somebody may move house in mid-day.
-    pub window: (Time, Time),
-    place: u32,
-    /// The unit (home site and department) for co-activity.
-    pub unit: u32,
-}
-
 /// Active members by group, as of a settled day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sizes(Vec<u32>);
@@ -106,7 +87,7 @@ pub struct Subjects {
     groups: Vec<Group>,
     sizes: Delayed<Sizes>,
     units: BTreeMap<String, u32>,
-    days: BTreeMap<Day, HashMap<SubjectIx, Presence, Numbered>>,
+    days: BTreeMap<Day, Present>,
 }
 
 /// The local day at a place.
@@ -122,17 +103,17 @@ impl Subjects {
         let kind = if facts.account == Account::VendorAccount { SubjectKind::VendorAccount } else { SubjectKind::User };
         let ix = self.number(kind, id);
         let place = roster.place(facts.home_site.or_else(|| event.site()));
-        if let Some(presence) = self.days.get_mut(&facts.day).and_then(|day| day.get_mut(&ix)) {
-            if presence.place != place as u32 {
-                let (start, end) = span(roster, place, facts.day);
-                presence.window = (presence.window.0.min(start), presence.window.1.max(end));
-            }
-            return Some((ix, *presence));
+        if let Some(day) = self.days.get_mut(&facts.day)
+            && let Some(seat) = day.seat(ix)
+        {
+            day.move_to(seat, place, || span(roster, place, facts.day));
+            return Some(day.presence(seat));
         }
-        let presence = self.present(roster, facts, id, place);
-        self.all[ix as usize].sort = presence.sort;
-        self.days.entry(facts.day).or_default().insert(ix, presence);
-        Some((ix, presence))
+        let (group, unit, form) = self.present(roster, facts, id, place);
+        self.all[ix as usize].sort = form.sort;
+        let day = self.days.entry(facts.day).or_default();
+        let seat = day.enter(ix, group, unit, form);
+        Some(day.presence(seat))
     }
 
     /// These subjects after they were read: the index is not kept.
@@ -161,7 +142,7 @@ impl Subjects {
     }
 
     /// Role, group and holiday that shape a threshold are those valid at 04:00 of the day.
-    fn present(&mut self, roster: &Roster, facts: &Facts<'_>, id: &str, place: usize) -> Presence {
+    fn present(&mut self, roster: &Roster, facts: &Facts<'_>, id: &str, place: usize) -> (GroupIx, u32, Form) {
         let asked = roster.zone(None).day_start(facts.day);
         let user = if facts.account == Account::User { roster.user(id, asked) } else { None };
         let home = user.as_ref().and_then(|user| user.site);
@@ -180,7 +161,7 @@ impl Subjects {
         let units = self.units.len() as u32;
         let unit = *self.units.entry(format!("{site}\u{1f}{department}")).or_insert(units);
         let window = span(roster, place, facts.day);
-        Presence { group, sort, off_day, start, end, window, place: place as u32, unit }
+        (group, unit, Form { sort, off_day, start, end, window, place: place as u32 })
     }
 
     /// Site, role and department; above it the role at the site; above that the sort of account.
@@ -269,8 +250,7 @@ impl Subjects {
 
     /// Those present on a day, by kind and id.
     pub fn present_on(&self, day: Day) -> Vec<(SubjectIx, Presence)> {
-        let mut present: Vec<(SubjectIx, Presence)> =
-            self.days.get(&day).into_iter().flatten().map(|(ix, presence)| (*ix, *presence)).collect();
+        let mut present: Vec<(SubjectIx, Presence)> = self.days.get(&day).into_iter().flat_map(Present::all).collect();
         present.sort_unstable_by_key(|(ix, _)| &self.all[*ix as usize].subject);
         present
     }
@@ -281,7 +261,7 @@ impl Subjects {
         let seen = |(ix, watched): (usize, &Watched)| {
             watched.sort == Sort::Human
                 && (watched.last.is_some_and(|(last, _)| last > day.plus(-MEMBER_DAYS))
-                    || present.is_some_and(|present| present.contains_key(&(ix as SubjectIx))))
+                    || present.is_some_and(|present| present.seat(ix as SubjectIx).is_some()))
         };
         self.all.iter().enumerate().filter(|entry| seen(*entry)).count() as u32
     }
@@ -289,7 +269,7 @@ impl Subjects {
     /// Closes a settled day: who was there counts as a member of a group from now on.
     pub fn settle(&mut self, day: Day) {
         let Some(present) = self.days.remove(&day) else { return };
-        for (ix, presence) in present {
+        for (ix, presence) in present.all() {
             self.all[ix as usize].last = Some((day, presence.group));
         }
         let mut sizes = vec![0_u32; self.groups.len()];

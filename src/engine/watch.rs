@@ -1,17 +1,19 @@
-//! What watches a row: the subject is met, the constants of its day are fixed, and every detector sees it.
+//! What watches a row: the subject is met, the constants of its day are fixed, every detector sees it, and every rule.
 
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::budget::Budget;
+use super::budget::{Alphas, Budget};
 use super::detect::{self, Detector, Findings, Seen};
+use super::rule::Row;
+use super::rule::detector::{Scene, Watcher};
 use super::settings::Settings;
 use super::settle::DayConstants;
-use super::subjects::Subjects;
+use super::subjects::{Presence, Subjects};
 use super::triage::Triage;
 use crate::event::alert::MadeBy;
 use crate::event::facts::Account;
-use crate::event::flags::{BACKFILL, Flags};
+use crate::event::flags::{BACKFILL, FUTURE, Flags, UNDECLARED};
 use crate::event::{ActorKind, Day, Effects, Event, Facts};
 use crate::roster::Roster;
 
@@ -24,6 +26,7 @@ pub(super) struct Watch<'a> {
     pub budget: &'a Budget,
     pub open: &'a mut BTreeMap<Day, DayConstants>,
     pub detectors: &'a mut BTreeMap<&'static str, Box<dyn Detector>>,
+    pub rules: &'a mut Watcher,
     pub triage: &'a mut Triage,
     pub first_settled: Option<Day>,
 }
@@ -39,6 +42,7 @@ impl Engine {
             budget: &self.budget,
             open: &mut self.open,
             detectors: &mut self.detectors,
+            rules: &mut self.rules,
             triage: &mut self.triage,
             first_settled: self.first_settled,
         }
@@ -48,28 +52,55 @@ impl Engine {
 impl Watch<'_> {
     /// Shows a row to everything that watches; what is found is raised.
     pub fn show(&mut self, event: &Event<'_>, facts: &Facts<'_>, flags: Flags, effects: &mut Effects) {
+        let aside = match flags {
+            _ if flags & FUTURE != 0 => Some("future"),
+            _ if flags & UNDECLARED != 0 => Some("undeclared"),
+            _ if flags & BACKFILL != 0 => Some("backfill"),
+            _ => None,
+        };
+        let mut findings = Findings::new();
+        let counts = flags & (FUTURE | UNDECLARED) == 0;
+        let presence = if counts { self.detect(event, facts, &mut findings) } else { None };
+        if flags & BACKFILL != 0 {
+            findings.iter_mut().for_each(|finding| finding.aside = aside);
+        }
+        if !self.rules.set().rules().is_empty() {
+            let role = presence.map(|presence| self.subjects.role(presence.group));
+            let scene = Scene { row: Row::new(*event, facts), roster: self.roster, role, aside };
+            let (settings, subjects, budget, open) = (self.settings, &*self.subjects, self.budget, &mut *self.open);
+            let mut alphas = |day: Day| -> Alphas {
+                let fresh = || DayConstants::new(day, settings, subjects, budget);
+                // The constants of a day that is not fixed yet are not kept.
+                if counts { open.entry(day).or_insert_with(fresh).alphas } else { fresh().alphas }
+            };
+            self.rules.observe(&scene, &mut alphas, &mut findings);
+        }
+        for finding in findings {
+            effects.raised.push(self.triage.admit(finding, self.made_by));
+        }
+    }
+
+    /// Shows a row to the detectors; gives the presence of its subject, where somebody is watched.
+    fn detect(&mut self, event: &Event<'_>, facts: &Facts<'_>, findings: &mut Findings) -> Option<Presence> {
         // What a source says of an account that no roster has is no reason to judge it by the habits of people. A roster that
         // lists machine accounts lacks this one all the same: that is said.
         let claimed = facts.account == Account::Unknown;
         let machine = claimed && matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient));
         let service = claimed && event.actor_kind() == Some(ActorKind::Service);
         if machine || (service && !self.roster.lists_machines()) {
-            return;
+            return None;
         }
-        let Some((subject, presence)) = self.subjects.meet(self.roster, event, facts) else { return };
+        let (subject, presence) = self.subjects.meet(self.roster, event, facts)?;
         let day = facts.day;
         if !self.open.contains_key(&day) {
             self.open.insert(day, DayConstants::new(day, self.settings, self.subjects, self.budget));
         }
         let constants = self.open[&day].constants(self.settings, self.roster, self.subjects, self.first_settled);
         let seen = Seen { event, facts, subject, presence };
-        let mut findings = Findings::new();
         for spec in detect::ALL.iter().filter(|spec| !service || spec.family == detect::account::SPEC.family) {
             let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
-            detector.observe(&seen, &constants, &mut findings);
+            detector.observe(&seen, &constants, findings);
         }
-        for finding in findings {
-            effects.raised.push(self.triage.admit(finding, self.made_by, flags & BACKFILL != 0));
-        }
+        Some(presence)
     }
 }

@@ -1,6 +1,7 @@
 //! What the control log tells: every input of the engine that is no record, with the place at which it takes effect.
 //!
-//! An entry is written before anything that depends on it leaves. Rosters, settings and verdicts take effect between two segments:
+//! An entry is written before anything that depends on it leaves. Rosters, settings, verdicts and partitions that time leaves behind take
+//! effect between two segments:
 //! everything before is in commits, so that a rebuild reads the segments up to `Place::segment`, lets time come as far as `Place::mark`
 //! says, and only then applies the change. The other entries are for those who want to know what was done and why; a rebuild does
 //! without them, because rows say by their flags what was decided about them.
@@ -15,11 +16,13 @@ use super::log::Positions;
 use super::tables::Table;
 use super::{History, HistoryError, Reader, blobs};
 use crate::event::effects::Mark;
-use crate::event::{Day, Time};
+use crate::event::{Day, Origin, Time};
 use crate::keys::Keyring;
 
 /// The kind of blob under which roster versions are kept.
 const ROSTER: &str = "roster";
+/// The kind of blob under which versions of the rules are kept.
+const RULES: &str = "rules";
 
 /// What changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,11 @@ pub enum Change {
         hash: String,
         /// The zone of plain dates in rows without a site, by its IANA name.
         zone: String,
+    },
+    /// Other rules are in force; their files are kept under `hash`.
+    Rules {
+        /// Hash of the version.
+        hash: String,
     },
     /// Other settings of the engine are in force.
     Settings {
@@ -48,8 +56,37 @@ pub enum Change {
     Advance {
         /// How far it has come.
         to: Time,
-        /// Why: `idle`, `stopped` or `passed`.
+        /// Why: `idle`, `ended`, `left` or `passed`.
         why: String,
+    },
+    /// A partition is not read any more, because its log is not the one that was read before. Told once for each stop.
+    Stopped {
+        /// The partition.
+        origin: Origin,
+        /// The position key under which it was read.
+        key: String,
+        /// First offset that was not read.
+        position: i64,
+    },
+    /// A person has decided that a stopped partition is read again.
+    Resumed(Resumed),
+    /// Time no longer waits for a partition that holds it back, or waits for it again. Its records are read all the same.
+    Left {
+        /// The partition.
+        origin: Origin,
+        /// Whether it is left behind from now on.
+        left: bool,
+        /// Who decided it; a setting counts as `run`.
+        who: String,
+        /// Why.
+        reason: String,
+    },
+    /// The rosters were not renewed for long, so that whoever is new is not known.
+    Stale {
+        /// Since when: the last renewal, and the time that the site allows.
+        since: Time,
+        /// When they were renewed; `None` while they are old.
+        until: Option<Time>,
     },
     /// A detector could not judge everybody on a settled day. Told again where a day settles again; the last word counts.
     Unjudged {
@@ -78,9 +115,14 @@ impl Change {
     pub fn kind(&self) -> &'static str {
         match self {
             Change::Roster { .. } => ROSTER,
+            Change::Rules { .. } => RULES,
             Change::Settings { .. } => "settings",
             Change::Verdict { .. } => "verdict",
             Change::Advance { .. } => "advance",
+            Change::Stopped { .. } => "stopped",
+            Change::Resumed(_) => "resumed",
+            Change::Left { .. } => "left",
+            Change::Stale { .. } => "stale",
             Change::Unjudged { .. } => "unjudged",
             Change::Close => "close",
             Change::File { .. } => "file",
@@ -89,8 +131,29 @@ impl Change {
 
     /// Whether a rebuild of the engine has to apply it, and at its place.
     pub fn is_barrier(&self) -> bool {
-        matches!(self, Change::Roster { .. } | Change::Settings { .. } | Change::Verdict { .. })
+        use Change::*;
+        matches!(self, Roster { .. } | Rules { .. } | Settings { .. } | Verdict { .. } | Left { .. })
     }
+}
+
+/// A stopped partition that is read again: as the log that is there now, under a position key of its own. How many records the old log
+/// held behind the position nobody knows, which is a recorded gap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The partition.
+    pub origin: Origin,
+    /// The position key under which it was read before.
+    pub before: String,
+    /// Where the old log was left: first offset that was not read.
+    pub position: i64,
+    /// The position key under which it is read now.
+    pub key: String,
+    /// The offset at which reading begins.
+    pub from: i64,
+    /// Who decided it.
+    pub who: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Where a change takes effect.
@@ -147,7 +210,23 @@ impl History {
     /// # Errors
     /// [`HistoryError::Damaged`] where they are not there: whoever asks has the hash from the control log.
     pub fn roster(&self, hash: &str) -> Result<Vec<u8>, HistoryError> {
-        roster(self.dir(), &self.keyring, hash)
+        kept(self.dir(), &self.keyring, ROSTER, hash)
+    }
+
+    /// Keeps the files of a version of the rules, encrypted, under its hash.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn put_rules(&self, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
+        self.put_blob(RULES, hash, at, bytes)
+    }
+
+    /// The files of the version of the rules with this hash.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`] where they are not there: whoever asks has the hash from the control log.
+    pub fn rules(&self, hash: &str) -> Result<Vec<u8>, HistoryError> {
+        kept(self.dir(), &self.keyring, RULES, hash)
     }
 }
 
@@ -166,7 +245,7 @@ impl Reader {
     /// Where the control log or the version cannot be read.
     pub fn newest_roster(&self) -> Result<Option<Vec<u8>>, HistoryError> {
         let changes = self.changes()?;
-        newest_roster(&changes).map(|(hash, _)| roster(&self.dir, &self.keyring, hash)).transpose()
+        newest_roster(&changes).map(|(hash, _)| kept(&self.dir, &self.keyring, ROSTER, hash)).transpose()
     }
 }
 
@@ -191,9 +270,9 @@ fn changes(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Vec<Noted>, Hist
     Ok(changes)
 }
 
-fn roster(dir: &Path, keyring: &Option<Arc<Keyring>>, hash: &str) -> Result<Vec<u8>, HistoryError> {
-    blobs::get(dir, keyring, ROSTER, hash)?.ok_or_else(|| HistoryError::Damaged {
-        file: format!("blobs/{ROSTER}/{hash}"),
+fn kept(dir: &Path, keyring: &Option<Arc<Keyring>>, kind: &str, hash: &str) -> Result<Vec<u8>, HistoryError> {
+    blobs::get(dir, keyring, kind, hash)?.ok_or_else(|| HistoryError::Damaged {
+        file: format!("blobs/{kind}/{hash}"),
         what: "it is missing, and the control log names it".into(),
     })
 }

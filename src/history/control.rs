@@ -45,6 +45,8 @@ pub(super) struct Control {
     keyring: Option<Arc<Keyring>>,
     last: u64,
     hash: [u8; 32],
+    /// The file that is appended to, and where its last whole frame ends; `None` where there is no file yet.
+    end: Option<(PathBuf, u64)>,
 }
 
 impl Control {
@@ -52,7 +54,7 @@ impl Control {
     pub fn open(dir: &Path, name: &'static str, keyring: Option<Arc<Keyring>>) -> Result<Control, HistoryError> {
         let folder = dir.join(name);
         layout::make_folder(&folder)?;
-        let mut control = Control { name, folder, keyring, last: 0, hash: [0; 32] };
+        let mut control = Control { name, folder, keyring, last: 0, hash: [0; 32], end: None };
         let files = files(&control.folder)?;
         for (index, path) in files.iter().enumerate() {
             let whole = control.follow(path, &mut |_| {})?;
@@ -62,6 +64,7 @@ impl Control {
                 }
                 cut(path, whole)?;
             }
+            control.end = Some((path.clone(), whole));
         }
         Ok(control)
     }
@@ -86,7 +89,7 @@ impl Control {
 
     /// Every entry in order.
     pub fn read(dir: &Path, name: &'static str, keyring: Option<Arc<Keyring>>) -> Result<Vec<Entry>, HistoryError> {
-        let mut control = Control { name, folder: dir.join(name), keyring, last: 0, hash: [0; 32] };
+        let mut control = Control { name, folder: dir.join(name), keyring, last: 0, hash: [0; 32], end: None };
         let mut entries = Vec::new();
         let files = files(&control.folder)?;
         for (index, path) in files.iter().enumerate() {
@@ -104,25 +107,29 @@ impl Control {
         format!("{}/{number}", self.name)
     }
 
-    /// A frame that could not be written whole is taken back: what follows it would not be found.
-    fn append_frame(&self, number: u64, frame: &[u8]) -> Result<(), HistoryError> {
-        let last = files(&self.folder)?.pop();
-        let (path, length) = match last {
-            Some(path) if length(&path)? < FILE_BYTES => (path.clone(), length(&path)?),
+    /// A frame that was not acknowledged is taken back, whatever of it the disk has: what follows it would not be found. Where taking
+    /// back fails too, the next append does it first.
+    fn append_frame(&mut self, number: u64, frame: &[u8]) -> Result<(), HistoryError> {
+        let (path, whole) = match &self.end {
+            Some((path, whole)) if *whole < FILE_BYTES => (path.clone(), *whole),
             _ => (self.folder.join(format!("{number:012}.log")), 0),
         };
-        let wrong = HistoryError::io(&path);
+        let wrong = || HistoryError::io(&path);
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file: File = options.open(&path).map_err(HistoryError::io(&path))?;
-        if let Err(error) = file.write_all(frame).and_then(|()| file.sync_all()) {
-            // Where this fails too, opening the log again cuts the rest.
-            drop(file.set_len(length));
-            return Err(wrong(error));
+        let mut file: File = options.open(&path).map_err(wrong())?;
+        if length(&path)? > whole {
+            file.set_len(whole).and_then(|()| file.sync_all()).map_err(wrong())?;
         }
-        layout::sync_folder(&self.folder)
+        let written = file.write_all(frame).and_then(|()| file.sync_all()).map_err(wrong());
+        if let Err(error) = written.and_then(|()| layout::sync_folder(&self.folder)) {
+            drop(file.set_len(whole));
+            return Err(error);
+        }
+        self.end = Some((path, whole + frame.len() as u64));
+        Ok(())
     }
 
     /// Reads the whole frames of one file, checking the chain; returns where they end.
@@ -242,6 +249,29 @@ mod tests {
             assert_eq!(entries.len(), kept + 1, "cut at {end}");
             assert_eq!(entries[kept].bytes, b"three");
         }
+    }
+
+    /// What a full disk, or a write that was reported as failed, may leave behind the last whole frame.
+    #[test]
+    fn what_a_failed_append_left_is_taken_back_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Control::open(dir.path(), "control", keyring(dir.path())).unwrap();
+        log.append("a", Time(0), b"one").unwrap();
+        let path = dir.path().join("control/000000000001.log");
+        let whole = std::fs::read(&path).unwrap();
+        for left in [&whole[..], &whole[..5], b"x"] {
+            let before = std::fs::read(&path).unwrap();
+            std::fs::write(&path, [&before, left].concat()).unwrap();
+            log.append("b", Time(0), b"two").unwrap();
+        }
+        assert_eq!(kinds(dir.path()).unwrap(), ["1 a", "2 b", "3 b", "4 b"]);
+        drop(log);
+        // The same in the file that a first append would have made.
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Control::open(dir.path(), "control", None).unwrap();
+        std::fs::write(dir.path().join("control/000000000001.log"), &whole[..9]).unwrap();
+        log.append("a", Time(0), b"one").unwrap();
+        assert_eq!(Control::read(dir.path(), "control", None).unwrap().len(), 1);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(crate) mod fuse;
 mod tests;
 
 pub use crate::keys::KeySource;
-pub use changes::{Change, Noted, Place, newest_roster};
+pub use changes::{Change, Noted, Place, Resumed, newest_roster};
 pub use compact::{Join, Joined};
 pub use control::Entry;
 pub use error::HistoryError;

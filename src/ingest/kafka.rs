@@ -3,11 +3,12 @@
 //! No group is joined and no offset of Kafka's is trusted: `start` assigns every partition with its start offset, and records below it
 //! are skipped whatever the client delivers. One thread reads (`reader`) and never waits for the broker; a second one asks the
 //! broker questions (`warden`). `lane` is one partition's state, `settings` what a person may say, `client` how librdkafka is made and
-//! heard, `survey` what the broker says of the topics, and `look` serves `check --online` and `peek`.
+//! heard, `survey` what the broker says of the topics, `log_id` which log a partition is, and `look` serves `check --online` and `peek`.
 
 mod arrival;
 mod client;
 mod lane;
+mod log_id;
 mod look;
 mod outlet;
 mod reader;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use arrival::{Arrival, RawBatch, RawRecord, Source};
 pub use client::Failure;
+pub use log_id::{LogId, PositionKey};
 pub use look::{Peeked, peek, probe};
 pub use settings::{Batching, ClientValue, Plan, Settings, Start};
 pub use survey::{Log, Survey, Topic, survey};
@@ -38,10 +40,8 @@ pub struct Begin {
     /// First offset to read of each partition that the history knows. A partition of a topic of which another partition is here
     /// begins at its beginning; a topic of which none is here begins where the settings say.
     pub positions: BTreeMap<Origin, i64>,
-    /// The ids of the topics that were read, by name, where they are known.
-    pub topic_ids: BTreeMap<String, String>,
-    /// The id of the cluster that was read, where it is known.
-    pub cluster_id: Option<String>,
+    /// Which log was read under each topic's name, as far as it is known.
+    pub logs: BTreeMap<String, LogId>,
 }
 
 /// How far a partition is, as of the broker's last answer.
@@ -127,6 +127,10 @@ impl Source for Kafka {
 
     fn commit_hint(&mut self, positions: &BTreeMap<Origin, i64>) {
         self.order(Command::Hint(positions.clone()));
+    }
+
+    fn begin_anew(&mut self, origin: &Origin, log: &LogId, from: i64) {
+        self.order(Command::Anew(origin.clone(), log.clone(), from));
     }
 
     /// Closing may block inside librdkafka where brokers are gone, so it is done on the reader's own thread; after `within` that

@@ -93,7 +93,7 @@ fn decode(decoders: &mut BTreeMap<Origin, Decoder>, raw: &RawBatch, hints: Hints
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::kafka::RawRecord as Arrived;
+    use crate::ingest::kafka::{LogId, RawRecord as Arrived};
 
     /// Says what is in its list, with a silence for each `None`.
     struct Listed(VecDeque<Option<Arrival>>);
@@ -108,6 +108,8 @@ mod tests {
         fn resume(&mut self, _: &[Origin]) {}
 
         fn commit_hint(&mut self, _: &BTreeMap<Origin, i64>) {}
+
+        fn begin_anew(&mut self, _: &Origin, _: &LogId, _: i64) {}
 
         fn close(self: Box<Self>, _: Duration) -> bool {
             true
@@ -132,7 +134,10 @@ mod tests {
         for round in 0..40_i64 {
             list.push_back(Some(Arrival::Batch(batch((round % 3) as i32, round * 100, 1 + round * 13 % 90))));
             match round % 5 {
-                0 => list.push_back(Some(Arrival::NewPartition(Origin::topic("ehr", round as i32)))),
+                0 => list.push_back(Some(Arrival::NewPartition {
+                    origin: Origin::topic("ehr", round as i32),
+                    log: LogId::default(),
+                })),
                 1 => list.push_back(None),
                 2 => list.push_back(Some(Arrival::Trouble { what: round.to_string() })),
                 _ => {}

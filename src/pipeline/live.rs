@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::ahead::Ahead;
+use super::anew::Anew;
 use super::{News, Road, RoadError};
 use crate::decode::Hints;
 use crate::engine::Input;
@@ -43,8 +44,6 @@ pub struct Orders<'a> {
     pub stop: &'a AtomicBool,
     /// What is known of each topic's records.
     pub hints: &'a dyn Fn(&str) -> Hints,
-    /// The position key of a partition that appears while reading.
-    pub key: &'a dyn Fn(&Origin) -> String,
     /// A segment closes when its oldest row has waited for this long.
     pub age: Duration,
     /// The end of each partition as it was found at the start: reading ends when all of them are reached.
@@ -64,8 +63,7 @@ pub fn read(road: &mut Road<'_>, source: &mut dyn Source, orders: &mut Orders<'_
 }
 
 fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Result<bool, RoadError> {
-    let mut ends =
-        Ends { until: orders.until.take(), idle: BTreeSet::new(), stopped: BTreeSet::new(), doubted: Instant::now() };
+    let mut ends = Ends::new(orders.until.take());
     let mut chores = Instant::now();
     let mut quiet: Option<(Instant, Time)> = None;
     for origin in road.keys.keys().filter(|origin| ends.is_over(origin)).cloned().collect::<Vec<_>>() {
@@ -96,10 +94,13 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
         if chores.elapsed() >= Duration::from_secs(2) {
             chores = Instant::now();
             for news in orders.beside.chores(road, now)? {
+                ends.hear(&news);
                 let effects = road.hear(now, news)?;
                 obey(ahead.source, &effects);
+                tell(road, &effects);
                 orders.beside.turned(&effects, now);
             }
+            ends.anew.turn(road, ahead.source);
             pass_time(road, ahead.source, &ends.idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
             let durable = road.keys.iter().filter_map(|(origin, key)| Some((origin.clone(), *positions.get(key)?)));
@@ -136,11 +137,25 @@ struct Ends {
     idle: BTreeSet<Origin>,
     /// Partitions that are no longer the ones that were read before.
     stopped: BTreeSet<Origin>,
+    /// Those of them that are read again by command.
+    anew: Anew,
     /// Ends that were asked for before this moment say nothing of now.
     doubted: Instant,
 }
 
 impl Ends {
+    fn new(until: Option<BTreeMap<Origin, i64>>) -> Ends {
+        let (idle, stopped) = (BTreeSet::new(), BTreeSet::new());
+        Ends { until, idle, stopped, anew: Anew::default(), doubted: Instant::now() }
+    }
+
+    /// What is read up to an end reads no more of a partition than it was to read: the next start takes the decision up.
+    fn hear(&mut self, news: &News) {
+        if let (News::Resumed(resumed), None) = (news, &self.until) {
+            self.anew.add(resumed.clone());
+        }
+    }
+
     fn reached(&mut self, origin: &Origin, to: i64) {
         if let Some(until) = &mut self.until
             && until.get(origin).is_some_and(|end| to >= *end)
@@ -203,8 +218,9 @@ fn pass_time(
     quiet: &mut Option<(Instant, Time)>,
     now: Time,
 ) -> Result<(), RoadError> {
-    let Some(watermark) = road.engine.watermark().filter(|_| road.keys.keys().all(|origin| idle.contains(origin)))
-    else {
+    let left: BTreeSet<&Origin> = road.engine.stands().filter(|(_, s)| s.left).map(|(origin, _)| origin).collect();
+    let rests = |origin: &Origin| idle.contains(origin) || left.contains(origin);
+    let Some(watermark) = road.engine.watermark().filter(|_| road.keys.keys().all(rests)) else {
         *quiet = None;
         return Ok(());
     };
@@ -244,11 +260,14 @@ fn calm(
             ends.until.iter_mut().for_each(|until| _ = until.remove(&origin));
             ends.idle.insert(origin.clone());
             ends.stopped.insert(origin.clone());
+            road.note_stopped((orders.clock)(), &origin, position)?;
             Ok(Some(Input::Idle(origin)))
         }
-        Arrival::NewPartition(origin) => {
+        Arrival::NewPartition { origin, log } => {
             info!(%origin, "a new partition is read from its beginning");
-            road.keys.insert(origin.clone(), (orders.key)(&origin));
+            ends.idle.remove(&origin);
+            ends.stopped.remove(&origin);
+            road.keys.insert(origin.clone(), ends.anew.key(&origin, &log));
             let is_over = ends.is_over(&origin);
             Ok((!is_over).then_some(Input::Open(origin)))
         }

@@ -16,6 +16,7 @@ use crate::history::{Change, HistoryError};
 use crate::store::StoreError;
 
 mod ahead;
+mod anew;
 mod keep;
 pub mod live;
 mod news;
@@ -24,6 +25,7 @@ mod provisional;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use keep::{Keep, KeepError};
 pub use news::News;
@@ -162,10 +164,10 @@ impl<'a> Road<'a> {
             let (before, settled) = (self.engine.watermark(), self.engine.settled());
             let why = unrecorded(&input);
             let mut effects = self.engine.step(now, input);
-            if let (Some(keep), Some(why), Some(to)) = (&mut self.keep, why, self.engine.watermark())
+            if let (Some(why), Some(to)) = (why, self.engine.watermark())
                 && before < Some(to)
             {
-                keep.history.note(now, &Change::Advance { to, why: why.to_owned() }, None)?;
+                self.note(now, &Change::Advance { to, why: why.to_owned() }, None)?;
             }
             self.revise(settled, &mut effects)?;
             self.follow(now, &mut effects)?;
@@ -224,15 +226,11 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where the history or the state folder cannot be written.
     pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
+        self.note_unjudged(now)?;
         if let Some(keep) = &mut self.keep {
-            self.tally.note_unjudged(keep, now)?;
             keep.history.set_mark(self.engine.mark());
-            let committed = loop {
-                match self.runtime.block_on(keep.history.commit(now)) {
-                    Err(error) if error.retry() && (self.patience)(&error) => {}
-                    done => break done?,
-                }
-            };
+        }
+        if let Some(committed) = self.commit_history(now)? {
             self.outcomes.take(std::mem::take(&mut self.staged));
             self.commits.segments += u64::from(!committed.rows.is_empty());
             self.commits.bytes += committed.bytes.unsigned_abs();
@@ -290,18 +288,13 @@ impl<'a> Road<'a> {
                 "records were read and not taken up: this is a fault of the program".to_owned(),
             ));
         }
-        if let Some(keep) = &mut self.keep {
-            keep.history.note(now, &Change::Close, self.engine.mark())?;
-        }
+        self.note(now, &Change::Close, self.engine.mark())?;
         let (mut last, settled) = (self.engine.copy(), self.engine.settled());
         let mut effects = last.step(now, Input::Close);
         self.revise(settled, &mut effects)?;
         self.follow(now, &mut effects)?;
-        if let Some(keep) = &mut self.keep {
-            self.tally.note_unjudged(keep, now)?;
-            self.runtime.block_on(keep.history.commit(now))?;
-        }
-        Ok(())
+        self.note_unjudged(now)?;
+        self.commit_history(now).map(|_| ())
     }
 }
 
@@ -309,6 +302,7 @@ impl<'a> Road<'a> {
 fn unrecorded(input: &Input) -> Option<&'static str> {
     match input {
         Input::Idle(_) => Some("idle"),
+        Input::Leave(..) => Some("left"),
         Input::End(_) => Some("ended"),
         Input::Advance(_) => Some("passed"),
         _ => None,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{Road, RoadError};
 use crate::engine::Input;
+use crate::engine::rule::RuleSet;
 use crate::engine::settings::Settings;
 use crate::engine::triage::Exception;
-use crate::event::{Effects, Time};
-use crate::history::Change;
+use crate::event::{Effects, Origin, Time};
+use crate::history::{Change, Resumed};
 use crate::roster::{Accepted, Roster};
 
 /// What became known beside the records.
@@ -24,6 +25,13 @@ pub enum News {
         /// The zone of plain dates in rows without a site.
         zone: String,
     },
+    /// Other rules.
+    Rules {
+        /// The files that they were read from, as they are kept.
+        files: Vec<(String, Vec<u8>)>,
+        /// The same, ready to be asked.
+        rules: Arc<RuleSet>,
+    },
     /// A person gave a verdict.
     Verdict {
         /// What names this verdict, and no other.
@@ -31,6 +39,19 @@ pub enum News {
         /// What follows from it, where something does.
         exception: Option<Exception>,
     },
+    /// Time no longer waits for a partition, or waits for it again.
+    Left {
+        /// The partition.
+        origin: Origin,
+        /// Whether it is left behind from now on.
+        left: bool,
+        /// Who decided it.
+        who: String,
+        /// Why.
+        reason: String,
+    },
+    /// A stopped partition is read again.
+    Resumed(Resumed),
 }
 
 impl Road<'_> {
@@ -46,24 +67,41 @@ impl Road<'_> {
             }
             News::Roster { accepted, roster, zone } => {
                 let hash = roster.hash().to_owned();
-                if let Some(keep) = &self.keep {
-                    keep.history.put_roster(&hash, now, &accepted.to_bytes())?;
-                }
+                let bytes = accepted.to_bytes();
+                self.write(|keep| keep.history.put_roster(&hash, now, &bytes))?;
                 Change::Roster { hash, zone: zone.clone() }
+            }
+            News::Rules { files, rules } => {
+                let hash = rules.hash().to_owned();
+                if let Some(keep) = &self.keep
+                    && !hash.is_empty()
+                {
+                    let bytes = postcard::to_stdvec(files).expect("names and bytes can always be written");
+                    keep.history.put_rules(&hash, now, &bytes)?;
+                }
+                Change::Rules { hash }
             }
             News::Verdict { id, exception } => {
                 let json = |exception| serde_json::to_string(exception).expect("an exception is plain values");
                 Change::Verdict { id: id.clone(), exception: exception.as_ref().map(json) }
             }
+            News::Left { origin, left, who, reason } => {
+                let (origin, who, reason) = (origin.clone(), who.clone(), reason.clone());
+                Change::Left { origin, left: *left, who, reason }
+            }
+            News::Resumed(resumed) => Change::Resumed(resumed.clone()),
         };
-        if let Some(keep) = &mut self.keep {
-            keep.heard = keep.history.note(now, &change, self.engine.mark())?;
+        let number = self.note(now, &change, self.engine.mark())?;
+        if let (Some(keep), Some(number), true) = (&mut self.keep, number, change.is_barrier()) {
+            keep.heard = number;
         }
         match news {
             News::Settings(settings) => self.turn(now, Input::Settings(settings)),
+            News::Rules { rules, .. } => self.turn(now, Input::Rules(rules)),
             News::Roster { roster, .. } => self.turn(now, Input::Roster(roster)),
             News::Verdict { exception: Some(exception), .. } => self.turn(now, Input::Exception(exception)),
-            News::Verdict { exception: None, .. } => Ok(Effects::default()),
+            News::Left { origin, left, .. } => self.turn(now, Input::Leave(origin, left)),
+            News::Verdict { exception: None, .. } | News::Resumed(_) => Ok(Effects::default()),
         }
     }
 }

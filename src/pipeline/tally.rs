@@ -6,9 +6,7 @@ use std::fmt;
 use arrow::array::AsArray;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Keep;
-use crate::event::{Day, Effects, Enriched, Time, Unjudged};
-use crate::history::{Change, HistoryError};
+use crate::event::{Day, Effects, Enriched, Unjudged};
 
 /// What went down the road.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -112,12 +110,9 @@ impl Tally {
         }
     }
 
-    /// Notes in the control log what detectors could not judge, so that answers can say it.
-    pub(super) fn note_unjudged(&mut self, keep: &mut Keep, now: Time) -> Result<(), HistoryError> {
-        for Unjudged { detector, day, judged, unjudged } in self.unjudged.drain(..) {
-            keep.history.note(now, &Change::Unjudged { detector: detector.to_owned(), day, judged, unjudged }, None)?;
-        }
-        Ok(())
+    /// What detectors could not judge since the last call, for the control log.
+    pub(super) fn take_unjudged(&mut self) -> Vec<Unjudged> {
+        std::mem::take(&mut self.unjudged)
     }
 
     /// Counts events whose account nobody can be found for.

@@ -110,6 +110,8 @@ fn heard(keep: &Keep, script: &Script) -> usize {
             News::Roster { .. } => "roster",
             News::Verdict { .. } => "verdict",
             News::Settings(_) => "settings",
+            News::Left { .. } => "left",
+            News::Resumed(_) => "resumed",
         };
         assert_eq!(noted.change.kind(), kind, "nothing is noted twice");
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use phiwatch::event::Origin;
-use phiwatch::ingest::kafka::{Arrival, Begin, Kafka, Plan, Settings, Source};
+use phiwatch::ingest::kafka::{Arrival, Begin, Kafka, LogId, Plan, Settings, Source, survey};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -90,17 +90,20 @@ impl Listener {
         }
     }
 
+    fn link(&mut self, origin: &Origin, from: i64, to: i64) {
+        let next = self.next.insert(origin.clone(), to);
+        assert!(next.is_none_or(|next| next == from), "{origin}: {from} follows {next:?}");
+    }
+
     fn hear(&mut self, arrival: Arrival) {
-        let mut link = |origin: &Origin, from: i64, to: i64| {
-            let next = self.next.insert(origin.clone(), to);
-            assert!(next.is_none_or(|next| next == from), "{origin}: {from} follows {next:?}");
-        };
         match &arrival {
             Arrival::Batch(batch) => {
                 assert!(!batch.is_empty());
-                link(batch.origin(), batch.from(), batch.to());
+                self.link(batch.origin(), batch.from(), batch.to());
             }
-            Arrival::Gap { origin, from, to } => link(origin, *from, *to),
+            Arrival::Gap { origin, from, to } => self.link(origin, *from, *to),
+            // Begun anew: what follows belongs to another chain.
+            Arrival::NewPartition { origin, .. } => _ = self.next.remove(origin),
             Arrival::End { origin, offset, stood, .. } => {
                 self.ends.insert(origin.clone(), (*offset, *stood));
                 return;
@@ -139,6 +142,13 @@ impl Listener {
     pub fn words(&self) -> Vec<&Arrival> {
         self.heard.iter().filter(|arrival| !matches!(arrival, Arrival::Batch(_))).collect()
     }
+}
+
+/// Which log the plan's only topic is.
+pub fn log_of(plan: &Plan) -> LogId {
+    let seen = survey(plan).expect("a survey");
+    let described = seen.topics.values().next().expect("a topic").as_ref().expect("described");
+    LogId { cluster: seen.cluster_id.clone(), topic: described.id.clone() }
 }
 
 /// `prefix0`, `prefix1`, ...

@@ -8,7 +8,7 @@ use phiwatch::event::Origin;
 use phiwatch::ingest::kafka::{Arrival, Begin, Source, peek, probe, survey};
 use rdkafka::mocking::MockCluster;
 
-use crate::kafka::{LONG, Listener, numbered, plan, produce, to};
+use crate::kafka::{LONG, Listener, log_of, numbered, plan, produce, to};
 
 #[test]
 fn records_come_once_and_in_order_from_all_partitions() {
@@ -54,7 +54,10 @@ fn start_offsets_are_honoured() {
     assert!(listener.values("t", 1).is_empty());
     // A partition of a known topic that has no position is new: it begins at its beginning, whatever `start` says.
     assert_eq!(listener.values("t", 2), numbered("", 100));
-    assert_eq!(listener.words(), vec![&Arrival::NewPartition(Origin::topic("t", 2))]);
+    match listener.words()[..] {
+        [Arrival::NewPartition { origin, .. }] => assert_eq!(*origin, Origin::topic("t", 2)),
+        ref other => panic!("{other:?}"),
+    }
     assert!(listener.values("u", 0).is_empty());
 }
 
@@ -77,6 +80,11 @@ fn a_position_beyond_the_end_stops_the_partition_only() {
         [Arrival::TopicMadeAgain { origin, position: 11, end: 10, .. }] => assert_eq!(*origin, Origin::topic("t", 0)),
         ref other => panic!("{other:?}"),
     }
+    // By command it is read from its beginning, and the other one from where it stood.
+    listener.source.begin_anew(&Origin::topic("t", 0), &log_of(&plan(&brokers, &["t"], "")), 0);
+    listener.until("the whole of it", |l| l.at_end("t", 0, 20) && l.values("t", 0).len() == 20);
+    assert_eq!(listener.values("t", 1).len(), 15);
+    assert!(matches!(listener.words()[1..], [Arrival::NewPartition { .. }]), "{:?}", listener.words());
 }
 
 #[test]

@@ -9,13 +9,13 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use phiwatch::event::Origin;
-use phiwatch::ingest::kafka::{Arrival, Begin, Failure, Plan, Settings, Source, peek, probe, survey};
+use phiwatch::ingest::kafka::{Arrival, Begin, Failure, LogId, Plan, Settings, Source, peek, probe, survey};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::kafka::{LONG, Listener, numbered, plan, produce, to, unique};
+use crate::kafka::{LONG, Listener, log_of, numbered, plan, produce, to, unique};
 
 fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run by tests/kafka/start run"))
@@ -223,7 +223,7 @@ fn records_deleted_before_they_were_read_are_a_gap() {
     listener.until("the end", |l| l.at_end(&topic, 0, 100) && l.at_end(&topic, 1, 100));
     assert_eq!(listener.values(&topic, 0), numbered("0.", 100)[60..]);
     let gap = Arrival::Gap { origin: origin.clone(), from: 10, to: 60 };
-    let new = Arrival::NewPartition(Origin::topic(topic.as_str(), 1));
+    let new = new_partition(&topic, 1, &log_of(&plan(&brokers(), &[&topic], "")));
     assert_eq!(listener.words(), vec![&gap, &new]);
     // The same while it runs: the log is cut under a paused partition.
     listener.source.pause(std::slice::from_ref(&origin));
@@ -237,18 +237,17 @@ fn records_deleted_before_they_were_read_are_a_gap() {
     assert_eq!(listener.words(), vec![&gap, &new, &later]);
 }
 
+fn new_partition(topic: &str, partition: i32, log: &LogId) -> Arrival {
+    Arrival::NewPartition { origin: Origin::topic(topic, partition), log: log.clone() }
+}
+
 #[test]
 #[ignore = "needs Apache Kafka: see tests/kafka/start"]
 fn a_topic_made_again_is_noticed() {
     let topic = topic("again", 1, 100);
     let plan = plan(&brokers(), &[&topic], "");
-    let id = |seen: &phiwatch::ingest::kafka::Survey| {
-        let described = seen.topics.values().next().expect("a topic").as_ref().expect("described");
-        described.id.clone().expect("the broker tells the topic's id")
-    };
-    let first = survey(&plan).expect("a survey");
-    let (first_id, cluster) = (id(&first), first.cluster_id.clone());
-    assert!(cluster.is_some());
+    let first_log = log_of(&plan);
+    assert!(first_log.cluster.is_some() && first_log.topic.is_some());
     let mut listener = Listener::new(&plan, Begin::default());
     listener.until("the end", |l| l.at_end(&topic, 0, 100));
     let admin = Admin::new(&brokers());
@@ -259,29 +258,34 @@ fn a_topic_made_again_is_noticed() {
     produce(&to(&brokers()), &topic, 0, numbered("new", 300));
     let again = |a: &Arrival| matches!(a, Arrival::TopicMadeAgain { .. });
     listener.until("the alarm", |l| l.words().into_iter().any(again));
-    let second_id = id(&survey(&plan).expect("a survey"));
-    assert_ne!(first_id, second_id);
+    let second_log = log_of(&plan);
+    assert_ne!(first_log.topic, second_log.topic);
     match listener.words().into_iter().find(|a| again(a)) {
         Some(Arrival::TopicMadeAgain { position, expected, found, .. }) => {
-            assert_eq!((*position, expected, found), (100, &Some(first_id.clone()), &Some(second_id)));
+            assert_eq!((*position, expected, found), (100, &first_log, &second_log));
         }
         other => panic!("{other:?}"),
     }
     listener.during(Duration::from_secs(2));
     assert_eq!(listener.values(&topic, 0), numbered("0.", 100), "nothing of the other log is taken up");
+    // A person decides that it is to be read.
+    listener.source.begin_anew(&Origin::topic(topic.as_str(), 0), &second_log, 0);
+    listener.until("the end of the other log", |l| l.at_end(&topic, 0, 300));
+    assert_eq!(listener.values(&topic, 0)[100..], numbered("new", 300));
+    assert_eq!(listener.words().last(), Some(&&new_partition(&topic, 0, &second_log)));
     drop(listener);
     // After a restart the id that the history holds tells.
     let begin = Begin {
         positions: BTreeMap::from([(Origin::topic(topic.as_str(), 0), 100)]),
-        topic_ids: BTreeMap::from([(topic.clone(), first_id)]),
-        cluster_id: cluster,
+        logs: BTreeMap::from([(topic.clone(), first_log.clone())]),
     };
     let mut listener = Listener::new(&plan, begin.clone());
     listener.until("the alarm", |l| l.words().into_iter().any(again));
     listener.during(Duration::from_secs(1));
     assert!(listener.values(&topic, 0).is_empty() && listener.ends.is_empty());
     // Another cluster is another log too.
-    let begin = Begin { cluster_id: Some("elsewhere".to_owned()), topic_ids: BTreeMap::new(), ..begin };
+    let elsewhere = LogId { cluster: Some("elsewhere".to_owned()), topic: None };
+    let begin = Begin { logs: BTreeMap::from([(topic.clone(), elsewhere)]), ..begin };
     let mut listener = Listener::new(&plan, begin);
     listener.until("the alarm", |l| l.words().into_iter().any(again));
     assert!(listener.values(&topic, 0).is_empty());
@@ -300,8 +304,8 @@ fn new_partitions_are_read_from_their_beginning() {
     listener.until("the new ends", |l| l.at_end(&topic, 1, 20) && l.at_end(&topic, 2, 20));
     assert_eq!(listener.values(&topic, 1), numbered("new", 20));
     assert_eq!(listener.values(&topic, 2), numbered("new", 20));
-    let new = |partition| Arrival::NewPartition(Origin::topic(topic.as_str(), partition));
-    assert_eq!(listener.words(), vec![&new(1), &new(2)]);
+    let log = log_of(&plan(&brokers(), &[&topic], ""));
+    assert_eq!(listener.words(), vec![&new_partition(&topic, 1, &log), &new_partition(&topic, 2, &log)]);
 }
 
 /// A node of its own, stopped when it is dropped.

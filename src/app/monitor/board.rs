@@ -100,13 +100,15 @@ pub enum Doing {
     Idle,
     /// It waits for the others.
     Paused,
+    /// It is read, and time does not wait for it.
+    Left,
     /// It is not read until a person decides.
     Stopped,
 }
 
 impl Doing {
     /// Each of them.
-    pub const ALL: [Doing; 4] = [Doing::Reading, Doing::Idle, Doing::Paused, Doing::Stopped];
+    pub const ALL: [Doing; 5] = [Doing::Reading, Doing::Idle, Doing::Paused, Doing::Left, Doing::Stopped];
 
     /// In one word.
     pub fn as_str(self) -> &'static str {
@@ -114,6 +116,7 @@ impl Doing {
             Doing::Reading => "reading",
             Doing::Idle => "idle",
             Doing::Paused => "paused",
+            Doing::Left => "left",
             Doing::Stopped => "stopped",
         }
     }

@@ -6,8 +6,8 @@ use super::super::monitor::Plan;
 use super::super::monitor::board::{Board, Doing};
 use super::super::operator::{self, Seen};
 use super::name;
-use crate::event::Time;
 use crate::event::time::MINUTE;
+use crate::event::{Origin, Time};
 use crate::notify::Health;
 
 /// A broker or a channel that fails for so long is told; before that it is a line in the log.
@@ -47,6 +47,11 @@ impl Signs {
         }
     }
 
+    /// Whether time has stood for `limit` while there is more to read, by no fault of the broker.
+    pub(super) fn stalled(&self, limit: i64, now: Time) -> bool {
+        self.trouble.is_none() && now.0 - self.watermark.1.0 >= limit
+    }
+
     /// The broker does not answer.
     pub(super) fn trouble(&mut self, what: &str, now: Time) {
         let since = self.trouble.as_ref().map_or(now, |(_, since)| *since);
@@ -74,7 +79,7 @@ pub(super) fn wrong(
         if lasts(*since, PATIENCE) {
             say(&operator::BROKER, "kafka", format!("The broker has not answered since {since}: {what}"));
         }
-    } else if lasts(signs.watermark.1, plan.stalled_after) {
+    } else if signs.stalled(plan.stalled_after, now) {
         say(&operator::STALLED, "watermark", stalled(board, signs));
     }
     for (origin, _) in board.lanes.iter().filter(|(_, lane)| lane.doing == Doing::Stopped) {
@@ -82,6 +87,13 @@ pub(super) fn wrong(
             "{origin} is stopped: its log is not the one that was read before. It is read again only when a person decides."
         );
         say(&operator::STOPPED, &name(origin), what);
+    }
+    for (origin, _) in board.lanes.iter().filter(|(_, lane)| lane.doing == Doing::Left) {
+        let what = format!(
+            "Time does not wait for {origin}: its records are read, and those of settled days count as backfill. It ends when they \
+             have caught up."
+        );
+        say(&operator::LEFT, &name(origin), what);
     }
     for (source, (_, since)) in signs.sources.iter().filter(|(_, (_, since))| lasts(*since, plan.silent_after)) {
         say(&operator::SILENT, source, format!("Nothing has come from the source {source} since {since}."));
@@ -104,17 +116,17 @@ pub(super) fn wrong(
     wrong
 }
 
-/// Which partitions time waits for: those that are furthest back.
-fn stalled(board: &Board, signs: &Signs) -> String {
+/// The partitions that are furthest back of those that time waits for.
+pub(super) fn furthest(board: &Board) -> Vec<&Origin> {
     let holds = |doing: Doing| matches!(doing, Doing::Reading | Doing::Paused);
-    let held: Vec<_> = board.lanes.iter().filter(|(_, lane)| holds(lane.doing)).collect();
-    let furthest = held.iter().map(|(_, lane)| lane.newest.unwrap_or(Time::MIN)).min();
-    let named: Vec<String> = held
-        .iter()
-        .filter(|(_, lane)| Some(lane.newest.unwrap_or(Time::MIN)) == furthest)
-        .take(5)
-        .map(|(origin, _)| name(origin))
-        .collect();
+    let held = || board.lanes.iter().filter(|(_, lane)| holds(lane.doing));
+    let furthest = held().map(|(_, lane)| lane.newest).min();
+    held().filter(|(_, lane)| Some(lane.newest) == furthest).map(|(origin, _)| origin).collect()
+}
+
+/// What time waits for, in words.
+fn stalled(board: &Board, signs: &Signs) -> String {
+    let named: Vec<String> = furthest(board).into_iter().take(5).map(name).collect();
     let time = signs.watermark.0.map_or("its beginning".to_owned(), |time| time.to_string());
     let since = signs.watermark.1;
     format!("Time stands at {time} since {since} while there is more to read; it waits for {}.", named.join(", "))
@@ -124,7 +136,6 @@ fn stalled(board: &Board, signs: &Signs) -> String {
 mod tests {
     use super::*;
     use crate::app::monitor::board::LaneStand;
-    use crate::event::Origin;
     use crate::event::time::{HOUR, SECOND};
 
     fn lane(next: i64, end: i64, newest: i64, doing: Doing) -> LaneStand {
@@ -160,6 +171,7 @@ mod tests {
         // Nothing more to read: it may stand for as long as it likes.
         check(&board(vec![lane(3, 3, 5, Doing::Idle), lane(9, 9, 800, Doing::Idle)]), HOUR, &[]);
         check(&board(vec![lane(3, 9, 5, Doing::Stopped)]), 9 * MINUTE, &[("stopped", "t/0")]);
+        check(&board(vec![lane(3, 9, 5, Doing::Left)]), 9 * MINUTE, &[("left", "t/0")]);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! ## When it is wrong
 //! A late or wrong HR feed. The sentence names the moment that the roster gives.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -21,8 +23,7 @@ use super::{
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
-use crate::engine::stats::open::OpenDays;
-use crate::engine::subjects::{Presence, Sort, SubjectIx};
+use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
 use crate::event::facts::{Account, Status};
 use crate::event::time::MINUTE;
 use crate::event::{Class, Day, Severity, Time};
@@ -113,13 +114,14 @@ impl Known {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Accounts {
     known: Delayed<Known>,
-    open: OpenDays<Tally>,
+    /// Few accounts have any, so they lie apart: by day and seat.
+    open: BTreeMap<(Day, Seat), Tally>,
 }
 
 impl Detector for Accounts {
     fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
         let Some((cause, since)) = cause(seen, constants) else { return };
-        let tally = self.open.entry(constants.day, seen.subject, Tally::default);
+        let tally = self.open.entry((constants.day, seen.presence.seat)).or_default();
         tally.causes[cause].add(seen.event);
         tally.since[cause] = tally.since[cause].max(since);
         for patient in &seen.facts.patients {
@@ -141,7 +143,7 @@ impl Detector for Accounts {
         let known = self.known.for_day(day.constants.day);
         let mut unknown = 0.0;
         for (subject, presence) in day.present {
-            let Some(tally) = self.open.take(day.constants.day, *subject) else { continue };
+            let Some(tally) = self.open.remove(&(day.constants.day, presence.seat)) else { continue };
             unknown += f64::from(u8::from(tally.causes[CAUSES - 1].count() > 0));
             let quantity = tally.quantity(known.p(), day.constants);
             let held = known.p() <= day.constants.alphas.held;
@@ -156,7 +158,7 @@ impl Detector for Accounts {
     }
 
     fn forget(&mut self, through: Day) {
-        self.open.forget(through);
+        self.open = self.open.split_off(&(through.plus(1), 0));
     }
 
     fn save(&self) -> Vec<u8> {

@@ -88,9 +88,17 @@ fn between(low: Point, high: Point, p: f64) -> u64 {
 
 /// `y`, or the smallest count with `P(Y >= count) <= p` where that is less.
 ///
-/// Nearly every count lies below: then one look at its tail says so, and the quantile is not searched for.
+/// Nearly every count lies below: then at most one look at its tail says so, and the quantile is not searched for.
 pub fn capped(y: u64, mu: f64, phi: f64, p: f64) -> u64 {
-    if tail(mu, phi, y) > p { y } else { y.min(quantile(mu, phi, p)) }
+    if y <= usual(mu, phi, p) || tail(mu, phi, y) > p { y } else { y.min(quantile(mu, phi, p)) }
+}
+
+/// A count up to which `P(Y >= y) > p` without a look at any tail, somewhat below the mean.
+///
+/// Paley and Zygmund: `P(Y > t mu) >= (1 - t)^2 mu^2 / E[Y^2]`, and `E[Y^2] = mu + phi mu^2 + mu^2`.
+pub fn usual(mu: f64, phi: f64, p: f64) -> u64 {
+    // A thousandth is left to rounding.
+    (0.999 * mu * (1.0 - (p * (1.0 / mu + phi + 1.0)).sqrt())).max(0.0) as u64
 }
 
 /// What one settled day teaches: the winsorised count with the weekday's factor taken out, and the normalised residual.
@@ -294,6 +302,12 @@ mod tests {
         fn capping_is_the_smaller_of_both(y in 0_u64..3_000, mu in 0.05_f64..800.0, phi in 0.02_f64..20.0, digits in 0.3_f64..7.0) {
             let p = 10_f64.powf(-digits);
             proptest::prop_assert_eq!(capped(y, mu, phi, p), y.min(quantile(mu, phi, p)));
+        }
+
+        #[test]
+        fn what_is_usual_lies_above_p(mu in 0.05_f64..3_000.0, phi in 0.02_f64..60.0, digits in 0.3_f64..9.0) {
+            let p = 10_f64.powf(-digits);
+            proptest::prop_assert!(tail(mu, phi, usual(mu, phi, p)) > p);
         }
 
         #[test]

@@ -1,9 +1,7 @@
 //! Learning with a delay: what is learnt from day d is first used for day d+3, whether or not it was ready earlier (DESIGN, section 5).
 //!
-//! A state is kept as of the oldest day that is still needed, with the few later steps beside it. Asking as of a day folds those
-//! steps into a copy, so that three open days see three different pasts and none depends on when a day happened to settle.
-
-use std::collections::VecDeque;
+//! A state is kept as of the oldest day that is still needed, with the one or two later steps beside it. Asking as of a day folds
+//! those steps into a copy, so that three open days see three different pasts and none depends on when a day happened to settle.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +9,8 @@ use crate::event::Day;
 
 /// Days between a day that teaches and the first day that uses it.
 pub const DELAY: i32 = 3;
+/// Steps that some open day may not use yet: those of the newest settled day and of the one before it.
+const KEPT: usize = DELAY as usize - 1;
 
 /// A state that takes up one step for each settled day.
 pub trait Learn: Clone + Default {
@@ -29,12 +29,13 @@ pub trait Learn: Clone + Default {
 ))]
 pub struct Delayed<L: Learn> {
     base: L,
-    steps: VecDeque<(Day, L::Step)>,
+    /// Oldest first.
+    steps: [Option<(Day, L::Step)>; KEPT],
 }
 
 impl<L: Learn> Default for Delayed<L> {
     fn default() -> Delayed<L> {
-        Delayed { base: L::default(), steps: VecDeque::new() }
+        Delayed { base: L::default(), steps: [None, None] }
     }
 }
 
@@ -43,25 +44,23 @@ impl<L: Learn> Delayed<L> {
     ///
     /// After `day` has settled the oldest open day is `day + 1`, whose constants know the days up to `day - 2`.
     pub fn teach(&mut self, day: Day, step: L::Step) {
-        debug_assert!(self.steps.back().is_none_or(|(last, _)| *last < day), "days settle in order");
-        self.retire(day);
-        self.steps.push_back((day, step));
-    }
-
-    /// Folds away the steps that every day after the settled `day` may use.
-    fn retire(&mut self, day: Day) {
-        while let Some((first, _)) = self.steps.front()
-            && *first <= day.plus(1 - DELAY)
-        {
-            let (first, step) = self.steps.pop_front().expect("there is a front");
-            self.base.fold(first, &step);
+        debug_assert!(self.steps.iter().flatten().all(|(taught, _)| *taught < day), "days settle in order");
+        for place in &mut self.steps {
+            if let Some((taught, step)) = place.take_if(|(taught, _)| *taught <= day.plus(1 - DELAY)) {
+                self.base.fold(taught, &step);
+            }
         }
+        if self.steps[0].is_none() {
+            self.steps.rotate_left(1);
+        }
+        let free = self.steps.iter_mut().find(|place| place.is_none());
+        *free.expect("every older step was folded away") = Some((day, step));
     }
 
     /// The state that shapes the constants of `day`: everything learnt from days up to `day - 3`.
     pub fn for_day(&self, day: Day) -> L {
         let mut state = self.base.clone();
-        for (taught, step) in self.steps.iter().take_while(|(taught, _)| *taught <= day.plus(-DELAY)) {
+        for (taught, step) in self.steps.iter().flatten().take_while(|(taught, _)| *taught <= day.plus(-DELAY)) {
             state.fold(*taught, step);
         }
         state
@@ -70,7 +69,7 @@ impl<L: Learn> Delayed<L> {
     /// Everything learnt so far; for what is summed over days in order at settling.
     pub fn newest(&self) -> L {
         let mut state = self.base.clone();
-        for (taught, step) in &self.steps {
+        for (taught, step) in self.steps.iter().flatten() {
             state.fold(*taught, step);
         }
         state

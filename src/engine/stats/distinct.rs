@@ -6,7 +6,10 @@ use xxhash_rust::xxh3::xxh3_64;
 /// A set stops growing here (DESIGN, section 5); its count then reads as "at least".
 pub const DISTINCT_MAX: usize = 16_384;
 
-/// Hashes of the distinct values of one subject's day, sorted: nearly all sets are small, and there are many of them.
+/// A set of up to so many hashes is looked through; a larger one is sorted.
+const SMALL: usize = 48;
+
+/// Hashes of the distinct values of one subject's day: nearly all sets are small, and there are many of them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Distinct(Vec<u64>);
 
@@ -18,10 +21,25 @@ impl Distinct {
 
     /// Adds a value by its hash.
     pub fn insert_hash(&mut self, hash: u64) {
-        if self.0.len() < DISTINCT_MAX
-            && let Err(at) = self.0.binary_search(&hash)
-        {
-            self.0.insert(at, hash);
+        let small = self.0.len() <= SMALL;
+        let at = if small {
+            if self.0.contains(&hash) {
+                return;
+            }
+            self.0.len()
+        } else {
+            let Err(at) = self.0.binary_search(&hash) else { return };
+            at
+        };
+        if self.0.len() == DISTINCT_MAX {
+            return;
+        }
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact((self.0.len() / 2).max(4));
+        }
+        self.0.insert(at, hash);
+        if small && self.0.len() > SMALL {
+            self.0.sort_unstable();
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod calibration;
 pub mod counts;
 pub mod delayed;
+pub mod dense;
 pub mod distinct;
 pub mod evidence;
 pub mod groups;

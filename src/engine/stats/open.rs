@@ -1,16 +1,16 @@
-//! Counters of open days: one value for each subject and local day.
+//! Counters of open days: one value for each of those present on a local day, by seat.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::stats::numbered::Numbered;
-use crate::engine::subjects::SubjectIx;
+use crate::engine::stats::dense::Dense;
+use crate::engine::subjects::Seat;
 use crate::event::Day;
 
-/// A value for each subject of each open day; apart from the table, whose free places are many.
+/// A value for each seat of each open day; the default where nothing was counted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct OpenDays<T>(BTreeMap<Day, HashMap<SubjectIx, Box<T>, Numbered>>);
+pub struct OpenDays<T>(BTreeMap<Day, Dense<T>>);
 
 impl<T> Default for OpenDays<T> {
     fn default() -> OpenDays<T> {
@@ -18,20 +18,20 @@ impl<T> Default for OpenDays<T> {
     }
 }
 
-impl<T> OpenDays<T> {
-    /// The value of a subject's day, made by `start` when it is first asked for.
-    pub fn entry(&mut self, day: Day, subject: SubjectIx, start: impl FnOnce() -> T) -> &mut T {
-        self.0.entry(day).or_default().entry(subject).or_insert_with(|| Box::new(start()))
+impl<T: Default> OpenDays<T> {
+    /// The value of a subject's day, to be counted on.
+    pub fn entry(&mut self, day: Day, seat: Seat) -> &mut T {
+        self.0.entry(day).or_default().entry(seat)
     }
 
-    /// The value of a subject's day.
-    pub fn get(&self, day: Day, subject: SubjectIx) -> Option<&T> {
-        Some(self.0.get(&day)?.get(&subject)?)
+    /// The value of a subject's day, where anything was counted for it or for one that came later.
+    pub fn get(&self, day: Day, seat: Seat) -> Option<&T> {
+        self.0.get(&day)?.get(seat)
     }
 
     /// Takes out a subject's day.
-    pub fn take(&mut self, day: Day, subject: SubjectIx) -> Option<T> {
-        Some(*self.0.get_mut(&day)?.remove(&subject)?)
+    pub fn take(&mut self, day: Day, seat: Seat) -> T {
+        self.0.get_mut(&day).map(|seats| seats.take(seat)).unwrap_or_default()
     }
 
     /// Forgets every day up to `through`.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::log_id::LogId;
 use crate::event::{Origin, Time};
 
 /// Where records come from, one at a time or many: the pipeline asks, the source answers within a bounded time.
@@ -27,6 +28,10 @@ pub trait Source: Send {
 
     /// Tells the outside world how far the history reaches (first offset not stored), for its own display; nothing depends on it.
     fn commit_hint(&mut self, positions: &BTreeMap<Origin, i64>);
+
+    /// Reads an origin that was stopped again, as `log` and from offset `from`: [`Arrival::NewPartition`] says when it is there. Where
+    /// the log turns out to be yet another one it is stopped again.
+    fn begin_anew(&mut self, origin: &Origin, log: &LogId, from: i64);
 
     /// Stops, and waits at most `within` for everything to be closed; false where it was not closed by then.
     fn close(self: Box<Self>, within: Duration) -> bool;
@@ -67,13 +72,18 @@ pub enum Arrival {
         position: i64,
         /// The end of the log now.
         end: i64,
-        /// The topic's id as it should be, where one is known.
-        expected: Option<String>,
-        /// The topic's id now.
-        found: Option<String>,
+        /// The log that was read before.
+        expected: LogId,
+        /// The log that is there now; the same where it only ends too early.
+        found: LogId,
     },
-    /// A partition that was not there before; its records follow, from its beginning.
-    NewPartition(Origin),
+    /// A partition that was not there before, or that is begun anew; its records follow.
+    NewPartition {
+        /// The origin.
+        origin: Origin,
+        /// Which log it is.
+        log: LogId,
+    },
     /// The outside world does not answer, or refuses. Said at most once a minute while it lasts; reading is tried again without end.
     Trouble {
         /// What is wrong, for an operator.
@@ -96,10 +106,10 @@ impl Arrival {
     pub fn origin(&self) -> Option<&Origin> {
         match self {
             Arrival::Batch(raw) => Some(raw.origin()),
-            Arrival::End { origin, .. } | Arrival::Gap { origin, .. } | Arrival::TopicMadeAgain { origin, .. } => {
-                Some(origin)
-            }
-            Arrival::NewPartition(origin) => Some(origin),
+            Arrival::End { origin, .. }
+            | Arrival::Gap { origin, .. }
+            | Arrival::TopicMadeAgain { origin, .. }
+            | Arrival::NewPartition { origin, .. } => Some(origin),
             Arrival::Trouble { .. } | Arrival::Recovered { .. } | Arrival::Fatal { .. } => None,
         }
     }

@@ -65,7 +65,12 @@ impl Outlet {
 mod tests {
     use super::*;
     use crate::event::Origin;
+    use crate::ingest::kafka::LogId;
     use std::sync::mpsc::sync_channel;
+
+    fn new(partition: i32) -> Arrival {
+        Arrival::NewPartition { origin: Origin::topic("t", partition), log: LogId::default() }
+    }
 
     #[test]
     fn order_is_kept_while_the_channel_is_full() {
@@ -73,7 +78,7 @@ mod tests {
         let mut outlet = Outlet::new(sender);
         let start = Instant::now();
         for partition in 0..5 {
-            outlet.push(Arrival::NewPartition(Origin::topic("t", partition)));
+            outlet.push(new(partition));
             assert_eq!(outlet.flush(start), Ok(()));
         }
         assert_eq!(outlet.waits(start + Duration::from_secs(3)), Some(Duration::from_secs(3)));
@@ -82,7 +87,7 @@ mod tests {
             seen.push(arrival);
             assert_eq!(outlet.flush(start), Ok(()));
         }
-        let expected: Vec<_> = (0..5).map(|p| Arrival::NewPartition(Origin::topic("t", p))).collect();
+        let expected: Vec<_> = (0..5).map(new).collect();
         assert_eq!(seen, expected);
         assert_eq!(outlet.waits(start), None);
         drop(receiver);

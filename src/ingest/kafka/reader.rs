@@ -19,6 +19,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::arrival::{Arrival, RawRecord};
 use super::client::{Consumer, Ear, Limit};
 use super::lane::Lane;
+use super::log_id::LogId;
 use super::outlet::Outlet;
 use super::settings::Plan;
 use super::survey::Survey;
@@ -32,6 +33,7 @@ pub(super) enum Command {
     Pause(Vec<Origin>),
     Resume(Vec<Origin>),
     Hint(BTreeMap<Origin, i64>),
+    Anew(Origin, LogId, i64),
 }
 
 /// The longest wait in one poll: within it commands and surveys are seen.
@@ -50,6 +52,8 @@ pub(super) struct Reader {
     lanes: Vec<Lane>,
     /// Topics that were seen, or seen to be missing: a partition that appears in them later is new.
     seen: BTreeSet<Arc<str>>,
+    /// Partitions that are to be begun anew at these offsets, once a survey has them.
+    anew: BTreeMap<Origin, i64>,
     /// All lanes are paused because the pipeline is slow.
     choked: bool,
     /// The client gave up on some partition; the next survey tells which, and the others are assigned anew.
@@ -83,6 +87,7 @@ impl Reader {
             out: Outlet::new(out),
             lanes: Vec::new(),
             seen: BTreeSet::new(),
+            anew: BTreeMap::new(),
             choked: false,
             astray: None,
             held: BTreeSet::new(),
@@ -219,6 +224,7 @@ impl Reader {
         match command {
             Command::Pause(origins) => self.set_paused(&origins, true),
             Command::Resume(origins) => self.set_paused(&origins, false),
+            Command::Anew(origin, log, from) => self.begin_anew(origin, log, from),
             Command::Hint(positions) => {
                 let mut list = TopicPartitionList::new();
                 for (origin, position) in &positions {

@@ -25,6 +25,18 @@ pub struct Survey {
     pub(super) asked: Instant,
 }
 
+impl Survey {
+    /// What a broker might have said at `asked`.
+    #[cfg(test)]
+    pub(crate) fn new(
+        cluster_id: Option<String>,
+        topics: BTreeMap<Arc<str>, Result<Topic, Failure>>,
+        asked: Instant,
+    ) -> Survey {
+        Survey { cluster_id, topics, asked }
+    }
+}
+
 /// One topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Topic {

@@ -26,10 +26,11 @@ use super::{
     facts, finding, one_in, significant,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::dense::Dense;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::open::OpenDays;
-use crate::engine::subjects::{Presence, Sort, SubjectIx};
+use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
 use crate::event::facts::Status;
 use crate::event::time::DAY;
 use crate::event::{Class, Day, Severity, Subject, SubjectKind, Time};
@@ -83,21 +84,26 @@ const ABSENCE_MIN: i32 = 7;
 const SUNDAY_ZERO: i32 = 3;
 
 /// One account's day. Of an account that was in use a few days before nothing is kept but that it was used.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Tally(Option<Box<Back>>);
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Used {
+    #[default]
+    Not,
+    AsEver,
+    /// There is a [`Back`] of it.
+    Again,
+}
 
 /// The day of an account that may be back after an absence.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Back {
     events: Events,
     patients: Distinct,
-    told: Option<u32>,
+    told: Option<u8>,
 }
 
 /// What is learnt of one account: its use by day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Use {
-    first: Option<Day>,
     last: Option<Day>,
     /// Decayed days with and without use.
     active: f64,
@@ -113,7 +119,6 @@ impl Learn for Use {
         self.active = self.active * over * l + 1.0;
         // Days without use decay as they pass: a geometric sum.
         self.idle = (self.idle * over + (1.0 - over) / (1.0 - l)) * l;
-        self.first = self.first.or(Some(day));
         self.last = Some(day);
     }
 }
@@ -128,9 +133,11 @@ impl Use {
 /// The detector.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Dormant {
-    uses: BTreeMap<SubjectIx, Delayed<Use>>,
+    uses: Dense<Delayed<Use>>,
     everybody: Delayed<Everybody>,
-    open: OpenDays<Tally>,
+    open: OpenDays<Used>,
+    /// Those who may be back, by day and seat.
+    back: BTreeMap<(Day, Seat), Back>,
     /// The week of the newest settled day, counted from Sunday to Saturday.
     listed: Option<i32>,
 }
@@ -156,22 +163,26 @@ impl Detector for Dormant {
         if !seen.is_use() {
             return;
         }
-        let uses = &self.uses;
-        let tally = self.open.entry(constants.day, seen.subject, || {
-            let used = uses.get(&seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
-            Tally(used.may_be_back(constants.day).then(Box::default))
-        });
-        let Some(tally) = &mut tally.0 else { return };
+        let key = (constants.day, seen.presence.seat);
+        let used = self.open.entry(key.0, key.1);
+        if *used == Used::Not {
+            let before = self.uses.get(seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
+            *used = if before.may_be_back(constants.day) { Used::Again } else { Used::AsEver };
+        }
+        if *used == Used::AsEver {
+            return;
+        }
+        let tally = self.back.entry(key).or_default();
         tally.events.add(seen.event);
         for patient in &seen.facts.patients {
             tally.patients.insert(patient.patient_id);
         }
         let Some(cut) = cut(tally.events.count() as f64) else { return };
-        if tally.told.is_some_and(|told| cut <= told) || seen.presence.sort == Sort::Machine {
+        if tally.told.is_some_and(|told| cut <= u32::from(told)) || seen.presence.sort == Sort::Machine {
             return;
         }
-        tally.told = Some(cut);
-        let used = self.uses.get(&seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
+        tally.told = Some(cut as u8);
+        let used = self.uses.get(seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
         let everybody = self.everybody.for_day(constants.day);
         let id = &constants.subjects.get(seen.subject).subject;
         if let Some(absence) = absence(&used, &everybody, id, seen.presence, constants)
@@ -190,8 +201,11 @@ impl Detector for Dormant {
         let everybody = self.everybody.for_day(constants.day);
         let mut step = EverybodyStep::default();
         for (subject, presence) in day.present {
-            let Some(Tally(tally)) = self.open.take(constants.day, *subject) else { continue };
-            let known = self.uses.entry(*subject).or_default();
+            if self.open.take(constants.day, presence.seat) == Used::Not {
+                continue;
+            }
+            let tally = self.back.remove(&(constants.day, presence.seat));
+            let known = self.uses.entry(*subject);
             step.active += f64::from(u8::from(presence.sort != Sort::Machine));
             if let Some(tally) = tally.filter(|_| presence.sort != Sort::Machine) {
                 let id = &constants.subjects.get(*subject).subject;
@@ -219,6 +233,7 @@ impl Detector for Dormant {
 
     fn forget(&mut self, through: Day) {
         self.open.forget(through);
+        self.back = self.back.split_off(&(through.plus(1), 0));
     }
 
     fn save(&self) -> Vec<u8> {

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::detect::Constants;
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
-use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::delayed::Learn;
 use crate::engine::stats::groups::{Groups, Scored};
-use crate::engine::subjects::{GroupIx, Presence};
+use crate::engine::subjects::GroupIx;
 use crate::event::Day;
 
 pub(super) const HALF_LIFE_DAYS: f64 = 180.0;
@@ -47,6 +47,7 @@ impl Shares {
     }
 
     /// Share of each hour of one kind of day among all hours of both.
+    #[cfg(test)]
     fn of(&self, off: bool) -> [f64; 24] {
         let off = usize::from(off);
         self.hours[off].map(|share| share * self.kind[off])
@@ -56,15 +57,37 @@ impl Shares {
 /// Where no scores are known.
 const SHIPPED_SCORES: Tail = Tail { knee: 2.6, excess: 0.45 };
 
-/// The constants of one account's day.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// What the accounts of a role have in common on a day.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Score of each hour.
-    pub(super) surprise: [f32; 24],
+    peers: Shares,
     /// The smallest score that crosses.
     pub(super) cross: f64,
     /// The smallest score whose events are kept as evidence.
     pub(super) notable: f64,
+}
+
+/// The scores of the hours of one account's day.
+pub(super) struct Surprises<'a> {
+    habit: &'a Histogram,
+    peers: &'a Shares,
+    off: usize,
+    total: f64,
+    kind: f64,
+}
+
+impl<'a> Surprises<'a> {
+    /// By own habit and that of the role, on a day off or a working day.
+    pub(super) fn new(habit: &'a Histogram, limits: &'a Limits, off_day: bool) -> Surprises<'a> {
+        let (peers, off, totals) = (&limits.peers, usize::from(off_day), habit.totals());
+        Surprises { habit, peers, off, total: totals[off], kind: habit.kinds(peers, totals, KIND_DAYS)[off] }
+    }
+
+    /// The score of an hour.
+    pub(super) fn of(&self, hour: usize) -> f32 {
+        let share = self.habit.share(self.peers, ROLE_VOTES, self.total, self.off, hour) * self.kind;
+        -share.log10() as f32
+    }
 }
 
 /// Votes by hour, for working days and for days off.
@@ -101,21 +124,30 @@ impl Histogram {
     ///
     /// Both kinds of day are compared by use a day: one who is never there at weekends is as unusual on a Sunday as in the night.
     pub(super) fn shares(&self, prior: &Shares, weight: f64, days: f64) -> Shares {
-        let totals = self.votes.map(|votes| votes.iter().map(|votes| f64::from(*votes)).sum::<f64>());
-        let hours = [0, 1].map(|off: usize| {
-            std::array::from_fn(|hour| {
-                let near =
-                    |(offset, share): (usize, &f64)| share * f64::from(self.votes[off][(hour + 22 + offset) % 24]);
-                let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
-                (smooth + weight * prior.hours[off][hour]) / (totals[off] + weight)
-            })
-        });
-        // Votes a day as the prior would spread them; without any votes the prior stands.
+        let totals = self.totals();
+        let hours = [0, 1].map(|off| std::array::from_fn(|hour| self.share(prior, weight, totals[off], off, hour)));
+        Shares { kind: self.kinds(prior, totals, days), hours }
+    }
+
+    /// Votes of each kind of day.
+    fn totals(&self) -> [f64; 2] {
+        self.votes.map(|votes| votes.iter().map(|votes| f64::from(*votes)).sum::<f64>())
+    }
+
+    /// Share of an hour among those of its kind of day, which has `total` votes.
+    fn share(&self, prior: &Shares, weight: f64, total: f64, off: usize, hour: usize) -> f64 {
+        let near = |(offset, share): (usize, &f64)| share * f64::from(self.votes[off][(hour + 22 + offset) % 24]);
+        let smooth: f64 = KERNEL.iter().enumerate().map(near).sum();
+        (smooth + weight * prior.hours[off][hour]) / (total + weight)
+    }
+
+    /// Share of each kind of day: votes a day as the prior would spread them; without any votes the prior stands.
+    fn kinds(&self, prior: &Shares, totals: [f64; 2], days: f64) -> [f64; 2] {
         let exposure = self.exposure.map(f64::from);
         let spread: f64 = (0..2).map(|off| exposure[off] * prior.kind[off]).sum();
         let level = (totals[0] + totals[1]).max(1e-9) / spread.max(1e-9);
         let daily = [0, 1].map(|off: usize| (totals[off] + days * level * prior.kind[off]) / (exposure[off] + days));
-        Shares { kind: daily.map(|votes| votes / (daily[0] + daily[1])), hours }
+        daily.map(|votes| votes / (daily[0] + daily[1]))
     }
 }
 
@@ -211,27 +243,15 @@ pub(super) fn bits(hours: u32) -> impl Iterator<Item = usize> {
     (0..24).filter(move |hour| hours & (1 << hour) != 0)
 }
 
-/// The constants of an account's day.
-pub(super) fn limits(
-    groups: &Groups<Group>,
-    habit: Option<&Delayed<Habit>>,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Limits {
+/// What the accounts of a role have in common on a day.
+pub(super) fn limits(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Limits {
     let day = constants.day;
-    let role = constants.subjects.role(presence.group);
     let root = constants.subjects.chain(role).last().unwrap_or(role);
     let site = groups.as_of(root, day).hours.shares(&Shares::shipped(), SITE_VOTES, ROLE_KIND_DAYS);
     let peers =
         if role == root { site } else { groups.as_of(role, day).hours.shares(&site, SITE_VOTES, ROLE_KIND_DAYS) };
-    let habit = habit.map(|habit| habit.for_day(day)).unwrap_or_default();
-    let own = habit.hours.shares(&peers, ROLE_VOTES, KIND_DAYS).of(presence.off_day);
     let map = calibration(groups, role, constants);
-    Limits {
-        surprise: own.map(|share| -share.log10() as f32),
-        cross: map.score(constants.alphas.told),
-        notable: map.score(constants.alphas.held.min(0.05)),
-    }
+    Limits { peers, cross: map.score(constants.alphas.told), notable: map.score(constants.alphas.held.min(0.05)) }
 }
 
 /// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
@@ -281,5 +301,20 @@ mod tests {
         let shares = Shares::shipped();
         let sum: f64 = [false, true].iter().flat_map(|off| shares.of(*off)).sum();
         assert!((sum - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_hour_is_scored_as_all_of_them() {
+        let mut habit = Habit::default();
+        for day in 0..40 {
+            let step = HabitStep { off: day % 7 >= 5, hours: NINE_TO_FOUR << (day % 5), block: false, late: 0 };
+            habit.fold(Day(MONDAY + day), &step);
+        }
+        let limits = Limits { peers: Shares::shipped(), cross: 0.0, notable: 0.0 };
+        for off in [false, true] {
+            let all = habit.hours.shares(&limits.peers, ROLE_VOTES, KIND_DAYS).of(off);
+            let surprises = Surprises::new(&habit.hours, &limits, off);
+            (0..24).for_each(|hour| assert_eq!(surprises.of(hour), -all[hour].log10() as f32));
+        }
     }
 }

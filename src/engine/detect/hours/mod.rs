@@ -12,7 +12,9 @@
 //! ## When it is wrong
 //! Hours say little about staff on call. A shift changed without a shift feed looks unusual for its first days.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,6 +24,7 @@ use super::{
     finding, one_in,
 };
 use crate::engine::stats::delayed::Delayed;
+use crate::engine::stats::dense::Dense;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::groups::Groups;
@@ -32,7 +35,7 @@ use crate::event::{Class, Day, Severity, Time};
 
 mod habit;
 
-use habit::{Group, GroupDay, Habit, HabitStep, Limits, bits, calibration, limits};
+use habit::{Group, GroupDay, Habit, HabitStep, Limits, Surprises, bits, calibration, limits};
 
 /// The registry's entry.
 pub static SPEC: Spec =
@@ -68,20 +71,23 @@ struct Tally {
     hours: u32,
     /// Clock hours with activity outside of known shifts.
     outside: u32,
+    /// Those of them that may be told of.
+    notable: u32,
+    /// The outside hour with the highest score, and that score; the earliest clock hour of equals.
+    rarest: (u8, f32),
     /// Quarters of an hour since the day began, by bit.
     slots: u128,
-    /// Slots of each outside hour, to find the block that it belongs to.
+    /// First slot of each hour, to find the block that it belongs to.
     first_slot: [u8; 24],
     shifts_known: bool,
-    limits: Option<Limits>,
-    told: Option<u32>,
+    told: Option<u8>,
     /// Use at hours that may be told of; few accounts have any.
-    notable: Option<Box<Notable>>,
+    evidence: Option<Box<Evidence>>,
 }
 
 /// The evidence of an account's day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Notable {
+struct Evidence {
     events: Events,
     patients: Distinct,
 }
@@ -89,9 +95,12 @@ struct Notable {
 /// The detector.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Hours {
-    habits: BTreeMap<SubjectIx, Delayed<Habit>>,
+    habits: Dense<Delayed<Habit>>,
     groups: Groups<Group>,
     open: OpenDays<Tally>,
+    /// Limits that were asked for since a day settled, by day and role.
+    #[serde(skip)]
+    limits: RefCell<BTreeMap<(Day, GroupIx), Arc<Limits>>>,
     /// Accounts of a unit at an unusual hour, by unit, day off or not, and hour.
     #[serde(skip)]
     unusual: BTreeMap<(u32, usize), usize>,
@@ -106,48 +115,38 @@ impl Detector for Hours {
         if seen.presence.sort == Sort::Machine || !seen.is_use() {
             return;
         }
-        let tally = self.open.entry(constants.day, seen.subject, Tally::default);
-        let limits = match tally.limits {
-            Some(limits) => limits,
-            None => {
-                let limits = limits(&self.groups, self.habits.get(&seen.subject), seen.presence, constants);
-                *tally.limits.insert(limits)
-            }
-        };
-        let hour = usize::from(seen.facts.clock.hour);
-        let outside = tally.add(seen, constants);
-        let surprise = f64::from(limits.surprise[hour]);
-        if outside && surprise >= limits.notable {
-            let notable = tally.notable.get_or_insert_default();
-            notable.events.add(seen.event);
+        let (seat, hour) = (seen.presence.seat, usize::from(seen.facts.clock.hour));
+        let tally = self.open.entry(constants.day, seat);
+        let known = tally.outside;
+        if !tally.add(seen, constants) {
+            return;
+        }
+        let first = known & (1 << hour) == 0;
+        if first {
+            let limits = self.limits(seen.presence.group, constants);
+            let habit = self.habit(seen.subject, constants);
+            let surprise = Surprises::new(&habit.hours, &limits, seen.presence.off_day).of(hour);
+            self.open.entry(constants.day, seat).rate(hour, surprise, &limits);
+        }
+        let tally = self.open.entry(constants.day, seat);
+        if tally.notable & (1 << hour) != 0 {
+            let evidence = tally.evidence.get_or_insert_default();
+            evidence.events.add(seen.event);
             for patient in &seen.facts.patients {
-                notable.patients.insert(patient.patient_id);
+                evidence.patients.insert(patient.patient_id);
             }
         }
-        let rarest = tally.rarest(&limits, |_| 1.0);
-        if let Some(cut) = cut(rarest.1 / limits.cross)
-            && tally.told.is_none_or(|told| cut > told)
-        {
-            tally.told = Some(cut);
-            let role = constants.subjects.role(seen.presence.group);
-            let p = calibration(&self.groups, role, constants).p(rarest.1);
-            let habit = self.habits.get(&seen.subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
-            let mut finding = describe(tally, &habit, rarest.0, p, "", seen.subject, seen.presence, constants);
-            finding.raised_at = seen.event.time();
-            finding.stage = Stage::Crossing(rarest.1 / limits.cross);
-            out.push(finding);
+        if first {
+            self.cross(seen, constants, out);
         }
     }
 
     fn sums(&mut self, day: &Settling<'_>) {
         self.unusual.clear();
-        for (subject, presence) in day.present {
-            let Some(tally) = self.open.get(day.constants.day, *subject) else { continue };
-            let limits = self.limits_of(tally, *subject, *presence, day.constants);
-            for hour in bits(tally.outside) {
-                if f64::from(limits.surprise[hour]) >= limits.notable {
-                    *self.unusual.entry((presence.unit, hour)).or_default() += 1;
-                }
+        for (_, presence) in day.present {
+            let Some(tally) = self.open.get(day.constants.day, presence.seat) else { continue };
+            for hour in bits(tally.notable) {
+                *self.unusual.entry((presence.unit, hour)).or_default() += 1;
             }
         }
     }
@@ -157,21 +156,24 @@ impl Detector for Hours {
         (self.tested, self.unjudged) = (0, 0);
         for (subject, presence) in day.present {
             let constants = day.constants;
-            let Some(tally) = self.open.take(constants.day, *subject) else { continue };
+            let tally = self.open.take(constants.day, presence.seat);
+            if tally.hours == 0 {
+                continue;
+            }
+            let limits = self.limits(presence.group, constants);
+            let habit = self.habit(*subject, constants);
             // The day may have turned out to be a day off: then its hours are judged as such.
-            let judged = limits(&self.groups, self.habits.get(subject), *presence, constants);
-            let told = tally.limits.unwrap_or(judged);
+            let surprises = Surprises::new(&habit.hours, &limits, presence.off_day);
             let late_before = self.late_before(*subject, constants.day);
             let weight = |hour: usize| self.weight(&tally, hour, late_before, *presence);
-            let (hour, score) = tally.rarest(&judged, weight);
+            let (hour, score) = rarest(tally.outside, |hour| f64::from(surprises.of(hour)) * weight(hour));
             let role = constants.subjects.role(presence.group);
             let p = calibration(&self.groups, role, constants).p(score);
-            let (crossed_hour, crossed) = tally.rarest(&told, |_| 1.0);
-            let ratio = crossed / told.cross;
+            let (crossed_hour, crossed) = tally.rarest;
+            let ratio = f64::from(crossed) / limits.cross;
             let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
             if verdict.passes || verdict.held || ratio >= 1.0 {
-                let habit = self.habits.get(subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
-                let named = if verdict.passes || verdict.held { hour } else { crossed_hour };
+                let named = if verdict.passes || verdict.held { hour } else { usize::from(crossed_hour) };
                 let why = self.why(&tally, named, late_before, *presence);
                 let mut finding = describe(&tally, &habit, named, p, &why, *subject, *presence, constants);
                 finding.facts.insert("block".to_owned(), json!(block(&tally, named, late_before)));
@@ -179,7 +181,7 @@ impl Detector for Hours {
                 out.push(finding);
             }
             // Before that every hour is as rare as any other: its silence means nothing.
-            let scored = self.settled_habit(*subject, role, constants);
+            let scored = self.settled_habit(&habit, role, constants);
             self.tested += u64::from(scored);
             self.unjudged += u64::from(!scored);
             let step = HabitStep {
@@ -188,7 +190,7 @@ impl Detector for Hours {
                 block: block(&tally, hour, late_before) && score > 0.0,
                 late: late(tally.slots),
             };
-            self.habits.entry(*subject).or_default().teach(constants.day, step);
+            self.habits.entry(*subject).teach(constants.day, step);
             for group in constants.subjects.chain(presence.group) {
                 let step = taught.entry(group).or_default();
                 step.present += 1.0;
@@ -216,6 +218,7 @@ impl Detector for Hours {
     }
 
     fn forget(&mut self, through: Day) {
+        self.limits.get_mut().clear();
         self.open.forget(through);
     }
 
@@ -254,17 +257,28 @@ impl Tally {
         !on_shift
     }
 
-    /// The outside hour with the highest weighted score, and that score; the earliest clock hour of equals.
-    fn rarest(&self, limits: &Limits, weight: impl Fn(usize) -> f64) -> (usize, f64) {
-        let mut best = (0, 0.0);
-        for hour in bits(self.outside) {
-            let score = f64::from(limits.surprise[hour]) * weight(hour);
-            if score > best.1 {
-                best = (hour, score);
-            }
+    /// Takes up the score of an outside hour that had no use before.
+    fn rate(&mut self, hour: usize, surprise: f32, limits: &Limits) {
+        if f64::from(surprise) >= limits.notable {
+            self.notable |= 1 << hour;
         }
-        best
+        let (rarest, score) = self.rarest;
+        if surprise > score || (surprise == score && score > 0.0 && hour < usize::from(rarest)) {
+            self.rarest = (hour as u8, surprise);
+        }
     }
+}
+
+/// The hour with the highest score, and that score; the earliest clock hour of equals.
+fn rarest(hours: u32, score: impl Fn(usize) -> f64) -> (usize, f64) {
+    let mut best = (0, 0.0);
+    for hour in bits(hours) {
+        let score = score(hour);
+        if score > best.1 {
+            best = (hour, score);
+        }
+    }
+    best
 }
 
 fn near_shift(shifts: &[(Time, Time)], time: Time) -> bool {
@@ -310,21 +324,45 @@ fn block(tally: &Tally, hour: usize, late_before: u8) -> bool {
 }
 
 impl Hours {
-    fn limits_of(&self, tally: &Tally, subject: SubjectIx, presence: Presence, constants: &Constants<'_>) -> Limits {
-        tally.limits.unwrap_or_else(|| limits(&self.groups, self.habits.get(&subject), presence, constants))
+    /// What the accounts of a role have in common, worked out once a day and role.
+    fn limits(&self, group: GroupIx, constants: &Constants<'_>) -> Arc<Limits> {
+        let role = constants.subjects.role(group);
+        let mut known = self.limits.borrow_mut();
+        let fresh = || Arc::new(limits(&self.groups, role, constants));
+        known.entry((constants.day, role)).or_insert_with(fresh).clone()
+    }
+
+    /// What the day may know of an account.
+    fn habit(&self, subject: SubjectIx, constants: &Constants<'_>) -> Habit {
+        self.habits.get(subject).map(|habit| habit.for_day(constants.day)).unwrap_or_default()
+    }
+
+    /// Raises a crossing where the rarest hour is rare enough, and rarer than what was told.
+    fn cross(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
+        let limits = self.limits(seen.presence.group, constants);
+        let tally = self.open.entry(constants.day, seen.presence.seat);
+        let (hour, score) = (usize::from(tally.rarest.0), f64::from(tally.rarest.1));
+        let ratio = score / limits.cross;
+        let Some(cut) = cut(ratio).filter(|cut| tally.told.is_none_or(|told| *cut > u32::from(told))) else { return };
+        tally.told = Some(cut as u8);
+        let role = constants.subjects.role(seen.presence.group);
+        let p = calibration(&self.groups, role, constants).p(score);
+        let habit = self.habits.get(seen.subject).map(|habit| habit.for_day(constants.day)).unwrap_or_default();
+        let mut finding = describe(tally, &habit, hour, p, "", seen.subject, seen.presence, constants);
+        finding.raised_at = seen.event.time();
+        finding.stage = Stage::Crossing(ratio);
+        out.push(finding);
     }
 
     /// Whether the account and its site were watched long enough for a score to mean something.
-    fn settled_habit(&self, subject: SubjectIx, role: GroupIx, constants: &Constants<'_>) -> bool {
+    fn settled_habit(&self, own: &Habit, role: GroupIx, constants: &Constants<'_>) -> bool {
         let root = constants.subjects.chain(role).last().unwrap_or(role);
-        let site = self.groups.as_of(root, constants.day).days;
-        let own = self.habits.get(&subject).map_or(0.0, |habit| habit.for_day(constants.day).days);
-        site >= SITE_DAYS_MIN && own >= OWN_DAYS_MIN
+        self.groups.as_of(root, constants.day).days >= SITE_DAYS_MIN && own.days >= OWN_DAYS_MIN
     }
 
     /// Quarters of an hour for which the account was at work up to the beginning of `day`.
     fn late_before(&self, subject: SubjectIx, day: Day) -> u8 {
-        let late = self.habits.get(&subject).and_then(|habit| habit.newest().late);
+        let late = self.habits.get(subject).and_then(|habit| habit.newest().late);
         late.filter(|(before, _)| *before == day.plus(-1)).map_or(0, |(_, slots)| slots)
     }
 
@@ -359,9 +397,9 @@ fn describe(
     presence: Presence,
     constants: &Constants<'_>,
 ) -> Finding {
-    let none = Notable::default();
-    let notable = tally.notable.as_deref().unwrap_or(&none);
-    let mut finding = finding(&HABIT, constants, subject, presence, &notable.events);
+    let none = Evidence::default();
+    let evidence = tally.evidence.as_deref().unwrap_or(&none);
+    let mut finding = finding(&HABIT, constants, subject, presence, &evidence.events);
     let off = usize::from(presence.off_day);
     let kind = if presence.off_day { "days off" } else { "working days" };
     let days: f64 = f64::from(habit.days).min(180.0);
@@ -384,7 +422,7 @@ fn describe(
         one_in(p),
     );
     finding.p = Some(p);
-    finding.patients = notable.patients.len() as u64;
+    finding.patients = evidence.patients.len() as u64;
     finding.facts = facts([
         ("hour", json!(hour)),
         ("hours_active", json!(bits(tally.hours).collect::<Vec<_>>())),

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::METRICS;
 use crate::engine::detect::Constants;
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
-use crate::engine::stats::counts::{CountHabit, CountStep, GroupCounts, GroupStep, Peers, quantile};
-use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::counts::{CountHabit, CountStep, Expected, GroupCounts, GroupStep, Peers, quantile, tail, usual};
+use crate::engine::stats::delayed::Learn;
 use crate::engine::stats::groups::{Groups, Scored};
-use crate::engine::subjects::{GroupIx, Presence};
+use crate::engine::subjects::GroupIx;
 use crate::event::Day;
 
 /// Shipped peers for a site without any history: sites differ in how many rows a screen writes, so they are wide.
@@ -40,15 +40,73 @@ pub(super) struct Shape {
     pub(super) allowed: [f64; METRICS],
     pub(super) peers: [Peers; METRICS],
     pub(super) group: GroupIx,
+    /// A count crosses where its tail is at most this.
+    p: f64,
 }
 
-/// What crosses on one account's day, fixed at its first event.
+/// What crosses on one account's day. Nearly no day comes near: until a count does, only a bound is known.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Limits {
-    /// The smallest count that crosses, by metric.
-    pub(super) cross: [u64; METRICS],
-    /// As the day looked then: at settling it may have turned out to be a day off.
+    /// The smallest count that crosses, by metric, or a count that it does not lie below.
+    cross: [u64; METRICS],
+    exact: [bool; METRICS],
+    /// As the day looked at its first event: at settling it may have turned out to be a day off.
     pub(super) off_day: bool,
+}
+
+impl Limits {
+    /// Nothing is known yet.
+    pub(super) fn new(off_day: bool) -> Limits {
+        Limits { cross: [0; METRICS], exact: [false; METRICS], off_day }
+    }
+
+    /// Whether `counts` reach a bound, so that more has to be found out.
+    pub(super) fn is_open(&self, counts: [u64; METRICS]) -> bool {
+        (0..METRICS).any(|metric| !self.exact[metric] && counts[metric] >= self.cross[metric])
+    }
+
+    /// Finds out as much as is needed to say whether `counts` cross.
+    pub(super) fn refine(&mut self, counts: [u64; METRICS], shape: &Shape, habit: &Habit) {
+        for metric in 0..METRICS {
+            let expected = surged(shape, habit, metric);
+            if !self.exact[metric] && counts[metric] >= self.cross[metric] {
+                self.cross[metric] = 2 + usual(expected.mu, expected.phi, shape.p);
+            }
+            while !self.exact[metric] && counts[metric] >= self.cross[metric] {
+                // The tail at twice the count says nearly always that it is far.
+                let far = 2 * counts[metric].max(expected.mu as u64);
+                self.exact[metric] = tail(expected.mu, expected.phi, far) <= shape.p;
+                self.cross[metric] = if self.exact[metric] { crossing(&expected, shape.p) } else { far + 2 };
+            }
+        }
+    }
+
+    /// The smallest count of a metric that crosses.
+    pub(super) fn cross(&self, metric: usize, shape: &Shape, habit: &Habit) -> u64 {
+        if self.exact[metric] { self.cross[metric] } else { crossing(&surged(shape, habit, metric), shape.p) }
+    }
+
+    /// The count that is the most times its limit, and which one it is; what does not cross is less than once its limit.
+    pub(super) fn ratio(&self, counts: [u64; METRICS]) -> (f64, usize) {
+        let of = |metric: usize| counts[metric] as f64 / self.cross[metric] as f64;
+        let mut best = (of(0), 0);
+        for metric in 1..METRICS {
+            // Of equal ratios the one that says more about patients is named.
+            if of(metric) >= best.0 {
+                best = (of(metric), metric);
+            }
+        }
+        best
+    }
+}
+
+/// What is expected with the largest surge that is allowed for.
+fn surged(shape: &Shape, habit: &Habit, metric: usize) -> Expected {
+    habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * shape.allowed[metric])
+}
+
+fn crossing(expected: &Expected, p: f64) -> u64 {
+    1 + quantile(expected.mu, expected.phi, p)
 }
 
 /// What is learnt of one account.
@@ -142,31 +200,14 @@ pub(super) fn shape(groups: &Groups<Group>, group: GroupIx, off_day: bool, const
         }
     }
     let kind = if off_day && day.weekday() < 5 { 7 } else { day.weekday() };
+    let scores = calibration(groups, constants.subjects.role(group), constants);
     Shape {
         factor: std::array::from_fn(|metric| used.counts[metric].factor(kind)),
         allowed: std::array::from_fn(|metric| allowed(&used.surges, metric)),
         peers,
         group: peers_group,
+        p: 10_f64.powf(-scores.score(constants.alphas.told)) / METRICS as f64,
     }
-}
-
-/// What crosses an account's day, allowing for the largest surge of late.
-pub(super) fn limits(
-    groups: &Groups<Group>,
-    habit: Option<&Delayed<Habit>>,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Limits {
-    let habit = habit.map(|habit| habit.for_day(constants.day)).unwrap_or_default();
-    let shape = shape(groups, presence.group, presence.off_day, constants);
-    let role = constants.subjects.role(presence.group);
-    let scores = calibration(groups, role, constants);
-    let p = 10_f64.powf(-scores.score(constants.alphas.told)) / METRICS as f64;
-    let cross = std::array::from_fn(|metric| {
-        let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * shape.allowed[metric]);
-        1 + quantile(expected.mu, expected.phi, p)
-    });
-    Limits { cross, off_day: presence.off_day }
 }
 
 /// The surge that is allowed for inside the day.
@@ -187,7 +228,6 @@ pub(super) fn calibration(groups: &Groups<Group>, role: GroupIx, constants: &Con
 mod tests {
     use super::*;
     use crate::engine::detect::volume::weight;
-    use crate::engine::stats::counts::Expected;
 
     /// Twenty people and one interface account of 50,000 a day: the surge is that of the people.
     #[test]
@@ -206,5 +246,40 @@ mod tests {
         assert!((surge(2.0, 1.0) - 1.65).abs() < 0.01, "{}", surge(2.0, 1.0));
         assert!(surge(1.0, 2.0) < 1.35, "{}", surge(1.0, 2.0));
         assert_eq!(surge(1.0, 1.0), 1.0);
+    }
+
+    proptest::proptest! {
+        /// Whatever the order in which counts grow, the limits say of each what the exact ones say.
+        #[test]
+        fn bounds_say_what_is_exact(
+            mean in 0.05_f64..200.0,
+            phi in 0.02_f64..5.0,
+            digits in 1.0_f64..7.0,
+            steps in proptest::collection::vec((0_usize..METRICS, 1_u64..60), 1..60),
+        ) {
+            let peers = [Peers { mean, phi }; METRICS];
+            let factors = [1.0, 0.7, 1.9];
+            let shape = Shape { factor: factors, allowed: factors, peers, group: 0, p: 10_f64.powf(-digits) };
+            let habit = Habit::default();
+            let cross = [0, 1, 2].map(|metric| crossing(&surged(&shape, &habit, metric), shape.p));
+            let exact = Limits { cross, exact: [true; METRICS], off_day: false };
+            let mut limits = Limits::new(false);
+            let mut counts = [1, 0, 0];
+            for (metric, more) in steps {
+                counts[metric] += more;
+                if limits.is_open(counts) {
+                    limits.refine(counts, &shape, &habit);
+                }
+                proptest::prop_assert!(!limits.is_open(counts));
+                let (found, expected) = (limits.ratio(counts), exact.ratio(counts));
+                proptest::prop_assert_eq!(found.0 >= 1.0, expected.0 >= 1.0);
+                if expected.0 >= 1.0 {
+                    proptest::prop_assert_eq!(found, expected);
+                }
+            }
+            for metric in 0..METRICS {
+                proptest::prop_assert_eq!(limits.cross(metric, &shape, &habit), cross[metric]);
+            }
+        }
     }
 }

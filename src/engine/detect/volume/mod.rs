@@ -14,6 +14,7 @@
 //! New kinds of work (a chart audit, a new screen that doubles the rows) look like misuse until they are habit. One or two opens of
 //! a neighbour's record are invisible here.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ use super::{
 };
 use crate::engine::stats::counts::{CountStep, Expected, capped, tail};
 use crate::engine::stats::delayed::Delayed;
+use crate::engine::stats::dense::Dense;
 use crate::engine::stats::groups::Groups;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
@@ -33,7 +35,7 @@ use crate::event::{Activity, Class, Day, Severity};
 mod limits;
 mod tally;
 
-use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, calibration, limits, shape};
+use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, calibration, shape};
 use tally::Tally;
 
 /// The registry's entry.
@@ -79,9 +81,15 @@ const PEER_CAP: f64 = 4.0;
 /// The detector.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Volume {
-    habits: BTreeMap<SubjectIx, Delayed<Habit>>,
+    habits: Dense<Delayed<Habit>>,
     groups: Groups<Group>,
     open: OpenDays<Tally>,
+    /// Shapes that were asked for since a day settled, by day, group and whether it is a day off.
+    #[serde(skip)]
+    shapes: RefCell<BTreeMap<(Day, GroupIx, bool), Shape>>,
+    /// Parts of those present in the sums of the settling day, in their order.
+    #[serde(skip)]
+    own: Vec<Option<[Sum; METRICS]>>,
     #[serde(skip)]
     sums: BTreeMap<GroupIx, [Sum; METRICS]>,
     #[serde(skip)]
@@ -96,26 +104,27 @@ impl Detector for Volume {
         if seen.presence.sort == Sort::Machine || !counts {
             return;
         }
-        let tally = self.open.entry(constants.day, seen.subject, Tally::default);
+        let tally = self.open.entry(constants.day, seen.presence.seat);
         tally.add(seen.event, seen.facts);
-        let limits = match tally.limits {
-            Some(limits) => limits,
-            None => {
-                let limits = limits(&self.groups, self.habits.get(&seen.subject), seen.presence, constants);
-                *tally.limits.insert(limits)
-            }
-        };
-        let (ratio, metric) = tally.ratio(&limits);
+        let counts = tally.counts();
+        let mut limits = tally.limits.unwrap_or(Limits::new(seen.presence.off_day));
+        if limits.is_open(counts) {
+            let shape = self.shape(seen.presence, limits.off_day, constants);
+            limits.refine(counts, &shape, &self.habit(seen.subject, constants));
+        }
+        let (ratio, metric) = limits.ratio(counts);
+        let tally = self.open.entry(constants.day, seen.presence.seat);
+        tally.limits = Some(limits);
         if let Some(cut) = cut(ratio)
-            && tally.told.is_none_or(|told| cut > told)
+            && tally.told.is_none_or(|told| cut > u32::from(told))
         {
-            tally.told = Some(cut);
-            let habit = self.habits.get(&seen.subject).map(|h| h.for_day(constants.day)).unwrap_or_default();
-            let shape = shape(&self.groups, seen.presence.group, limits.off_day, constants);
+            tally.told = Some(cut as u8);
+            let habit = self.habit(seen.subject, constants);
+            let shape = self.shape(seen.presence, limits.off_day, constants);
             let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric]);
-            let y = tally.count(metric).saturating_sub(1);
-            let p = tail(expected.mu, expected.phi, y);
+            let p = tail(expected.mu, expected.phi, counts[metric].saturating_sub(1));
             let view = View { metric, surge: 1.0, expected, p, p_day: p };
+            let tally = self.open.entry(constants.day, seen.presence.seat);
             let mut finding = describe(tally, &shape, &limits, &habit, &view, seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
             finding.stage = Stage::Crossing(ratio);
@@ -125,8 +134,9 @@ impl Detector for Volume {
 
     fn sums(&mut self, day: &Settling<'_>) {
         self.sums.clear();
-        for (subject, presence) in day.present {
-            let Some(own) = self.own_sum(*subject, *presence, day) else { continue };
+        self.own = day.present.iter().map(|(subject, presence)| self.own_sum(*subject, *presence, day)).collect();
+        for ((_, presence), own) in day.present.iter().zip(&self.own) {
+            let Some(own) = own else { continue };
             for group in day.constants.subjects.chain(presence.group) {
                 let sums = self.sums.entry(group).or_default();
                 for (sum, own) in sums.iter_mut().zip(own) {
@@ -141,19 +151,19 @@ impl Detector for Volume {
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
         (self.tested, self.surge) = (0, 1.0);
-        for (subject, presence) in day.present {
-            let Some(own) = self.own_sum(*subject, *presence, day) else { continue };
-            let tally = self.open.take(day.constants.day, *subject).expect("a sum comes from a tally");
-            let limits = self.limits_of(&tally, *subject, *presence, day.constants);
-            let shape = shape(&self.groups, presence.group, limits.off_day, day.constants);
-            let habit = self.habits.get(subject).map(|h| h.for_day(day.constants.day)).unwrap_or_default();
+        for ((subject, presence), own) in day.present.iter().zip(std::mem::take(&mut self.own)) {
+            let Some(own) = own else { continue };
+            let tally = self.open.take(day.constants.day, presence.seat);
+            let limits = tally.limits.expect("a sum comes from a tally");
+            let shape = self.shape(*presence, limits.off_day, day.constants);
+            let habit = self.habit(*subject, day.constants);
             let views = self.views(&tally, &shape, &habit, own, *presence, day.constants);
             let best = best(&views);
             let score = -((METRICS as f64 * best.p).min(1.0)).log10();
             let p = self.rank(score, *presence, day.constants);
             self.tested += 1;
             let alphas = day.constants.alphas;
-            let (ratio, crossed) = tally.ratio(&limits);
+            let (ratio, crossed) = limits.ratio(tally.counts());
             let verdict = Verdict { ratio, passes: p <= alphas.told, held: p <= alphas.held };
             if verdict.passes || verdict.held || ratio >= 1.0 {
                 let view = if verdict.passes || verdict.held { best } else { views[crossed] };
@@ -177,6 +187,7 @@ impl Detector for Volume {
     }
 
     fn forget(&mut self, through: Day) {
+        self.shapes.get_mut().clear();
         self.open.forget(through);
     }
 
@@ -212,16 +223,23 @@ fn best(views: &[View; METRICS]) -> View {
 }
 
 impl Volume {
-    fn limits_of(&self, tally: &Tally, subject: SubjectIx, presence: Presence, constants: &Constants<'_>) -> Limits {
-        tally.limits.unwrap_or_else(|| limits(&self.groups, self.habits.get(&subject), presence, constants))
+    /// What accounts of the same group have in common, worked out once a day and group.
+    fn shape(&self, presence: Presence, off_day: bool, constants: &Constants<'_>) -> Shape {
+        let mut known = self.shapes.borrow_mut();
+        let fresh = || shape(&self.groups, presence.group, off_day, constants);
+        *known.entry((constants.day, presence.group, off_day)).or_insert_with(fresh)
+    }
+
+    /// What the day may know of an account.
+    fn habit(&self, subject: SubjectIx, constants: &Constants<'_>) -> Habit {
+        self.habits.get(subject).map(|habit| habit.for_day(constants.day)).unwrap_or_default()
     }
 
     /// An account's part in the sums of its groups: the winsorised count and what was expected.
     fn own_sum(&self, subject: SubjectIx, presence: Presence, day: &Settling<'_>) -> Option<[Sum; METRICS]> {
-        let tally = self.open.get(day.constants.day, subject)?;
-        let limits = self.limits_of(tally, subject, presence, day.constants);
-        let shape = shape(&self.groups, presence.group, limits.off_day, day.constants);
-        let habit = self.habits.get(&subject).map(|h| h.for_day(day.constants.day)).unwrap_or_default();
+        let tally = self.open.get(day.constants.day, presence.seat)?;
+        let shape = self.shape(presence, tally.limits?.off_day, day.constants);
+        let habit = self.habit(subject, day.constants);
         let mut sums = [Sum::default(); METRICS];
         for metric in 0..METRICS {
             let Some(y) = tally.count(metric).checked_sub(1) else { continue };
@@ -292,7 +310,7 @@ impl Volume {
                 group.kind = day_kind;
             }
         }
-        self.habits.entry(subject).or_default().teach(day.constants.day, steps);
+        self.habits.entry(subject).teach(day.constants.day, steps);
         for group in day.constants.subjects.chain(day.constants.subjects.role(presence.group)) {
             taught.entry(group).or_default().scores.add(score);
         }
@@ -358,7 +376,7 @@ fn describe(
         ("peers", json!(round(peers))),
         ("peer_group", json!(group)),
         ("expected_today", json!(round(view.expected.mu + 1.0))),
-        ("threshold", json!(limits.cross[metric])),
+        ("threshold", json!(limits.cross(metric, shape, habit))),
         ("group_surge", json!(round(view.surge))),
         ("events", json!(tally.count(0))),
         ("patients", json!(tally.count(1))),

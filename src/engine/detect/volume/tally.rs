@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::METRICS;
 use super::limits::Limits;
@@ -16,15 +16,15 @@ use crate::event::{Activity, Event, Facts, Outcome};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
     /// Requests without a correlation id.
-    single: u64,
+    single: u32,
+    pub(super) told: Option<u8>,
     /// Hashes of correlation ids: records that share one report one request.
-    requests: Distinct,
+    requests: Option<Box<Distinct>>,
     pub(super) patients: Distinct,
     pub(super) events: Events,
     /// What was exported; most accounts export nothing on most days.
     exports: Option<Box<Exports>>,
     pub(super) limits: Option<Limits>,
-    pub(super) told: Option<u32>,
 }
 
 /// Exports and prints of one account's day.
@@ -33,7 +33,7 @@ struct Exports {
     /// Records exported without a correlation id.
     single: u64,
     /// Exports that share a correlation id: the stated count and the patients, of which the larger counts.
-    requests: BTreeMap<u64, (u64, BTreeSet<u64>)>,
+    requests: Option<Box<BTreeMap<u64, (u64, BTreeSet<u64>)>>>,
     events: Events,
 }
 
@@ -41,10 +41,10 @@ static NONE: LazyLock<Events> = LazyLock::new(Events::default);
 
 impl Tally {
     pub(super) fn add(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
-        let request = event.correlation_id().map(|id| xxh3_64(format!("{}\u{1f}{id}", event.source()).as_bytes()));
+        let request = event.correlation_id().map(|id| xxh3_64_with_seed(id.as_bytes(), xxh3_64(event.source().as_bytes())));
         match request {
-            Some(hash) => self.requests.insert_hash(hash),
-            None => self.single += 1,
+            Some(hash) => self.requests.get_or_insert_default().insert_hash(hash),
+            None => self.single = self.single.saturating_add(1),
         }
         // Who was refused has not seen the patient.
         if !matches!(event.outcome(), Outcome::Denied | Outcome::Failure) {
@@ -63,7 +63,7 @@ impl Tally {
         let stated = event.result_count().or(event.detail_files()).unwrap_or(0).max(0) as u64;
         match request {
             Some(hash) => {
-                let (most, patients) = exports.requests.entry(hash).or_default();
+                let (most, patients) = exports.requests.get_or_insert_default().entry(hash).or_default();
                 *most = stated.max(*most);
                 patients.extend(facts.patients.iter().map(|p| xxh3_64(p.patient_id.as_bytes())));
             }
@@ -82,26 +82,18 @@ impl Tally {
 
     pub(super) fn count(&self, metric: usize) -> u64 {
         match metric {
-            0 => self.single + self.requests.len() as u64,
+            0 => u64::from(self.single) + self.requests.as_ref().map_or(0, |requests| requests.len() as u64),
             1 => self.patients.len() as u64,
             _ => {
                 let Some(exports) = &self.exports else { return 0 };
                 let of = |(stated, patients): &(u64, BTreeSet<u64>)| (*stated).max(patients.len() as u64).max(1);
-                exports.requests.values().map(of).fold(exports.single, u64::saturating_add)
+                exports.requests.iter().flat_map(|requests| requests.values()).map(of).fold(exports.single, u64::saturating_add)
             }
         }
     }
 
-    /// The count that is the most times its limit, and which one it is.
-    pub(super) fn ratio(&self, limits: &Limits) -> (f64, usize) {
-        let of = |metric: usize| self.count(metric) as f64 / limits.cross[metric] as f64;
-        let mut best = (of(0), 0);
-        for metric in 1..METRICS {
-            // Of equal ratios the one that says more about patients is named.
-            if of(metric) >= best.0 {
-                best = (of(metric), metric);
-            }
-        }
-        best
+    /// The three counts.
+    pub(super) fn counts(&self) -> [u64; METRICS] {
+        std::array::from_fn(|metric| self.count(metric))
     }
 }

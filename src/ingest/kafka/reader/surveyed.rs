@@ -10,12 +10,13 @@ use rdkafka::topic_partition_list::Offset;
 use super::super::arrival::Arrival;
 use super::super::client::Failure;
 use super::super::lane::{Lane, Verdict};
+use super::super::log_id::LogId;
 use super::super::survey::{Log, Survey, Topic};
 use super::super::warden::Wake;
 use super::Reader;
 use crate::event::Origin;
 
-/// Lanes that are to be assigned (anew) once all of a survey has been looked at.
+/// Lanes that are to be assigned (again) once all of a survey has been looked at.
 type Anew = BTreeSet<Origin>;
 
 impl Reader {
@@ -26,8 +27,9 @@ impl Reader {
         for (topic, seen) in &survey.topics {
             match seen {
                 Ok(described) => {
-                    match self.other(topic, survey.cluster_id.as_deref(), described.id.as_deref()) {
-                        Some((expected, found)) => self.stop_topic(topic, described, &expected, &found),
+                    let found = LogId { cluster: survey.cluster_id.clone(), topic: described.id.clone() };
+                    match self.other(topic, &found) {
+                        Some(expected) => self.stop_topic(topic, described, &expected, &found),
                         None => self.follow(topic, described, &positions, survey.asked, &mut anew),
                     }
                     self.seen.insert(topic.clone());
@@ -74,16 +76,19 @@ impl Reader {
 
     fn first_offset(&mut self, topic: &Arc<str>, partition: i32, log: Log) -> i64 {
         let origin = Origin::Topic { topic: topic.clone(), partition };
-        if let Some(position) = self.begin.positions.get(&origin) {
+        let anew = self.anew.remove(&origin);
+        if let (None, Some(position)) = (anew, self.begin.positions.get(&origin)) {
             return (*position).max(0);
         }
         let of_topic = |known: &Origin| matches!(known, Origin::Topic { topic: name, .. } if name == topic);
-        if !self.seen.contains(topic) && !self.begin.positions.keys().any(of_topic) {
+        if anew.is_none() && !self.seen.contains(topic) && !self.begin.positions.keys().any(of_topic) {
             return log.start;
         }
-        tracing::info!(group = self.plan.group, "kafka: {origin} is new and is read from its beginning");
-        self.out.push(Arrival::NewPartition(origin));
-        0
+        let from = anew.unwrap_or(0);
+        tracing::info!(group = self.plan.group, from, "kafka: {origin} is new and is read from its beginning");
+        let log = self.begin.logs.get(&**topic).cloned().unwrap_or_default();
+        self.out.push(Arrival::NewPartition { origin, log });
+        from
     }
 
     fn judge(&mut self, index: usize, log: Log, positions: &BTreeMap<Origin, i64>, asked: Instant, anew: &mut Anew) {
@@ -117,8 +122,8 @@ impl Reader {
             }
             Verdict::Doubtful => self.wake(Wake::All),
             Verdict::Shorter => {
-                let id = self.begin.topic_ids.get(&*lane.topic).cloned();
-                self.stop_lane(index, log.high, id.clone(), id);
+                let known = self.begin.logs.get(&*lane.topic).cloned().unwrap_or_default();
+                self.stop_lane(index, log.high, &known, &known);
             }
             Verdict::Stalled => {
                 lane.watch_again(asked);
@@ -130,21 +135,32 @@ impl Reader {
         }
     }
 
-    /// Whether cluster or topic are others than those that were read: what was expected and what was found. What was not known
-    /// before is remembered.
-    fn other(&mut self, topic: &str, cluster: Option<&str>, id: Option<&str>) -> Option<(String, String)> {
-        if let Some(found) = cluster {
-            let expected = self.begin.cluster_id.get_or_insert_with(|| found.to_owned());
-            if expected != found {
-                return Some((format!("cluster {expected}"), format!("cluster {found}")));
-            }
+    /// The log that was read under this name, where `found` is another one. What was not known before is remembered.
+    fn other(&mut self, topic: &str, found: &LogId) -> Option<LogId> {
+        let expected = self.begin.logs.entry(topic.to_owned()).or_default();
+        if !expected.may_be(found) {
+            return Some(expected.clone());
         }
-        let found = id?;
-        let expected = self.begin.topic_ids.entry(topic.to_owned()).or_insert_with(|| found.to_owned());
-        (expected != found).then(|| (expected.clone(), found.to_owned()))
+        *expected = expected.with(found);
+        None
     }
 
-    fn stop_topic(&mut self, topic: &Arc<str>, described: &Topic, expected: &str, found: &str) {
+    /// A person has decided: the partition is forgotten as the log that it was, and the next survey finds it new.
+    pub(super) fn begin_anew(&mut self, origin: Origin, log: LogId, from: i64) {
+        let Origin::Topic { topic, partition } = &origin else { return };
+        if let Ok(index) = self.find(topic, *partition)
+            && self.lanes[index].stopped
+        {
+            self.lanes.remove(index);
+            self.depths.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&origin);
+            self.begin.logs.insert(topic.to_string(), log);
+            self.begin.positions.remove(&origin);
+            self.anew.insert(origin, from);
+            self.wake(Wake::All);
+        }
+    }
+
+    fn stop_topic(&mut self, topic: &Arc<str>, described: &Topic, expected: &LogId, found: &LogId) {
         let known = self.begin.positions.keys().filter_map(|origin| match origin {
             Origin::Topic { topic: name, partition } if name == topic => Some(*partition),
             _ => None,
@@ -160,22 +176,23 @@ impl Reader {
             });
             if !self.lanes[index].stopped {
                 let end = described.partitions.get(&partition).map_or(0, |log| log.high);
-                self.stop_lane(index, end, Some(expected.to_owned()), Some(found.to_owned()));
+                self.stop_lane(index, end, expected, found);
             }
         }
     }
 
-    fn stop_lane(&mut self, index: usize, end: i64, expected: Option<String>, found: Option<String>) {
+    fn stop_lane(&mut self, index: usize, end: i64, expected: &LogId, found: &LogId) {
         self.unassign(&[index]);
         let lane = &mut self.lanes[index];
         lane.stop();
         let (origin, position) = (lane.origin.clone(), lane.wanted);
         tracing::error!(
             group = self.plan.group,
-            expected,
-            found,
+            %expected,
+            %found,
             "kafka: {origin} is not the log that was read before: read up to {position}, it ends at {end}; it is stopped"
         );
+        let (expected, found) = (expected.clone(), found.clone());
         self.out.push(Arrival::TopicMadeAgain { origin, position, end, expected, found });
     }
 

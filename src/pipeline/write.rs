@@ -1,0 +1,66 @@
+//! What the road writes to the history, with patience: a disk that refuses and may take it later is waited for, whatever is written.
+
+use super::{Keep, Road, RoadError};
+use crate::event::effects::Mark;
+use crate::event::{Origin, Time, Unjudged};
+use crate::history::{Change, Committed, HistoryError};
+
+impl Road<'_> {
+    /// Writes, again and again where the failure may pass; `None` where there is no history.
+    pub(super) fn write<T>(
+        &mut self,
+        mut write: impl FnMut(&mut Keep) -> Result<T, HistoryError>,
+    ) -> Result<Option<T>, RoadError> {
+        let Some(keep) = &mut self.keep else { return Ok(None) };
+        loop {
+            match write(keep) {
+                Err(error) if error.retry() && (self.patience)(&error) => {}
+                done => return Ok(Some(done?)),
+            }
+        }
+    }
+
+    /// Appends a change to the control log; gives back its number.
+    pub(super) fn note(&mut self, now: Time, change: &Change, mark: Option<Mark>) -> Result<Option<u64>, RoadError> {
+        self.write(|keep| keep.history.note(now, change, mark))
+    }
+
+    /// Makes what is staged durable.
+    pub(super) fn commit_history(&mut self, now: Time) -> Result<Option<Committed>, RoadError> {
+        let runtime = self.runtime.clone();
+        self.write(|keep| runtime.block_on(keep.history.commit(now)))
+    }
+
+    /// Notes in the control log what detectors could not judge, so that answers can say it.
+    pub(super) fn note_unjudged(&mut self, now: Time) -> Result<(), RoadError> {
+        for Unjudged { detector, day, judged, unjudged } in self.tally.take_unjudged() {
+            self.note(now, &Change::Unjudged { detector: detector.to_owned(), day, judged, unjudged }, None)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a partition is not read any more, where the control log does not say so yet: a start finds it stopped again.
+    pub(super) fn note_stopped(&mut self, now: Time, origin: &Origin, position: i64) -> Result<(), RoadError> {
+        let key = self.keys.get(origin).cloned().unwrap_or_default();
+        let stopped = Change::Stopped { origin: origin.clone(), key, position };
+        let about = |change: &Change| match change {
+            Change::Stopped { origin: other, .. } => other == origin,
+            Change::Resumed(resumed) => resumed.origin == *origin,
+            _ => false,
+        };
+        let changes = self.write(|keep| keep.history.changes())?.unwrap_or_default();
+        let last = changes.into_iter().rev().map(|noted| noted.change).find(about);
+        if last.as_ref() != Some(&stopped) {
+            self.note(now, &stopped, None)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the rosters are old, or were renewed.
+    ///
+    /// # Errors
+    /// Where the history cannot be written.
+    pub fn note_stale(&mut self, now: Time, since: Time, until: Option<Time>) -> Result<(), RoadError> {
+        self.note(now, &Change::Stale { since, until }, None).map(|_| ())
+    }
+}
