@@ -144,7 +144,7 @@ impl<'f> Loading<'f> {
             Some(Level::High) => Severity::High,
             Some(Level::Critical) => Severity::Critical,
         };
-        let condition = Condition::new(&compiled, mapping.kind).and(mapping.when.clone());
+        let condition = Condition::new(&compiled, None).and(mapping.events.clone());
         let content = canonical(&plain.document.value) + &plain.lists + &mapping.content;
         let rule = Arc::new(Rule {
             id: plain.id.clone(),

@@ -134,7 +134,7 @@ impl<'f> Loading<'f> {
         for document in self.documents(file, bytes) {
             let mut complaints = Complaints::default();
             let root = At::root(&document.value);
-            let mapping = Mapping::read(&root, &mut |at, complaints| self.when(at, complaints), &kind, &mut complaints);
+            let mapping = Mapping::read(&root, &mut |at, complaints| self.when(at, complaints), &mut complaints);
             if complaints.0.is_empty() {
                 self.mappings.push(mapping);
             }

@@ -1,7 +1,7 @@
 //! Names of fields of other products in ours, so that their rules see native events where that makes sense.
 //!
-//! A mapping says which rules it translates (`logsource`), which native events they see (`category` and `when`) and what their fields
-//! are called here (`fields`). A rule that names a field which no mapping has sees no native event.
+//! A mapping says which rules it translates (`product`, `service`, `category`), which native events they see (`events`) and what their
+//! fields are called here (`fields`). A rule that names a field which no mapping has sees no native event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,6 @@ use super::Field;
 use super::condition::Condition;
 use super::meta::unknown_field;
 use super::reading::{At, Complaints};
-use crate::event::Kind;
 
 /// One mapping file.
 #[derive(Debug)]
@@ -19,33 +18,25 @@ pub struct Mapping {
     product: Option<String>,
     service: Option<String>,
     category: Option<String>,
-    /// Only native events of this kind.
-    pub kind: Option<Kind>,
     /// Only native events that meet this.
-    pub when: Option<Condition>,
+    pub events: Option<Condition>,
     fields: BTreeMap<String, String>,
     /// Everything that it says.
     pub content: String,
 }
 
 impl Mapping {
-    /// Reads a mapping; `compile` makes a condition of what stands under `when`, `kind` reads the word under `category`.
+    /// Reads a mapping; `compile` makes a condition of what stands under `events`.
     pub fn read(
         root: &At<'_>,
         compile: &mut dyn FnMut(&At<'_>, &mut Complaints) -> Option<Condition>,
-        kind: &dyn Fn(&At<'_>, &mut Complaints) -> Option<Kind>,
         complaints: &mut Complaints,
     ) -> Mapping {
-        root.only(&["title", "description", "logsource", "category", "when", "fields"], complaints);
-        let mut source = |key: &str| {
-            root.get("logsource")
-                .and_then(|at| at.get(key))
-                .and_then(|at| at.text(complaints))
-                .map(|t| t.to_lowercase())
-        };
+        root.only(&["product", "service", "category", "events", "fields"], complaints);
+        let mut source = |key: &str| root.get(key).and_then(|at| at.text(complaints));
         let (product, service, category) = (source("product"), source("service"), source("category"));
         if product.is_none() && service.is_none() && category.is_none() {
-            complaints.say(root, "a mapping has a `logsource` with product, service or category");
+            complaints.say(root, "a mapping says `product`, `service` or `category`");
         }
         let mut fields = BTreeMap::new();
         for (foreign, at) in root.get("fields").map(|at| at.entries()).unwrap_or_default() {
@@ -55,9 +46,8 @@ impl Mapping {
             }
             fields.insert(foreign.to_owned(), native);
         }
-        let kind = root.get("category").and_then(|at| kind(&at, complaints));
-        let when = root.get("when").and_then(|at| compile(&at, complaints));
-        Mapping { product, service, category, kind, when, fields, content: super::canonical(root.value) }
+        let events = root.get("events").and_then(|at| compile(&at, complaints));
+        Mapping { product, service, category, events, fields, content: super::canonical(root.value) }
     }
 
     /// Whether it translates rules of this source.
