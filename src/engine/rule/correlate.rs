@@ -30,6 +30,12 @@ impl<'f> Loading<'f> {
             drafted.iter().filter(|other| !other.rule.generate).flat_map(|other| &other.rule.rules).collect();
         for drafted in &drafted {
             let root = At::root(&drafted.document.value);
+            let is_ours = root.get("phiwatch").is_some() || names(&drafted.rule).iter().any(|name| fed.contains(&name));
+            if !is_ours && drafted.rule.rules.iter().all(|name| meant(&contents, name).is_empty()) {
+                let why = "a correlation of another product is asked of nothing".to_owned();
+                self.left_out.push((drafted.id.clone(), why));
+                continue;
+            }
             let place = root.get("correlation").unwrap_or(root.clone());
             let mut complaints = Complaints::default();
             let leans_on: String =

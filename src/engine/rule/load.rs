@@ -70,7 +70,7 @@ pub(super) struct Document<'f> {
 }
 
 impl Document<'_> {
-    fn problem(&self, path: &Path, what: String) -> Problem {
+    pub(super) fn problem(&self, path: &Path, what: String) -> Problem {
         Problem { file: PathBuf::from(self.file), line: place::line(self.text, self.number, path), what }
     }
 }
