@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::operate::{Site, access};
 use crate::program::{done, phiwatch};
 
 /// A rule over what the hospital of the simulator does every day.
@@ -106,4 +107,40 @@ fn rules_in_force_speak_in_a_scan_and_stand_in_their_alerts() {
     assert_eq!(alerts, kept);
     assert!(dir.join("h/blobs/rules").read_dir().unwrap().next().is_some());
     assert_eq!(scan("again.jsonl", &["--history", "h"]), Vec::<Value>::new(), "nothing is new");
+}
+
+/// `run` takes up rules that have changed and come to rest, and keeps the old ones where something is wrong with the new.
+#[test]
+fn rules_change_while_the_program_runs() {
+    let site = Site::new();
+    let write = |text: &str| std::fs::write(site.path("own/x.yml"), text).unwrap();
+    let read = OWN.replace("[print, export]", "read").replace("activity: read, actor", "activity: search, actor");
+    let read = read.replace("activity: print, actor", "activity: read, actor");
+    std::fs::create_dir(site.path("own")).unwrap();
+    write(&read);
+    site.settings("[rules]\ndir = \"own\"\n");
+    let told = |id: &str| {
+        let text = std::fs::read_to_string(site.path("alerts.jsonl")).unwrap_or_default();
+        text.lines().filter(|line| line.contains(&format!("\"detection_id\":\"{id}\""))).count()
+    };
+    site.produce(0, [access(1, "u1")]);
+    let running = site.run();
+    running.until("the first alert", || told("a-print") > 0);
+    write(&read.replace("level: low", "level: lwo"));
+    running.until("the refusal", || running.said("The rules have 1 problems and the last ones stay") > 0);
+    assert!(running.said("there is no level `lwo`; the nearest is `low`") > 0);
+    running.until("the operator", || running.health().1.to_string().contains("rules"));
+    site.produce(0, [access(2, "u3")]);
+    running.until("an alert of the old rule", || told("a-print") > 1);
+    write(&read.replace("id: a-print", "id: b-print"));
+    running.until("the new rules", || running.said("new rules are in force") > 0);
+    site.produce(0, [access(3, "u4")]);
+    running.until("an alert of the new rule", || told("b-print") > 0);
+    running.until("all well", || running.health().1["status"] == "ok");
+    running.stop();
+    // They are in force again after a restart, before anything is read.
+    let running = site.run();
+    site.produce(0, [access(4, "u5")]);
+    running.until("an alert after the restart", || told("b-print") > 1);
+    running.stop();
 }
