@@ -267,7 +267,7 @@ impl Watcher {
         let set = self.set.clone();
         let mut best: BTreeMap<Key, Reached> = BTreeMap::new();
         self.windows.settle(day, &mut |answer| {
-            for reached in taken(&set, answer) {
+            if let Some(reached) = taken(&set, answer) {
                 let key = (reached.rule.id.clone(), reached.target.subject.clone());
                 let rank = |reached: &Reached| (reached.holds, reached.ratio, std::cmp::Reverse(reached.to));
                 let further = |known: &Reached| {
