@@ -269,13 +269,13 @@ impl Beside for Watch<'_> {
     fn turned(&mut self, effects: &Effects, _now: Time) {
         for notice in &effects.notices {
             let (kind, words) = match notice.kind {
-                "id-conflict" => (&operator::CONFLICT, "records repeat an identifier and say something else"),
-                "future" => (&operator::FUTURE, "records lie in the future"),
-                "window-limit" => (&operator::WINDOW, "hits were not counted: its windows hold no more"),
+                "id-conflict" => (&operator::CONFLICT, "Records that repeat an identifier and say something else"),
+                "future" => (&operator::FUTURE, "Records that lie in the future"),
+                "window-limit" => (&operator::WINDOW, "Hits that were not counted because its windows hold no more"),
                 _ => continue,
             };
-            let kept = if notice.kind == "window-limit" { "." } else { "; they are kept and flagged." };
-            let what = format!("{} {words}{kept}", notice.count);
+            let kept = if notice.kind == "window-limit" { "" } else { " They are kept and flagged." };
+            let what = format!("{words}: {}.{kept}", notice.count);
             self.happened.push(Seen { kind, about: notice.about.clone(), what, count: notice.count });
         }
     }

@@ -84,17 +84,18 @@ impl Watch<'_> {
     fn detect(&mut self, event: &Event<'_>, facts: &Facts<'_>, findings: &mut Findings) -> Option<Presence> {
         // What a source says of an account that no roster has is no reason to judge it by the habits of people. A roster that
         // lists machine accounts lacks this one all the same: that is said.
-        let claimed = facts.account == Account::Unknown;
-        let machine = claimed && matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient));
-        let service = claimed && event.actor_kind() == Some(ActorKind::Service);
-        if machine || (service && !self.roster.lists_machines()) {
+        let unknown = facts.account == Account::Unknown;
+        let service = unknown && event.actor_kind() == Some(ActorKind::Service);
+        if service && !self.roster.lists_machines() {
+            return None;
+        }
+        if unknown && matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient)) {
+            self.detect_claimed(event, facts, findings);
             return None;
         }
         let (subject, presence) = self.subjects.meet(self.roster, event, facts)?;
         let day = facts.day;
-        if !self.open.contains_key(&day) {
-            self.open.insert(day, DayConstants::new(day, self.settings, self.subjects, self.budget));
-        }
+        self.fix(day);
         let constants = self.open[&day].constants(self.settings, self.roster, self.subjects, self.first_settled);
         let seen = Seen { event, facts, subject, presence };
         for spec in detect::ALL.iter().filter(|spec| !service || spec.family == detect::account::SPEC.family) {
@@ -102,5 +103,28 @@ impl Watch<'_> {
             detector.observe(&seen, &constants, findings);
         }
         Some(presence)
+    }
+
+    /// One who says to be a device or a patient belongs to no group; what goes beyond that is said. A day on which somebody did so settles
+    /// also where nobody else was there.
+    fn detect_claimed(&mut self, event: &Event<'_>, facts: &Facts<'_>, findings: &mut Findings) {
+        if !detect::is_use(event) {
+            return;
+        }
+        self.fix(facts.day);
+        let constants = self.open[&facts.day].constants(self.settings, self.roster, self.subjects, self.first_settled);
+        let detector = self.detectors.get_mut(detect::account::SPEC.family).expect("every detector was built");
+        let before = findings.len();
+        detector.claimed(event, facts, &constants, findings);
+        if findings.len() > before {
+            self.subjects.open_day(facts.day);
+        }
+    }
+
+    /// Fixes the constants of a day that is entered.
+    fn fix(&mut self, day: Day) {
+        if !self.open.contains_key(&day) {
+            self.open.insert(day, DayConstants::new(day, self.settings, self.subjects, self.budget));
+        }
     }
 }

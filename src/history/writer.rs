@@ -179,7 +179,7 @@ impl History {
     /// entry by the clock and decides its month key.
     pub fn control_append(&mut self, kind: &str, at: Time, bytes: &[u8]) -> Result<u64, HistoryError> {
         #[cfg(test)]
-        super::fuse::pass()?;
+        super::fuse::write()?;
         self.control.append(kind, at, bytes)
     }
 
@@ -191,7 +191,7 @@ impl History {
     /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.
     pub fn put_blob(&self, kind: &str, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
         #[cfg(test)]
-        super::fuse::pass()?;
+        super::fuse::write()?;
         blobs::put(&self.dir, &self.keyring, (kind, hash), at, bytes)
     }
 
@@ -225,7 +225,7 @@ impl History {
             }
             let table = self.logs[index].table;
             #[cfg(test)]
-            super::fuse::pass()?;
+            super::fuse::write()?;
             self.logs[index].append(news.segment.as_ref(), &news.ahead).await?;
             let records: i64 = self.positions().values().sum();
             tracing::debug!(effect = table.name(), records, "the table has a commit");
@@ -289,6 +289,11 @@ fn smallest(logs: &[TableLog]) -> Positions {
 
 /// How far time had come stands in the commits like the position of an origin.
 const MARKS: [&str; 3] = ["engine:watermark", "engine:settled", "engine:began"];
+
+/// How far time had come, as the commits say.
+pub(super) fn watermark_in(positions: &Positions) -> Option<Time> {
+    positions.get(MARKS[0]).copied().map(Time)
+}
 
 /// Whether a position key is no origin but says how far time had come.
 pub(super) fn is_mark(key: &str) -> bool {

@@ -61,6 +61,14 @@ impl Condition {
         Condition { node, kind, activities }
     }
 
+    /// The same, where another condition is met as well.
+    pub fn and(self, other: Option<Condition>) -> Condition {
+        let Some(other) = other else { return self };
+        let node = Node::All(vec![other.node, self.node]);
+        let activities = activities(&node);
+        Condition { node, kind: self.kind.or(other.kind), activities }
+    }
+
     /// Whether the row meets it.
     pub fn holds(&self, row: &Row<'_>) -> bool {
         self.kind.is_none_or(|kind| row.event.kind() == kind) && holds(&self.node, row)

@@ -3,7 +3,8 @@
 use rsigma_parser::CorrelationRule;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::load::{Document, Head, Loading};
+use super::build::Head;
+use super::load::{Document, Loading};
 use super::reading::{At, Complaints};
 use super::window::{Correlation, Limits, Windows};
 use super::{Body, RuleSet, canonical};
@@ -29,12 +30,18 @@ impl<'f> Loading<'f> {
             drafted.iter().filter(|other| !other.rule.generate).flat_map(|other| &other.rule.rules).collect();
         for drafted in &drafted {
             let root = At::root(&drafted.document.value);
+            let is_ours = root.get("phiwatch").is_some() || names(&drafted.rule).iter().any(|name| fed.contains(&name));
+            if !is_ours && drafted.rule.rules.iter().all(|name| meant(&contents, name).is_empty()) {
+                let why = "a correlation of another product is asked of nothing".to_owned();
+                self.left_out.push((drafted.id.clone(), why));
+                continue;
+            }
             let place = root.get("correlation").unwrap_or(root.clone());
             let mut complaints = Complaints::default();
             let leans_on: String =
                 drafted.rule.rules.iter().flat_map(|name| meant(&contents, name)).map(|(_, c)| c.as_str()).collect();
             let content = canonical(&drafted.document.value) + &leans_on;
-            let names_of = |reference: &str| {
+            let names_of = |reference: &str| -> Vec<String> {
                 meant(&contents, reference).into_iter().flat_map(|(names, _)| names.clone()).collect()
             };
             let compiled =

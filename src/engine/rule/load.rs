@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rsigma_eval::compiler::{CompiledRule, compile_rule};
 use rsigma_parser::{
@@ -14,13 +13,12 @@ use rsigma_parser::{
 };
 use yaml_serde::Value;
 
-use super::condition::Condition;
 use super::correlate::Drafted;
 use super::lists::{self, Lists};
-use super::meta::{LEVELS, Meta};
+use super::mapping::Mapping;
 use super::place::{self, Path};
 use super::reading::{At, Complaints};
-use super::{Body, Plain, Rule, RuleSet, Standing, canonical, strict};
+use super::{RuleSet, strict};
 use crate::event::{Kind, Problem};
 
 /// What stands before the names of files of the shipped set.
@@ -53,7 +51,9 @@ pub fn load(files: &[(String, Vec<u8>)]) -> Loaded {
     for (name, bytes) in own.iter().chain(&shipped) {
         let inner = name.strip_prefix(SHIPPED).unwrap_or(name);
         let is_yaml = inner.ends_with(".yml") || inner.ends_with(".yaml");
-        if is_yaml && !inner.starts_with("mappings/") && !inner.starts_with("runbooks/") {
+        if is_yaml && inner.starts_with("mappings/") {
+            loading.mapping(name, bytes);
+        } else if is_yaml && !inner.starts_with("runbooks/") {
             loading.file(name, bytes);
         }
     }
@@ -70,30 +70,31 @@ pub(super) struct Document<'f> {
 }
 
 impl Document<'_> {
-    fn problem(&self, path: &Path, what: String) -> Problem {
+    pub(super) fn problem(&self, path: &Path, what: String) -> Problem {
         Problem { file: PathBuf::from(self.file), line: place::line(self.text, self.number, path), what }
     }
 }
 
 /// A plain rule on its way.
-struct Draft<'f> {
-    document: Document<'f>,
-    rule: SigmaRule,
-    ours: bool,
-    id: String,
+pub(super) struct Draft<'f> {
+    pub(super) document: Document<'f>,
+    pub(super) rule: SigmaRule,
+    pub(super) ours: bool,
+    pub(super) id: String,
     /// Contents of the lists that it names.
-    lists: String,
+    pub(super) lists: String,
 }
 
 #[derive(Default)]
 pub(super) struct Loading<'f> {
-    problems: Vec<Problem>,
-    left_out: Vec<(String, String)>,
-    lists: Lists,
-    plain: Vec<Draft<'f>>,
-    correlations: Vec<Drafted<'f>>,
-    filters: Vec<(Document<'f>, FilterRule)>,
-    ids: BTreeSet<String>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) left_out: Vec<(String, String)>,
+    pub(super) lists: Lists,
+    pub(super) plain: Vec<Draft<'f>>,
+    pub(super) correlations: Vec<Drafted<'f>>,
+    pub(super) filters: Vec<(Document<'f>, FilterRule)>,
+    pub(super) ids: BTreeSet<String>,
+    pub(super) mappings: Vec<Mapping>,
 }
 
 impl<'f> Loading<'f> {
@@ -110,18 +111,34 @@ impl<'f> Loading<'f> {
     }
 
     fn file(&mut self, file: &'f str, bytes: &'f [u8]) {
+        for document in self.documents(file, bytes) {
+            self.document(document);
+        }
+    }
+
+    fn documents(&mut self, file: &'f str, bytes: &'f [u8]) -> Vec<Document<'f>> {
         let Ok(text) = std::str::from_utf8(bytes) else {
             let what = "the file is not UTF-8".to_owned();
-            return self.problems.push(Problem { file: PathBuf::from(file), line: None, what });
+            self.problems.push(Problem { file: PathBuf::from(file), line: None, what });
+            return Vec::new();
         };
         let (documents, broken) = place::documents(text);
         if let Some((line, what)) = broken {
             self.problems.push(Problem { file: PathBuf::from(file), line, what });
         }
-        for (number, value) in documents.into_iter().enumerate() {
-            if !value.is_null() {
-                self.document(Document { file, text, number, value });
+        let numbered = documents.into_iter().enumerate().filter(|(_, value)| !value.is_null());
+        numbered.map(|(number, value)| Document { file, text, number, value }).collect()
+    }
+
+    fn mapping(&mut self, file: &'f str, bytes: &'f [u8]) {
+        for document in self.documents(file, bytes) {
+            let mut complaints = Complaints::default();
+            let root = At::root(&document.value);
+            let mapping = Mapping::read(&root, &mut |at, complaints| self.when(at, complaints), &mut complaints);
+            if complaints.0.is_empty() {
+                self.mappings.push(mapping);
             }
+            self.complain(&document, complaints);
         }
     }
 
@@ -217,7 +234,7 @@ impl<'f> Loading<'f> {
     }
 
     /// Puts lists in the place of placeholders; gives the contents of those that were used.
-    fn expand(&self, detections: &mut Detections, at: &At<'_>, complaints: &mut Complaints) -> String {
+    pub(super) fn expand(&self, detections: &mut Detections, at: &At<'_>, complaints: &mut Complaints) -> String {
         let (mut used, mut absent) = (BTreeSet::new(), BTreeSet::new());
         for detection in detections.named.values_mut() {
             lists::expand(detection, &self.lists, &mut used, &mut absent);
@@ -229,47 +246,8 @@ impl<'f> Loading<'f> {
         used.iter().map(|name| format!("{name}={:?};", self.lists[name])).collect()
     }
 
-    fn finish(mut self) -> Loaded {
-        let (compiled, sigma) = self.compiled();
-        let mut set = RuleSet::default();
-        let (plain, filters) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.filters));
-        let drafted = std::mem::take(&mut self.correlations);
-        let fed: BTreeSet<&String> =
-            drafted.iter().filter(|drafted| !drafted.rule.generate).flat_map(|drafted| &drafted.rule.rules).collect();
-        let names =
-            |id: &Option<String>, name: &Option<String>| id.iter().chain(name).cloned().collect::<Vec<String>>();
-        let mut contents: Vec<(Vec<String>, String)> = Vec::new();
-        for (plain, compiled) in plain.iter().zip(&compiled).filter(|(plain, _)| plain.ours) {
-            let names = names(&plain.rule.id, &plain.rule.name);
-            let content = content(plain, compiled, &filters);
-            let silent = names.iter().any(|name| fed.contains(name));
-            let mut complaints = Complaints::default();
-            let root = At::root(&plain.document.value);
-            let kind = root.get("logsource").and_then(|at| at.get("category")).map(|at| kind(&at, &mut complaints));
-            let head = Head::of(&plain.rule, &plain.id, &plain.document);
-            let speaks = (!silent).then(|| self.build(head, Body::Plain, &content, &mut complaints)).flatten();
-            let clean = complaints.0.is_empty() && (silent || speaks.is_some());
-            self.complain(&plain.document, complaints);
-            if clean {
-                set.rules.extend(speaks.clone());
-                let condition = Condition::new(compiled, kind.flatten());
-                set.plain.push(Plain { names: names.clone(), condition, speaks, feeds: Vec::new() });
-            }
-            contents.push((names, content));
-        }
-        self.correlate(drafted, contents, &mut set);
-        set.close();
-        self.problems.sort();
-        self.problems.dedup();
-        Loaded { set, problems: self.problems, left_out: self.left_out, sigma }
-    }
-
-    pub(super) fn complain(&mut self, document: &Document<'_>, complaints: Complaints) {
-        self.problems.extend(complaints.0.into_iter().map(|(path, what)| document.problem(&path, what)));
-    }
-
     /// The rules with what filters add to them, in order.
-    fn compiled(&mut self) -> (Vec<CompiledRule>, SigmaCollection) {
+    pub(super) fn compiled(&mut self) -> (Vec<CompiledRule>, SigmaCollection) {
         let mut engine = rsigma_eval::Engine::new();
         let rules: Vec<SigmaRule> = self.plain.iter().map(|plain| plain.rule.clone()).collect();
         let mut filters = Vec::new();
@@ -305,109 +283,10 @@ impl<'f> Loading<'f> {
         }
         (engine.rules().to_vec(), collection)
     }
-
-    /// The rule that speaks, from what plain rules and correlations have in common.
-    pub(super) fn build(
-        &self,
-        head: Head<'_>,
-        body: Body,
-        content: &str,
-        complaints: &mut Complaints,
-    ) -> Option<Arc<Rule>> {
-        let root = At::root(&head.document.value);
-        let level = match root.get("level") {
-            Some(at) => at.word("level", &LEVELS, complaints),
-            None => {
-                complaints.say(&root, "`level` is missing");
-                None
-            }
-        };
-        let meta = match root.get("phiwatch") {
-            Some(at) => Meta::read(&at, head.id, &mut |at, complaints| self.when(at, complaints), complaints),
-            None => {
-                complaints.say(&root, "`phiwatch` is missing: sentence, subject, class");
-                None
-            }
-        };
-        let standing = match head.status {
-            Some(rsigma_parser::Status::Experimental) => Standing::Shadow,
-            _ => Standing::Live,
-        };
-        let texts = |key: &str| root.get(key).map(|at| at.texts(&mut Complaints::default())).unwrap_or_default();
-        Some(Arc::new(Rule {
-            id: head.id.to_owned(),
-            title: head.title.to_owned(),
-            description: head.description.unwrap_or_default().to_owned(),
-            standing,
-            level: level?,
-            tags: texts("tags"),
-            references: texts("references"),
-            falsepositives: texts("falsepositives"),
-            meta: meta?,
-            hash: super::digest(content.as_bytes()),
-            file: head.document.file.to_owned(),
-            document: head.document.number,
-            body,
-        }))
-    }
-
-    /// The condition that stands under `when`.
-    fn when(&self, at: &At<'_>, complaints: &mut Complaints) -> Option<Condition> {
-        let before = complaints.0.len();
-        strict::selection(at, complaints);
-        let text = |text: &str| Value::String(text.to_owned());
-        let detection = [(text("selection"), at.value.clone()), (text("condition"), text("selection"))];
-        let whole =
-            [(text("title"), text("when")), (text("detection"), Value::Mapping(detection.into_iter().collect()))];
-        let parsed = parse(&Value::Mapping(whole.into_iter().collect()));
-        if complaints.0.len() > before {
-            return None;
-        }
-        let compiled = parsed.and_then(|mut collection| {
-            let first = collection.errors.first().cloned();
-            let mut rule = first.map_or_else(|| collection.rules.pop().ok_or("no rule".to_owned()), Err)?;
-            self.expand(&mut rule.detection, at, complaints);
-            compile_rule(&rule).map_err(|error| error.to_string())
-        });
-        match compiled {
-            Ok(compiled) => Some(Condition::new(&compiled, None)),
-            Err(what) => {
-                complaints.say(at, what);
-                None
-            }
-        }
-    }
-}
-
-/// What plain rules and correlations have in common.
-pub(super) struct Head<'r> {
-    pub(super) document: &'r Document<'r>,
-    pub(super) id: &'r str,
-    pub(super) title: &'r str,
-    pub(super) description: Option<&'r str>,
-    pub(super) status: Option<rsigma_parser::Status>,
-}
-
-impl<'r> Head<'r> {
-    fn of(rule: &'r SigmaRule, id: &'r str, document: &'r Document<'r>) -> Head<'r> {
-        Head { document, id, title: &rule.title, description: rule.description.as_deref(), status: rule.status }
-    }
-}
-
-/// Everything that can change what a plain rule finds: the document, its lists, and the filters that were added to it.
-fn content(plain: &Draft<'_>, compiled: &CompiledRule, filters: &[(Document<'_>, FilterRule)]) -> String {
-    let mut content = canonical(&plain.document.value) + &plain.lists;
-    // Whatever a filter added has its number in its name.
-    for (number, (document, _)) in filters.iter().enumerate() {
-        if compiled.detections.keys().any(|name| name.starts_with(&format!("__filter_{number}_"))) {
-            content += &canonical(&document.value);
-        }
-    }
-    content
 }
 
 /// One document through the parser of rsigma.
-fn parse(value: &Value) -> Result<SigmaCollection, String> {
+pub(super) fn parse(value: &Value) -> Result<SigmaCollection, String> {
     let text = yaml_serde::to_string(value).map_err(|error| error.to_string())?;
     parse_sigma_yaml(&text).map_err(|error| error.to_string())
 }
@@ -429,7 +308,7 @@ fn identity(root: &At<'_>, id: &str, complaints: &mut Complaints) {
     }
 }
 
-fn kind(at: &At<'_>, complaints: &mut Complaints) -> Option<Kind> {
+pub(super) fn kind(at: &At<'_>, complaints: &mut Complaints) -> Option<Kind> {
     let words = [("access", Some(Kind::Access)), ("vendor_session", Some(Kind::VendorSession)), ("any", None)];
     at.word("category of events", &words, complaints).flatten()
 }

@@ -12,6 +12,7 @@ use yaml_serde::Value;
 use crate::event::{Activity, Severity};
 use window::{Correlation, Evidence, Feed, Limits, Windows};
 
+mod build;
 pub mod condition;
 mod correlate;
 pub mod detector;
@@ -20,6 +21,7 @@ pub mod fields;
 pub mod foreign;
 pub mod lists;
 pub mod load;
+mod mapping;
 pub mod meta;
 pub mod place;
 pub mod reading;

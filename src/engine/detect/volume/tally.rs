@@ -41,7 +41,8 @@ static NONE: LazyLock<Events> = LazyLock::new(Events::default);
 
 impl Tally {
     pub(super) fn add(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
-        let request = event.correlation_id().map(|id| xxh3_64_with_seed(id.as_bytes(), xxh3_64(event.source().as_bytes())));
+        let request =
+            event.correlation_id().map(|id| xxh3_64_with_seed(id.as_bytes(), xxh3_64(event.source().as_bytes())));
         match request {
             Some(hash) => self.requests.get_or_insert_default().insert_hash(hash),
             None => self.single = self.single.saturating_add(1),
@@ -87,7 +88,12 @@ impl Tally {
             _ => {
                 let Some(exports) = &self.exports else { return 0 };
                 let of = |(stated, patients): &(u64, BTreeSet<u64>)| (*stated).max(patients.len() as u64).max(1);
-                exports.requests.iter().flat_map(|requests| requests.values()).map(of).fold(exports.single, u64::saturating_add)
+                exports
+                    .requests
+                    .iter()
+                    .flat_map(|requests| requests.values())
+                    .map(of)
+                    .fold(exports.single, u64::saturating_add)
             }
         }
     }

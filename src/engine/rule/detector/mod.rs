@@ -12,35 +12,27 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::About;
 use super::window::{Answer, Feed, Match, Windows};
 use super::{Row, Rule, RuleSet};
 use crate::engine::budget::Alphas;
 use crate::engine::detect::{Findings, Stage, Verdict, cut};
 use crate::engine::subjects::{GroupIx, Presence, Subjects};
-use crate::event::facts::Account;
-use crate::event::{Class, Day, Subject, SubjectKind, Time};
+use crate::event::{Class, Day, Subject, Time};
 use crate::roster::Roster;
 use note::{Note, Together};
 use rates::{Rates, Step};
 use tally::Tally;
+pub use target::place_day;
+use target::{Target, target, targets};
 
 mod note;
 mod rates;
 mod say;
 mod tally;
+mod target;
 
 /// A rule on a subject.
 type Key = (String, Subject);
-
-/// Whom a hit is about, on which of its days.
-#[derive(Debug, Clone)]
-struct Target {
-    subject: Subject,
-    day: Day,
-    window: (Time, Time),
-    role: Option<GroupIx>,
-}
 
 /// A row, and what is known around it.
 pub struct Scene<'a> {
@@ -63,7 +55,7 @@ pub struct Watcher {
     open: BTreeMap<Day, BTreeMap<Key, Tally>>,
     /// Hits of rows that count in no day, by why.
     aside: BTreeMap<(&'static str, Day), BTreeMap<Key, Tally>>,
-    /// What was told of correlations inside the day.
+    /// What was told of correlations inside each day with hits for them.
     crossed: BTreeMap<Day, BTreeMap<Key, u32>>,
     /// Budgeted findings that passed when the newest day settled, over its threshold: tests for the budget.
     tests: f64,
@@ -201,7 +193,9 @@ impl Watcher {
         let note = Arc::new(Note::new(rule, &scene.row, target.subject, target.window, target.role));
         let found = Match { time: scene.row.event.time(), day: target.day, evidence: &note };
         let fields = |name: &str| rsigma_eval::Event::get_field(&scene.row, name);
-        self.windows.offer(feed, &found, &fields);
+        if self.windows.offer(feed, &found, &fields) {
+            self.crossed.entry(target.day).or_default();
+        }
     }
 
     /// Tells what has crossed in the windows since that was asked last.
@@ -227,7 +221,7 @@ impl Watcher {
         }
     }
 
-    /// Open days with hits of plain rules.
+    /// Open days with hits.
     pub fn open_days(&self) -> impl Iterator<Item = Day> + '_ {
         self.open.keys().chain(self.crossed.keys()).copied()
     }
@@ -327,11 +321,6 @@ impl Watcher {
     }
 }
 
-/// The newest day that a row may fall into for any of its subjects: where the event happened, whoever did it.
-pub fn place_day(roster: &Roster, event: &crate::event::Event<'_>) -> Day {
-    roster.zone_at(roster.place(event.site())).local(event.time()).day
-}
-
 /// A budgeted rule's p-value; the others have none.
 fn p(rates: &Rates, rule: &Rule, day: Day, role: Option<GroupIx>) -> Option<f64> {
     (rule.meta.class == Class::Budgeted).then(|| rates.p(day, &rule.id, &rule.hash, role))
@@ -373,7 +362,7 @@ fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
     let rule = set.speaks(answer.number)?.clone();
     let notes = answer.evidence();
     let last = notes.last()?.1;
-    let together = Together::of(notes.iter().map(|(_, note)| note.as_ref()));
+    let together = Together::of(notes.iter().map(|(_, note)| &***note));
     let group = answer.group().iter().map(|value| value.as_deref().unwrap_or("unknown").to_owned()).collect();
     let target = Target { subject: last.subject.clone(), day: answer.day, window: last.window, role: last.role };
     let further = if together.severities > 1 { together.severities - 1 } else { 0 };
@@ -388,50 +377,4 @@ fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
         to: answer.to,
         together,
     })
-}
-
-/// Whom a hit of a plain rule is about: several where the rule speaks of each patient, each with the row as far as it is about them.
-fn targets<'a>(rule: &Rule, condition: &super::Condition, scene: &Scene<'a>) -> Vec<(Target, Row<'a>)> {
-    if rule.meta.about != About::Patient || scene.row.facts.patients.is_empty() {
-        return vec![(target(rule.meta.about, None, scene), scene.row)];
-    }
-    let narrowed = |index: usize| Row { only: Some(index), ..scene.row };
-    let all = 0..scene.row.facts.patients.len();
-    let mut own: Vec<usize> = all.clone().filter(|index| condition.holds(&narrowed(*index))).collect();
-    if own.is_empty() {
-        // It takes all of them together.
-        own = all.collect();
-    }
-    own.into_iter().map(|index| (target(About::Patient, Some(index), scene), narrowed(index))).collect()
-}
-
-/// Whom a hit is about. Where the event does not name what the rule asks for, it is about the account, and without one about the feed.
-fn target(about: About, patient: Option<usize>, scene: &Scene<'_>) -> Target {
-    let (event, facts) = (&scene.row.event, scene.row.facts);
-    let subject = |kind, id: &str| Subject { kind, id: id.to_owned() };
-    let named = match about {
-        About::User => None,
-        About::Vendor => facts.vendor_id.map(|id| subject(SubjectKind::Vendor, id)),
-        About::Patient => {
-            facts.patients.get(patient.unwrap_or(0)).map(|patient| subject(SubjectKind::Patient, patient.patient_id))
-        }
-        About::Host => event.client_host().map(|id| subject(SubjectKind::Host, id)),
-        About::Source => Some(subject(SubjectKind::Source, event.source())),
-    };
-    let place = |site| {
-        let zone = scene.roster.zone_at(scene.roster.place(site));
-        let day = zone.local(event.time()).day;
-        (day, (zone.day_start(day), zone.day_start(day.plus(1))))
-    };
-    let kind = if facts.account == Account::VendorAccount { SubjectKind::VendorAccount } else { SubjectKind::User };
-    let (subject, (day, window), role) = match (named, event.actor_id()) {
-        (Some(named), _) => (named, place(event.site()), None),
-        (None, Some(id)) => {
-            let (day, window) = place(facts.home_site.or_else(|| event.site()));
-            debug_assert_eq!(day, facts.day, "an account's day is that of its home");
-            (subject(kind, id), (day, window), scene.role)
-        }
-        (None, None) => (subject(SubjectKind::Source, event.source()), place(event.site()), None),
-    };
-    Target { subject, day, window, role }
 }

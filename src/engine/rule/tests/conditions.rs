@@ -60,7 +60,7 @@ fn known<'a>(rng: &mut ChaCha8Rng, mut facts: Facts<'a>) -> Facts<'a> {
     facts.privilege = *Privilege::ALL.choose(rng).unwrap();
     facts.on_shift = rng.random_bool(0.5).then(|| rng.random());
     for patient in &mut facts.patients {
-        patient.marks = MARKS.choose_multiple(rng, 2).copied().collect();
+        patient.marks = MARKS.sample(rng, 2).copied().collect();
         patient.days_deceased = rng.random_bool(0.3).then(|| rng.random_range(0..50));
         patient.explained_by = rng.random_bool(0.5).then_some("encounter");
     }
