@@ -50,6 +50,11 @@ pub fn events(example: &Example) -> Result<EventBatch, String> {
         let time = Time::parse(TIME).expect("a time").plus(number as i64 * MINUTE);
         let mut draft = Draft::new(format!("e{}", number + 1), time, "ehr", activity);
         draft.outcome = Outcome::Success;
+        // A failed log-in belongs to a vendor's session where it names the vendor or where the session went.
+        let of_vendor = |(name, _): &(String, Value)| name == "vendor_id" || name.starts_with("target.");
+        if activity == Activity::LoginFailed && given.iter().any(of_vendor) {
+            draft.kind = Kind::VendorSession;
+        }
         for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
             set(&mut draft, name, value)?;
         }
