@@ -144,6 +144,10 @@ impl Engine {
             }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
+        } else {
+            // Nobody who is watched was there; somebody who says to be a device or a patient may have gone beyond that.
+            let findings = self.judge(day, &present, 0.0);
+            effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by, false)));
         }
         for (about, count) in self.rules.left_out() {
             let at = self.watermark().unwrap_or(Time::MIN);
@@ -163,7 +167,8 @@ impl Engine {
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
         let settling = Settling { constants: &constants, present, humans };
         let mut findings = Findings::new();
-        for spec in detect::ALL {
+        let all = !present.is_empty();
+        for spec in detect::ALL.iter().filter(|spec| all || spec.family == detect::account::SPEC.family) {
             let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
             detector.sums(&settling);
             detector.settle(&settling, &mut findings);

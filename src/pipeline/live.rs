@@ -156,6 +156,19 @@ impl Ends {
         }
     }
 
+    /// Those that time waits for again because this one has spoken. Whoever has been silent for a minute was perhaps not alone in that:
+    /// after an outage of the producer the others may have lag that is not known yet, and time must not run away from them. Their ends
+    /// are believed again when they were asked for anew. A stopped one has no end that could be asked for: it stays as it is.
+    fn awake(&mut self, origin: &Origin) -> BTreeSet<Origin> {
+        if !self.idle.remove(origin) {
+            return BTreeSet::new();
+        }
+        self.doubted = Instant::now();
+        let (stopped, others) = std::mem::take(&mut self.idle).into_iter().partition(|one| self.stopped.contains(one));
+        self.idle = stopped;
+        others
+    }
+
     fn reached(&mut self, origin: &Origin, to: i64) {
         if let Some(until) = &mut self.until
             && until.get(origin).is_some_and(|end| to >= *end)
@@ -186,13 +199,8 @@ fn batch(
     if ends.is_over(origin) {
         return Ok(None);
     }
-    // Whoever has been silent for a minute was perhaps not alone in that: after an outage of the producer the others may have lag
-    // that is not known yet, and time must not run away from them. Their ends are believed again when they were asked for anew.
-    if ends.idle.remove(origin) {
-        ends.doubted = Instant::now();
-        for origin in std::mem::take(&mut ends.idle) {
-            turn(road, source, (orders.clock)(), Input::Open(origin))?;
-        }
+    for origin in ends.awake(origin) {
+        turn(road, source, (orders.clock)(), Input::Open(origin))?;
     }
     ends.reached(origin, decoded.to);
     Ok(Some(Input::Decoded(decoded)))
@@ -274,5 +282,20 @@ fn calm(
         // The reader says these in the log, once when it begins and once when it is over.
         Arrival::Trouble { .. } | Arrival::Recovered { .. } => Ok(None),
         Arrival::Fatal { what } => Err(RoadError::Source(what)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_stopped_is_waited_for_by_nobody() {
+        let origin = |partition: i32| Origin::topic("ehr", partition);
+        let all = |numbers: &[i32]| numbers.iter().map(|number| origin(*number)).collect::<BTreeSet<_>>();
+        let mut ends = Ends::new(None);
+        (ends.idle, ends.stopped) = (all(&[0, 1, 2]), all(&[1]));
+        assert_eq!(ends.awake(&origin(3)), all(&[]), "it was not idle");
+        assert_eq!((ends.awake(&origin(0)), ends.idle), (all(&[2]), all(&[1])));
     }
 }

@@ -199,6 +199,10 @@ impl Detector for Accounts {
             }
         }
         let active = day.present.iter().filter(|(_, presence)| presence.sort != Sort::Machine).count() + beyond;
+        // A day without anybody teaches nothing.
+        if active == 0 && day.present.is_empty() {
+            return;
+        }
         self.known.teach(day.constants.day, (active as f64, (judged.len() + beyond) as f64));
     }
 
