@@ -116,14 +116,13 @@ impl Engine {
     fn settle(&mut self, day: Day, effects: &mut Effects) {
         let mut present = self.subjects.present_on(day);
         if present.is_empty() {
-            let findings = self.judge_rules(day, &[]);
+            // Nobody who is watched was there; somebody who says to be a device or a patient may have gone beyond that, and rules see all.
+            let findings = self.findings(day, &present, 0.0);
             effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by)));
         } else {
             self.calendar.correct(day, &mut present);
             let humans = self.humans(day);
-            let mut findings = self.judge(day, &present, humans);
-            findings.extend(self.judge_rules(day, &present));
-            findings.sort_by(|a, b| (&a.subject, a.detection.id()).cmp(&(&b.subject, b.detection.id())));
+            let findings = self.findings(day, &present, humans);
             let (mut told, mut near) = (0.0, 0.0);
             for finding in findings {
                 let raised = self.triage.admit(finding, &self.made_by);
@@ -144,10 +143,6 @@ impl Engine {
             }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
-        } else {
-            // Nobody who is watched was there; somebody who says to be a device or a patient may have gone beyond that.
-            let findings = self.judge(day, &present, 0.0);
-            effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by, false)));
         }
         for (about, count) in self.rules.left_out() {
             let at = self.watermark().unwrap_or(Time::MIN);
@@ -160,6 +155,14 @@ impl Engine {
         self.triage.forget(day);
         self.settled = Some(day);
         effects.settled.push(day);
+    }
+
+    /// What detectors and rules say of a day, by subject.
+    fn findings(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
+        let mut findings = self.judge(day, present, humans);
+        findings.extend(self.judge_rules(day, present));
+        findings.sort_by(|a, b| (&a.subject, a.detection.id()).cmp(&(&b.subject, b.detection.id())));
+        findings
     }
 
     fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
