@@ -117,7 +117,7 @@ detection:
   condition: s
 level: medium
 phiwatch:
-  sentence: '{actor.id} read {patients} charts in {count} events: {patients|none}.'
+  sentence: '{actor.id} read {patients|chart|charts} in {count|event|events} ({activity}).'
   subject: user
   class: hard
   suppress: 30m

@@ -190,7 +190,8 @@ impl<'f> Loading<'f> {
         if !self.is_wanted(document, &id, rule.status, complaints) {
             return;
         }
-        if let Err(error) = compile_rule(&rule) {
+        // What was said by name is not said again in the words of the compiler.
+        if let (Err(error), true) = (compile_rule(&rule), complaints.0.is_empty()) {
             return complaints.say(&root.get("detection").unwrap_or(root.clone()), error.to_string());
         }
         if complaints.0.is_empty() {

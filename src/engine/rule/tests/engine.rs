@@ -36,7 +36,7 @@ fn each_class_speaks_as_it_should() {
     assert_eq!(stranger.len(), 1);
     let alert = &stranger[0].alert;
     assert_eq!((alert.severity, alert.disposition, alert.p_value), (Severity::High, Disposition::Notified, None));
-    assert_eq!(alert.reason, "stranger read 1 charts in 3 events: p3.");
+    assert_eq!(alert.reason, "stranger read 1 chart in 3 events (read).");
     assert_eq!((alert.evidence.count, alert.facts["hits"].as_u64()), (3, Some(1)));
     assert_eq!(alert.made_by.rules, rules().hash());
     assert!(of("budgeted-clerk").iter().all(|raised| raised.alert.p_value.is_some()));
@@ -86,12 +86,12 @@ fn batches_partitions_restarts_and_repeats_change_nothing() {
         check_same(&expected, &run(&spread, 211, Some(5)), "three partitions and restarts");
         let mut late: Vec<(Time, Record)> =
             records.iter().map(|r| (r.time.plus(rng.random_range(0..20 * HOUR)), r.clone())).collect();
+        let again: Vec<(Time, Record)> =
+            late.iter().step_by(9).map(|(arrival, record)| (arrival.plus(HOUR), record.clone())).collect();
+        late.extend(again);
         late.shuffle(&mut rng);
         late.sort_by_key(|(arrival, _)| *arrival);
-        let mut late: Vec<Record> = late.into_iter().map(|(_, record)| record).collect();
-        for index in (0..records.len()).step_by(9) {
-            late.push(records[index].clone());
-        }
+        let late: Vec<Record> = late.into_iter().map(|(_, record)| record).collect();
         check_same(&expected, &run(&[late], 400, Some(7)), "late and repeated records");
     }
 }
@@ -157,6 +157,7 @@ fn rules_that_are_gone_settle_what_they_have_found() {
     let mut all = vec![engine.step(Time(0), Input::Rules(rules())), engine.step(Time(0), Input::Open(origin.clone()))];
     let records = [record(0, "stranger", 0, 0, "a"), record(1, "stranger", 0, 1, "a")];
     all.push(engine.step(Time(0), Input::Decoded(Box::new(decoded(&origin, 0, &records)))));
+    all.push(engine.step(Time(0), Input::Idle(origin)));
     all.push(engine.step(Time(0), Input::Rules(Arc::default())));
     all.push(engine.step(Time(0), Input::Close));
     let told: Vec<(u32, bool)> = all
