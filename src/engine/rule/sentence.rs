@@ -24,7 +24,8 @@ pub struct Sentence(Vec<Part>);
 #[derive(Debug, Clone)]
 enum Part {
     Text(String),
-    Count(&'static str),
+    /// A count, and the words for one and for several of what is counted.
+    Count(&'static str, Option<(String, String)>),
     Field(Field, Option<String>),
 }
 
@@ -59,7 +60,7 @@ impl Sentence {
 
     /// Whether it names this count.
     pub fn counts(&self, name: &str) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Count(count) if *count == name))
+        self.0.iter().any(|part| matches!(part, Part::Count(count, _) if *count == name))
     }
 
     /// The sentence with its places filled in: `said` has the words of fields and counts by name.
@@ -68,7 +69,14 @@ impl Sentence {
         for part in &self.0 {
             match part {
                 Part::Text(own) => text.push_str(own),
-                Part::Count(name) => text.push_str(said.get(name).map_or("unknown", String::as_str)),
+                Part::Count(name, words) => {
+                    let count = said.get(name).map_or("unknown", String::as_str);
+                    text.push_str(count);
+                    if let Some((one, several)) = words {
+                        text.push(' ');
+                        text.push_str(if count == "1" { one } else { several });
+                    }
+                }
                 Part::Field(field, absent) => {
                     let absent = absent.as_deref().unwrap_or("unknown");
                     text.push_str(said.get(field.name()).map_or(absent, String::as_str));
@@ -82,7 +90,11 @@ impl Sentence {
 fn part(inner: &str) -> Result<Part, String> {
     let (name, absent) = inner.split_once('|').map_or((inner, None), |(name, word)| (name, Some(word.to_owned())));
     if let Some((count, _)) = COUNTS.iter().find(|(count, _)| *count == name) {
-        return Ok(Part::Count(count));
+        let words = absent.map(|words| match words.split_once('|') {
+            Some((one, several)) => Ok((one.to_owned(), several.to_owned())),
+            None => Err(format!("`{{{inner}}}` has to say both: {{{name}|event|events}}")),
+        });
+        return Ok(Part::Count(count, words.transpose()?));
     }
     let known = || super::fields::ALL.iter().map(|field| field.name).chain(COUNTS.map(|(count, _)| count));
     let field = Field::find(name).ok_or_else(|| super::unknown("field", name, known()))?;
@@ -94,4 +106,36 @@ pub fn listed(values: &[String], all: u64) -> String {
     let more = all.saturating_sub(values.len() as u64);
     let values = values.join(", ");
     if more == 0 { values } else { format!("{values} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(template: &str, said: &[(&'static str, &str)], expected: &str) {
+        let said = said.iter().map(|(name, words)| (*name, (*words).to_owned())).collect();
+        let filled = Sentence::parse(template).map(|sentence| sentence.fill(&said));
+        assert_eq!(filled.unwrap_or_else(|what| what), expected);
+    }
+
+    #[test]
+    fn places_are_filled_in() {
+        let said = [("actor.id", "n1"), ("patients", "1"), ("count", "3")];
+        check("{actor.id} read {resource.type|a record}.", &said, "n1 read a record.");
+        check("{actor.id} at {client.host}", &said, "n1 at unknown");
+        check("{patients|chart|charts} in {count|event|events}, {count}", &said, "1 chart in 3 events, 3");
+        check("plain", &said, "plain");
+        check("{actor.id", &said, "a `{` of the sentence is not closed");
+        check("{count|events}", &said, "`{count|events}` has to say both: {count|event|events}");
+        check("{actr.id}", &said, "there is no field `actr.id`; the nearest is `actor.id`");
+    }
+
+    #[test]
+    fn lists_are_cut_short() {
+        let listed =
+            |values: &[&str], all| super::listed(&values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>(), all);
+        assert_eq!(listed(&["a"], 1), "a");
+        assert_eq!(listed(&["a", "b", "c"], 3), "a, b, c");
+        assert_eq!(listed(&["a", "b", "c"], 7), "a, b, c and 4 more");
+    }
 }
