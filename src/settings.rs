@@ -2,6 +2,7 @@
 //! reports every problem at once.
 
 mod channels;
+mod rules;
 mod tree;
 mod words;
 
@@ -20,6 +21,7 @@ use crate::event::{Problem, Zone};
 use crate::keys::KeySource;
 use tree::Tree;
 
+pub use rules::Rules;
 pub use words::{duration, local, unknown_format};
 
 /// The file as it was written: strict, and without meaning.
@@ -39,7 +41,7 @@ struct Written {
     /// The folder of the rosters.
     rosters: Folder,
     /// The rules: the shipped ones where this is absent.
-    rules: WrittenRules,
+    rules: rules::WrittenRules,
     /// The history.
     history: Option<crate::history::Settings>,
     /// The state folder: beside the history, unless named.
@@ -107,24 +109,6 @@ struct Source {
 struct Folder {
     /// The folder; a relative path begins at the folder of the settings file.
     dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct WrittenRules {
-    /// The folder of the site's own rules, which then are the only ones; a relative path begins at the folder of the settings file.
-    dir: Option<PathBuf>,
-    /// Takes the shipped rules beside those of the folder; a rule of the folder with the same id wins.
-    shipped: Option<bool>,
-}
-
-/// Where rules come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
-    /// The folder of the site's own.
-    pub dir: Option<PathBuf>,
-    /// The shipped ones are in force, too.
-    pub shipped: bool,
 }
 
 /// What the settings mean.
@@ -297,11 +281,7 @@ impl Reading<'_> {
         };
         let default_zone = self.zone(written.sites.default_timezone.as_deref().unwrap_or("UTC"));
         let rosters = written.rosters.dir.map(|dir| folder.join(dir));
-        let dir = written.rules.dir.map(|dir| folder.join(dir));
-        if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_dir()) {
-            self.tree.problem(&["rules", "dir"], format!("the folder of the rules {} does not exist", dir.display()));
-        }
-        let rules = Rules { shipped: written.rules.shipped.unwrap_or(dir.is_none()), dir };
+        let rules = rules::read(&mut self.tree, folder, written.rules);
         let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
         let history = written.history.map(|history| self.history(folder, history));
         let kafka = written.kafka.and_then(|kafka| match kafka.check(self.file) {

@@ -249,21 +249,6 @@ impl Engine {
         &self.roster
     }
 
-    /// The rules in force.
-    pub fn rules(&self) -> &Arc<RuleSet> {
-        self.rules.set()
-    }
-
-    /// Takes other rules into force.
-    fn replace_rules(&mut self, rules: Arc<RuleSet>, effects: &mut Effects) {
-        self.made_by.rules = rules.hash().to_owned();
-        let open: BTreeMap<Day, budget::Alphas> =
-            self.rules.open_days().map(|day| (day, self.fixed(day).alphas)).collect();
-        let mut findings = detect::Findings::new();
-        self.rules.replace(rules, &|day| open[&day], &mut findings);
-        effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by)));
-    }
-
     /// Takes up every row that may pass.
     fn drain(&mut self, effects: &mut Effects) {
         let mut runs: BTreeMap<Origin, Run> = BTreeMap::new();

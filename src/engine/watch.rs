@@ -1,12 +1,13 @@
 //! What watches a row: the subject is met, the constants of its day are fixed, every detector sees it, and every rule.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Engine;
 use super::budget::{Alphas, Budget};
 use super::detect::{self, Detector, Findings, Seen};
-use super::rule::Row;
 use super::rule::detector::{Scene, Watcher};
+use super::rule::{Row, RuleSet};
 use super::settings::Settings;
 use super::settle::DayConstants;
 use super::subjects::{Presence, Subjects};
@@ -32,6 +33,20 @@ pub(super) struct Watch<'a> {
 }
 
 impl Engine {
+    /// The rules in force.
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        self.rules.set()
+    }
+
+    /// Takes other rules into force.
+    pub(super) fn replace_rules(&mut self, rules: Arc<RuleSet>, effects: &mut Effects) {
+        self.made_by.rules = rules.hash().to_owned();
+        let open: BTreeMap<Day, Alphas> = self.rules.open_days().map(|day| (day, self.fixed(day).alphas)).collect();
+        let mut findings = Findings::new();
+        self.rules.replace(rules, &|day| open[&day], &mut findings);
+        effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by)));
+    }
+
     /// The parts that see a row.
     pub(super) fn watch(&mut self) -> Watch<'_> {
         Watch {

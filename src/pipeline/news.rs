@@ -73,11 +73,9 @@ impl Road<'_> {
             }
             News::Rules { files, rules } => {
                 let hash = rules.hash().to_owned();
-                if let Some(keep) = &self.keep
-                    && !hash.is_empty()
-                {
+                if !hash.is_empty() {
                     let bytes = postcard::to_stdvec(files).expect("names and bytes can always be written");
-                    keep.history.put_rules(&hash, now, &bytes)?;
+                    self.write(|keep| keep.history.put_rules(&hash, now, &bytes))?;
                 }
                 Change::Rules { hash }
             }

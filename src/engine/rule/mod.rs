@@ -1,6 +1,6 @@
 //! Rules: detections as code, in the Sigma format, each with its metadata and examples in one file.
 //!
-//! [`load`] makes a [`RuleSet`] of texts, or names every problem in them. `fields` is the vocabulary, `row` an event as rules see it,
+//! [`load()`] makes a [`RuleSet`] of texts, or names every problem in them. `fields` is the vocabulary, `row` an event as rules see it,
 //! `condition` what a rule asks of it, `meta` what stands under the key `phiwatch`, `sentence` how a finding is said. Everything that is
 //! rsigma's stays in `condition` and `load`.
 
