@@ -55,8 +55,7 @@ impl Outlet for Outbox {
 /// # Errors
 /// Where the settings lack something, or an edge fails for good.
 pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, Stop> {
-    let mut settings = Settings::load(path).map_err(Stop::Problems)?;
-    settings.allow_shrink = accept_rosters;
+    let settings = Settings { allow_shrink: accept_rosters, ..Settings::load(path).map_err(Stop::Problems)? };
     let (plan, history) = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
@@ -87,30 +86,22 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
     let accepted = loaded.accepted.clone();
-    let (rules_now, rules_before) = (rules.set.hash().to_owned(), road.engine.rules().hash().to_owned());
-    put_in_force(&settings, &mut road, before.as_ref(), loaded, rules).map_err(Stop::failed)?;
-    if rules_now != rules_before {
-        let words = format!("new rules are in force ({rules_now}, before {rules_before})");
-        super::audit(&settings, &dirs.0, "rules", &words)?;
-    }
+    put_in_force(&settings, &mut road, before.as_ref(), loaded, rules)?;
     open_lanes(&mut road, &places)?;
-    let (reload, depths) = (signals.reload.clone(), source.depths());
-    let made_by = made_by(&settings, &road);
-    let operator = Operator::new(settings.default_zone.clone(), made_by);
+    let operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
     let parts = Parts {
         settings: settings.clone(),
         path: path.to_owned(),
         dirs,
         store: store.clone(),
         board,
-        depths,
+        depths: source.depths(),
         channels,
-        reload,
+        reload: signals.reload.clone(),
         accepted,
         places,
         desk,
         stale,
-        rules: rules_now,
     };
     let mut watch = Watch::new(parts, operator, verdicts, drain, now());
     let mut orders = Orders {

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::rules::RulesNow;
+use super::rules::{self, RulesNow};
 use super::{now, runtime};
 use crate::app::Stop;
 use crate::event::Problem;
@@ -102,17 +102,21 @@ pub(super) fn put_in_force(
     before: Option<&Accepted>,
     loaded: Loaded,
     rules: RulesNow,
-) -> Result<(), RoadError> {
+) -> Result<(), Stop> {
     if before.is_none() || *road.engine.settings() != settings.engine {
-        road.hear(now(), News::Settings(Box::new(settings.engine.clone())))?;
+        road.hear(now(), News::Settings(Box::new(settings.engine.clone()))).map_err(Stop::failed)?;
     }
     // The same dates mean other moments in another zone.
     let zone = road.engine.roster().zone(None).name() != settings.default_zone.name();
     if zone || before.is_none_or(|before| *before != loaded.accepted) {
-        road.hear(now(), news(settings, loaded))?;
+        road.hear(now(), news(settings, loaded)).map_err(Stop::failed)?;
     }
     if road.engine.rules().hash() != rules.set.hash() {
-        road.hear(now(), rules.news())?;
+        let words = rules::in_force(rules.set.hash(), road.engine.rules().hash());
+        road.hear(now(), rules.news()).map_err(Stop::failed)?;
+        if let (Some(history), true) = (&settings.history, road.keep.is_some()) {
+            super::audit(settings, &history.dir, "rules", &words)?;
+        }
     }
     Ok(())
 }

@@ -65,6 +65,12 @@ impl RulesNow {
     }
 }
 
+/// What is noted of a change of the rules: their hashes.
+pub(super) fn in_force(now: &str, before: &str) -> String {
+    let name = |hash: &str| if hash.is_empty() { "none".to_owned() } else { hash.to_owned() };
+    format!("new rules are in force ({}, before {})", name(now), name(before))
+}
+
 /// The rules that the settings name.
 ///
 /// # Errors

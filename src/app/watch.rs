@@ -70,8 +70,6 @@ pub(super) struct Parts {
     pub desk: Desk,
     /// Since when the control log says that the rosters are old.
     pub stale: Option<Time>,
-    /// Hash of the rules in force.
-    pub rules: String,
 }
 
 /// Who does it.
@@ -102,7 +100,7 @@ impl<'a> Watch<'a> {
     ) -> Watch<'a> {
         let partitions = Partitions::new(std::mem::take(&mut parts.places), parts.desk.clone());
         let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
-        let rules = RulesInForce::new(parts.settings.rules.clone(), parts.rules.clone());
+        let rules = RulesInForce::new(parts.settings.rules.clone());
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
@@ -214,7 +212,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn take_reload(&mut self, now: Time) -> Vec<News> {
+    fn take_reload(&mut self, rules: &str, now: Time) -> Vec<News> {
         if !self.parts.reload.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
@@ -227,7 +225,7 @@ impl<'a> Watch<'a> {
         }
         self.rosters.follow(self.parts.settings.rosters.clone());
         let (news, about) = self.rosters.reload(&self.parts.settings, now);
-        let (rules, about_rules) = self.rules.reload(&self.parts.settings);
+        let (rules, about_rules) = self.rules.reload(&self.parts.settings, rules);
         let words = format!("{words}; {about}; {about_rules}");
         tracing::info!("SIGHUP: {words}");
         self.audit("reload", &words);
@@ -243,8 +241,8 @@ impl<'a> Watch<'a> {
     }
 
     /// Rules whose files have changed.
-    fn poll_rules(&mut self) -> Option<News> {
-        let (news, words) = self.rules.poll(&self.parts.settings)?;
+    fn poll_rules(&mut self, before: &str) -> Option<News> {
+        let (news, words) = self.rules.poll(&self.parts.settings, before)?;
         self.audit("rules", &words);
         news
     }
@@ -281,12 +279,13 @@ impl Beside for Watch<'_> {
     }
 
     fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<News>, RoadError> {
-        let mut news = self.take_reload(now);
+        let rules = road.engine.rules().hash().to_owned();
+        let mut news = self.take_reload(&rules, now);
         if now >= self.slow_at {
             self.slow(now);
         }
         news.extend(self.rosters.poll(&self.parts.settings, now));
-        news.extend(self.poll_rules());
+        news.extend(self.poll_rules(&rules));
         news.extend(self.verdicts.poll());
         let busy = self.parts.board.lock().lanes.values().any(|lane| lane.lag() > BUSY);
         if let Some(keep) = &mut road.keep {

@@ -65,11 +65,8 @@ fn rules_are_asked_of_any_json() {
     let rule = "title: Whoami\nid: 11111111-2222-3333-4444-555555555555\nstatus: test\nlogsource:\n  category: process_creation\n\
         detection:\n  s:\n    CommandLine|contains: whoami\n  condition: s\nlevel: low\n";
     std::fs::write(dir.join("sigma/a.yml"), rule).unwrap();
-    std::fs::write(
-        dir.join("e.jsonl"),
-        "{\"CommandLine\":\"dir\"}\n{\"CommandLine\":\n{\"CommandLine\":\"cmd /c WHOAMI\"}\n",
-    )
-    .unwrap();
+    std::fs::write(dir.join("e.jsonl"), "{\"CommandLine\":\"dir\"}\nnonsense\n{\"CommandLine\":\"cmd /c WHOAMI\"}\n")
+        .unwrap();
     let output = phiwatch(dir).args(["rules", "match", "--rules", "sigma", "e.jsonl"]).output().unwrap();
     let lines = done(&output, "match");
     assert_eq!(lines, "{\"event\":2,\"rule_id\":\"11111111-2222-3333-4444-555555555555\"}\n");

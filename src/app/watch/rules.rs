@@ -5,7 +5,7 @@
 use tracing::{error, info};
 
 use super::super::operator::{self, Seen};
-use super::super::rules::{RulesNow, now};
+use super::super::rules::{RulesNow, in_force, now};
 use crate::app::Stop;
 use crate::ingest::rosters::FolderWatch;
 use crate::ingest::rules::watch;
@@ -19,19 +19,18 @@ const LINES: usize = 20;
 pub(super) struct RulesInForce {
     sources: Rules,
     watch: Option<FolderWatch>,
-    hash: String,
     /// Why the newest ones were refused.
     refused: Option<String>,
 }
 
 impl RulesInForce {
-    pub(super) fn new(sources: Rules, hash: String) -> RulesInForce {
+    pub(super) fn new(sources: Rules) -> RulesInForce {
         let watch = sources.dir.clone().map(watch);
-        RulesInForce { sources, watch, hash, refused: None }
+        RulesInForce { sources, watch, refused: None }
     }
 
-    /// New rules, where the files have changed and are sound; with what came of it, in words.
-    pub(super) fn poll(&mut self, settings: &Settings) -> Option<(Option<News>, String)> {
+    /// New rules, where the files have changed and are sound, with what came of it in words; `before` is the hash of those in force.
+    pub(super) fn poll(&mut self, settings: &Settings, before: &str) -> Option<(Option<News>, String)> {
         match self.watch.as_mut()?.poll() {
             Ok(files) => drop(files?),
             Err(what) => {
@@ -39,22 +38,22 @@ impl RulesInForce {
                 return None;
             }
         }
-        let (news, words) = self.take(settings);
+        let (news, words) = self.take(settings, before);
         news.is_some().then_some((news, words))
     }
 
     /// Reads the rules at once; what came of it, in words.
-    pub(super) fn reload(&mut self, settings: &Settings) -> (Option<News>, String) {
+    pub(super) fn reload(&mut self, settings: &Settings, before: &str) -> (Option<News>, String) {
         if self.sources != settings.rules {
             self.sources = settings.rules.clone();
             self.watch = self.sources.dir.clone().map(watch);
         }
-        self.take(settings)
+        self.take(settings, before)
     }
 
-    fn take(&mut self, settings: &Settings) -> (Option<News>, String) {
+    fn take(&mut self, settings: &Settings, before: &str) -> (Option<News>, String) {
         match now(settings) {
-            Ok(rules) => self.accept(rules),
+            Ok(rules) => self.accept(rules, before),
             Err(Stop::Problems(problems)) => {
                 for problem in problems.iter().take(LINES) {
                     error!(%problem, "rule");
@@ -71,13 +70,12 @@ impl RulesInForce {
         }
     }
 
-    fn accept(&mut self, rules: RulesNow) -> (Option<News>, String) {
+    fn accept(&mut self, rules: RulesNow, before: &str) -> (Option<News>, String) {
         self.refused = None;
-        if rules.set.hash() == self.hash {
+        if rules.set.hash() == before {
             return (None, "the rules have not changed".to_owned());
         }
-        let before = std::mem::replace(&mut self.hash, rules.set.hash().to_owned());
-        let words = format!("new rules are in force ({}, before {before})", self.hash);
+        let words = in_force(rules.set.hash(), before);
         info!("{words}");
         (Some(rules.news()), words)
     }

@@ -5,7 +5,7 @@ use rsigma_parser::{ConditionExpr, CorrelationRule, Detections};
 use yaml_serde::Value;
 
 use super::fields::Field;
-use super::meta::unknown_field;
+use super::meta::{LEVELS, unknown_field};
 use super::reading::{At, Complaints};
 use super::unknown;
 
@@ -72,9 +72,15 @@ pub const MODIFIERS: [&str; 32] = [
     "week",
 ];
 
-/// Checks the keys of a document.
+/// Words for `status`.
+pub const STATUSES: [(&str, ()); 5] =
+    [("stable", ()), ("test", ()), ("experimental", ()), ("deprecated", ()), ("unsupported", ())];
+
+/// Checks the keys of a document, and the words of those that have a few.
 pub fn keys(root: &At<'_>, complaints: &mut Complaints) {
     root.only(&KEYS, complaints);
+    root.get("level").into_iter().for_each(|at| _ = at.word("level", &LEVELS, complaints));
+    root.get("status").into_iter().for_each(|at| _ = at.word("status", &STATUSES, complaints));
 }
 
 /// Checks the named parts of a detection: fields, modifiers, words.

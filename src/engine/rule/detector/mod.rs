@@ -365,7 +365,7 @@ fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
     let together = Together::of(notes.iter().map(|(_, note)| &***note));
     let group = answer.group().iter().map(|value| value.as_deref().unwrap_or("unknown").to_owned()).collect();
     let target = Target { subject: last.subject.clone(), day: answer.day, window: last.window, role: last.role };
-    let further = if together.severities > 1 { together.severities - 1 } else { 0 };
+    let further = together.severities.saturating_sub(1);
     Some(Reached {
         rule,
         target,

@@ -97,6 +97,11 @@ fn a_slip_of_the_pen_is_named_with_its_line_and_the_nearest_name() {
         "condition: act and 1 of filter_*",
         &["a.yml:11: the condition does not use `own`", "a.yml:13: no part of the detection is named like `filter_*`"],
     );
+}
+
+#[test]
+fn so_is_a_slip_in_what_a_rule_says_of_itself() {
+    let check = |old: &str, new: &str, expected: &[&str]| check(&[("a.yml", &with(old, new))], expected);
     check("level: high", "level: hihg", &["a.yml:14: there is no level `hihg`; the nearest is `high`"]);
     check("class: hard", "class: harsh", &["a.yml:18: there is no class `harsh`; the nearest is `hard`"]);
     check(

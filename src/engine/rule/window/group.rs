@@ -34,6 +34,7 @@ pub struct Hit<E> {
     /// It ended a satisfied window, and the correlations above have had it.
     pub passed_on: bool,
     /// Its groups in the correlations above, one for each link: their fields are read from the event.
+    #[allow(clippy::box_collection, reason = "nearly every hit has none, and a pointer is smaller than a list")]
     pub above: Option<Box<Vec<Key>>>,
 }
 
