@@ -55,7 +55,8 @@ impl Outlet for Outbox {
 /// # Errors
 /// Where the settings lack something, or an edge fails for good.
 pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, Stop> {
-    let settings = Settings { allow_shrink: accept_rosters, ..Settings::load(path).map_err(Stop::Problems)? };
+    let mut settings = Settings::load(path).map_err(Stop::Problems)?;
+    settings.allow_shrink = accept_rosters;
     let (plan, history) = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
@@ -113,9 +114,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         clock: &now,
     };
     let done = read(&mut road, &mut source, &mut orders).and_then(|ended| watch.close().map(|()| ended));
-    if !Box::new(source).close(GRACE) {
-        warn!("the Kafka client did not close in time and is left behind");
-    }
+    leave(source);
     let done = done.and_then(|ended| if ended { road.close(now()) } else { road.commit(now()) });
     let tally = road.tally.clone();
     drop(road);
@@ -125,6 +124,13 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     watch.drain(now());
     done.map_err(Stop::failed)?;
     Ok(tally)
+}
+
+/// Closes the Kafka client, as far as that can be waited for.
+fn leave(source: Kafka) {
+    if !Box::new(source).close(GRACE) {
+        warn!("the Kafka client did not close in time and is left behind");
+    }
 }
 
 /// The sections without which there is nothing to run.

@@ -13,7 +13,7 @@ use crate::event::Problem;
 use crate::history::{Reader, newest_roster};
 use crate::ingest::rosters::read_folder;
 use crate::inquiry::kept_roster;
-use crate::pipeline::{Keep, News, Road, RoadError};
+use crate::pipeline::{Keep, News, Road};
 use crate::roster::{Accepted, Intake, Loaded, Roster, load};
 use crate::settings::Settings;
 
