@@ -163,9 +163,14 @@ impl<E: Clone + Ord> Group<E> {
         }
     }
 
-    /// Lets the window stand before the hit at `at`, holding what a window that ends at `time` holds of the hits before it.
+    /// Makes room at `at` for a hit of this time: the window then stands before it, and holds what its window holds of the hits before it.
     fn draw_back(&mut self, correlation: &Correlation, at: usize, time: i64) {
-        if at >= self.seen {
+        if at > self.seen {
+            return;
+        }
+        let from = correlation.from(time);
+        let is_in_order = |window: &Window| window.tail == 0 || self.hits[window.tail - 1].time.0 < from;
+        if at == self.seen && self.window.as_ref().is_none_or(is_in_order) {
             return;
         }
         let Some(window) = self.window.as_mut().filter(|window| window.aggregate.is_reversible()) else {
@@ -179,7 +184,6 @@ impl<E: Clone + Ord> Group<E> {
             }
         }
         window.tail = window.tail.min(at);
-        let from = correlation.from(time);
         while window.tail > 0 && self.hits[window.tail - 1].time.0 >= from {
             window.tail -= 1;
             window.aggregate.add(self.hits[window.tail].point());
