@@ -1,7 +1,8 @@
 //! State in memory: bytes per user after 60 days, by the counting allocator.
 //!
-//! Each user works on five days of seven and makes [`PER_DAY`] accesses to as many patients then, one of them an export. Events are
-//! given in order of time, so that three days are open at the end, as they are in a hospital.
+//! Each user works on five days of seven and makes [`PER_DAY`] accesses to as many patients then, one of them an export, half of them in
+//! the morning and half in the afternoon: hours of work without a pause are judged as a changed shift where no shifts are known, and the
+//! figure would be that of the alerts. Events are given in order of time, so that three days are open at the end, as they are in a hospital.
 
 use std::sync::Arc;
 
@@ -20,8 +21,11 @@ const DAY: i64 = 86_400_000_000;
 const PER_DAY: usize = 8;
 /// 2026-01-05T14:00:00Z, in microseconds: eight in the morning in Chicago.
 const START: i64 = 1_767_621_600_000_000;
-/// A working day of eight hours.
-const SHIFT: i64 = 8 * 3_600_000_000;
+const HOUR: i64 = 3_600_000_000;
+/// Both halves of the work of a day.
+const SPELL: i64 = 2 * HOUR;
+/// From the beginning of the first to that of the second.
+const APART: i64 = 5 * HOUR;
 
 /// Runs the engine over 60 days of `users` and counts what stays.
 pub fn per_user(users: usize) {
@@ -46,13 +50,14 @@ pub fn per_user(users: usize) {
 /// One day of everybody, by time.
 fn work(engine: &mut Engine, origin: &Origin, users: usize, day: i64, mut next: i64) -> i64 {
     let there: Vec<usize> = (0..users).filter(|user| (user + day as usize) % 7 < 5).collect();
-    let total = there.len() * PER_DAY;
+    let total = (there.len() * PER_DAY) as i64;
     let mut builder = EventBuilder::default();
     let first = next;
     let mut from = next;
     for turn in 0..PER_DAY {
         for user in &there {
-            let at = START + day * DAY + SHIFT * (next - first) / total as i64;
+            let (half, into) = (i64::from(turn >= PER_DAY / 2), next - first);
+            let at = START + day * DAY + half * APART + SPELL * (2 * into - half * total) / total;
             let activity = if turn == 5 { Activity::Export } else { Activity::Read };
             let (actor, patient) =
                 (format!("u{user:06}"), format!("p{}", (user * 31 + turn + day as usize * 3) % 2_000_000));

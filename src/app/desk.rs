@@ -32,7 +32,9 @@ impl Desk {
         match tokio::time::timeout(patience, came).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err("`phiwatch run` is ending: ask again when it has ended or runs again".to_owned()),
-            Err(_) => Err("`phiwatch run` is busy and has not answered; it may do it still: look at its log".to_owned()),
+            Err(_) => {
+                Err("`phiwatch run` is busy and has not answered; it may do it still: look at its log".to_owned())
+            }
         }
     }
 

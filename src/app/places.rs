@@ -308,12 +308,13 @@ mod tests {
             found: LogId::default(),
             other,
         };
-        let check = |halted: &[Halted], topic: &str, partition, expected: Result<usize, &str>| {
-            match (meant(halted, topic, partition), expected) {
-                (Ok(found), Ok(count)) => assert_eq!(found.len(), count),
-                (Err(what), Err(word)) => assert!(what.contains(word), "{what}"),
-                (found, _) => panic!("{topic} {partition:?}: {found:?}"),
-            }
+        let check = |halted: &[Halted], topic: &str, partition, expected: Result<usize, &str>| match (
+            meant(halted, topic, partition),
+            expected,
+        ) {
+            (Ok(found), Ok(count)) => assert_eq!(found.len(), count),
+            (Err(what), Err(word)) => assert!(what.contains(word), "{what}"),
+            (found, _) => panic!("{topic} {partition:?}: {found:?}"),
         };
         let (other, shorter) = ([one(0, true), one(1, true)], [one(0, false), one(1, false)]);
         check(&other, "ehr", None, Ok(2));

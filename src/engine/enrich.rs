@@ -48,11 +48,12 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
         department,
         home_site: user.and_then(|user| user.site),
         status: who.status(),
+        ended: who.ended(),
         employment: user.and_then(|user| user.employment),
         day: times.day,
         clock: times.clock,
         off_day: times.off_day,
-        on_shift: user.and_then(|user| on_shift(roster.shifts(user.id), at)),
+        on_shift: user.and_then(|user| on_shift(user.shifts(), at)),
         outside_dates: who.outside_dates(at),
         privileged: false,
         entitlements: Vec::new(),
@@ -69,7 +70,7 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
         extra: Default::default(),
     };
     if let Some(id) = event.actor_id() {
-        roster.entitlements(id, at, |entitlement, privileged| {
+        roster.entitlements(id, user, at, |entitlement, privileged| {
             facts.privileged |= privileged;
             facts.entitlements.push(entitlement);
         });
@@ -136,6 +137,14 @@ impl<'r> Who<'r> {
         match self {
             Who::User(user) => Some(user.status).filter(|_| !user.undated_end),
             Who::Account(account) => Some(account.status).filter(|_| !account.undated_end),
+            Who::Unknown | Who::Unresolved => None,
+        }
+    }
+
+    fn ended(&self) -> Option<(Status, Time)> {
+        match self {
+            Who::User(user) => user.ended,
+            Who::Account(account) => account.ended,
             Who::Unknown | Who::Unresolved => None,
         }
     }
@@ -230,19 +239,21 @@ fn patient_facts<'r>(roster: &'r Roster, actor: Option<&Actor>, patient: &'r str
 
 /// Kinds that name the user, nearest first, then those that name only the department.
 fn relations(near: &Near) -> Vec<&'static str> {
-    let mut kinds = Vec::new();
+    let mut kinds = [(0, ""); RelationKind::ALL.len()];
+    let mut count = 0;
     for (distances, others) in [(&near.own, None), (&near.unit, Some(&near.own))] {
-        let first = kinds.len();
+        let first = count;
         for (kind, distance) in RelationKind::ALL.iter().zip(distances) {
             let told = others.is_some_and(|others| others[*kind as usize].is_some());
             if let Some(distance) = distance.filter(|_| !told) {
-                kinds.push((distance, kind.as_str()));
+                kinds[count] = (distance, kind.as_str());
+                count += 1;
             }
         }
         // The sort is stable: at the same distance the order is that of the kinds.
-        kinds[first..].sort_by_key(|(distance, _)| *distance);
+        kinds[first..count].sort_by_key(|(distance, _)| *distance);
     }
-    kinds.into_iter().map(|(_, kind)| kind).collect()
+    kinds[..count].iter().map(|(_, kind)| *kind).collect()
 }
 
 /// The first line of the table above that fits.

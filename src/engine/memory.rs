@@ -18,7 +18,7 @@ use crate::event::Day;
 use crate::roster::Roster;
 
 /// Raised whenever the meaning or the form of the state changes.
-pub const MEMORY_VERSION: u32 = 8;
+pub const MEMORY_VERSION: u32 = 9;
 
 #[derive(Serialize, Deserialize)]
 struct Memory {
@@ -47,7 +47,11 @@ impl Engine {
             calendar: self.calendar.clone(),
             budget: self.budget.clone(),
             triage: self.triage.clone(),
-            detectors: self.detectors.iter().map(|(name, detector)| ((*name).to_owned(), detector.save())).collect(),
+            detectors: detect::ALL
+                .iter()
+                .zip(&self.detectors)
+                .map(|(spec, d)| (spec.family.to_owned(), d.save()))
+                .collect(),
             settled: self.settled,
             began: self.began,
             first_settled: self.first_settled,
@@ -64,8 +68,7 @@ impl Engine {
         }
         let memory: Memory = postcard::from_bytes(bytes).ok()?;
         let mut engine = Engine::new(settings, roster);
-        for spec in detect::ALL {
-            let detector = engine.detectors.get_mut(spec.family)?;
+        for (spec, detector) in detect::ALL.iter().zip(&mut engine.detectors) {
             if !detector.load(memory.detectors.get(spec.family)?) {
                 return None;
             }

@@ -24,6 +24,7 @@ pub mod identity;
 mod lane;
 pub mod memory;
 mod present;
+mod prints;
 mod record;
 pub mod settings;
 mod settle;
@@ -38,7 +39,7 @@ mod watch;
 use budget::Budget;
 use calendar::Calendar;
 use detect::Detector;
-use gate::{Gate, Next};
+use gate::{Gate, LaneIx, Next};
 use identity::{Identity, Repeat};
 use settings::Settings;
 use stats::delayed::DELAY;
@@ -90,7 +91,8 @@ pub struct Engine {
     calendar: Calendar,
     budget: Budget,
     triage: Triage,
-    detectors: BTreeMap<&'static str, Box<dyn Detector>>,
+    /// In the order of [`detect::ALL`].
+    detectors: Vec<Box<dyn Detector>>,
     /// The newest settled day; `None` before time has begun.
     settled: Option<Day>,
     /// What was the newest settled day when time began.
@@ -243,31 +245,33 @@ impl Engine {
 
     /// Takes up every row that may pass.
     fn drain(&mut self, effects: &mut Effects) {
-        let mut runs: BTreeMap<Origin, Run> = BTreeMap::new();
+        let roster = self.roster.clone();
+        let mut runs: Vec<Option<Box<Run>>> = (0..self.gate.len()).map(|_| None).collect();
         self.settle_due(effects);
         loop {
             let settings = &self.settings;
             let declared = |source: &str| settings.declares(source);
             match self.gate.next(&declared) {
                 Next::Nothing => break,
-                Next::Stretch(origin) => self.finish_stretch(&origin, &mut runs, effects),
-                Next::Row(origin, flags) => {
+                Next::Stretch(lane) => self.finish_stretch(lane, runs[lane].take().unwrap_or_default(), effects),
+                Next::Row(lane, flags) => {
                     self.settle_due(effects);
-                    if self.asks && self.is_unknown(&origin) {
-                        self.gate.ask(&origin);
+                    if self.asks && self.is_unknown(lane) {
+                        self.gate.ask(lane);
                         effects.asks = true;
-                    } else if self.may_open(&origin, flags) {
-                        let run = runs.entry(origin.clone()).or_default();
-                        self.take_up(&origin, flags, run, effects);
-                        self.gate.pass(&origin);
+                    } else if self.may_open(lane, flags) {
+                        self.take_up(lane, flags, &roster, runs[lane].get_or_insert_default(), effects);
+                        self.gate.pass(lane);
                     } else {
-                        self.gate.wait(&origin);
+                        self.gate.wait(lane);
                     }
                 }
             }
         }
-        for (origin, run) in runs {
-            self.flush(&origin, run, effects);
+        for (lane, run) in runs.into_iter().enumerate() {
+            if let Some(run) = run.filter(|run| !run.keep.is_empty()) {
+                self.flush(lane, *run, effects);
+            }
         }
         // As long as answers of the history are in use, what they lean on stays.
         if let Some(watermark) = self.watermark().filter(|_| !effects.asks && !self.gate.has_answers()) {
@@ -276,21 +280,21 @@ impl Engine {
     }
 
     /// Whether only the history knows if the record at the head is a repetition.
-    fn is_unknown(&self, origin: &Origin) -> bool {
-        let (stretch, row) = self.gate.front(origin);
-        self.identity.is_forgotten(stretch.batch.row(row).time()) && !self.gate.is_answered(origin)
+    fn is_unknown(&self, lane: LaneIx) -> bool {
+        let (stretch, row) = self.gate.front(lane);
+        self.identity.is_forgotten(stretch.batch.row(row).time()) && !self.gate.is_answered(lane)
     }
 
     /// Whether the constants of every day of the record at the head are fixed. Rows of one record stay together.
-    fn may_open(&self, origin: &Origin, flags: Flags) -> bool {
+    fn may_open(&self, lane: LaneIx, flags: Flags) -> bool {
         let Some(settled) = self.settled.filter(|_| flags == 0) else { return true };
-        let (stretch, row) = self.gate.front(origin);
-        let offset = stretch.batch.row(row).offset();
-        if row > 0 && stretch.batch.row(row - 1).offset() == offset {
-            return true;
-        }
+        let (stretch, row) = self.gate.front(lane);
         // Whoever is last waits for nobody: its later rows move time themselves.
         if self.gate.watermark().is_some_and(|watermark| watermark >= stretch.batch.row(row).time()) {
+            return true;
+        }
+        let offset = stretch.batch.row(row).offset();
+        if row > 0 && stretch.batch.row(row - 1).offset() == offset {
             return true;
         }
         let earliest = self.horizon.map_or(Time::MIN, |horizon| horizon.fixed_until);
@@ -301,9 +305,8 @@ impl Engine {
     }
 
     /// Takes up one row: repetition, facts, detectors.
-    fn take_up(&mut self, origin: &Origin, flags: Flags, run: &mut Run, effects: &mut Effects) {
-        let roster = self.roster.clone();
-        let (stretch, row) = self.gate.front(origin);
+    fn take_up(&mut self, lane: LaneIx, flags: Flags, roster: &Roster, run: &mut Run, effects: &mut Effects) {
+        let (stretch, row) = self.gate.front(lane);
         if run.keep.is_empty() {
             run.start = row;
         }
@@ -319,7 +322,7 @@ impl Engine {
             flags |= ID_CONFLICT;
             notice(effects, "id-conflict", event.source(), event.time());
         }
-        let facts = enrich::enrich(&roster, &event);
+        let facts = enrich::enrich(roster, &event);
         let outside = flags & (FUTURE | UNDECLARED) != 0;
         if self.settled.is_some_and(|settled| facts.day <= settled) && !outside {
             flags |= BACKFILL;
@@ -333,7 +336,7 @@ impl Engine {
         if !outside {
             let mut watch = Watch {
                 settings: &self.settings,
-                roster: &roster,
+                roster,
                 made_by: &self.made_by,
                 subjects: &mut self.subjects,
                 budget: &self.budget,
@@ -347,28 +350,24 @@ impl Engine {
     }
 
     /// The first stretch of a lane is used up: its rows, rejects and offsets leave together.
-    fn finish_stretch(&mut self, origin: &Origin, runs: &mut BTreeMap<Origin, Run>, effects: &mut Effects) {
-        let run = runs.remove(origin).unwrap_or_default();
-        let from = self.position(origin, &run);
-        let stretch = self.gate.pop(origin);
+    fn finish_stretch(&mut self, lane: LaneIx, run: Box<Run>, effects: &mut Effects) {
+        let from = self.position(lane, &run);
+        let stretch = self.gate.pop(lane);
         let to = stretch.to;
-        effects.applied.push(applied(&stretch, run, from, to));
+        effects.applied.push(applied(&stretch, *run, from, to));
     }
 
     /// Rows of a stretch that is not used up leave with the offsets before the next row.
-    fn flush(&mut self, origin: &Origin, run: Run, effects: &mut Effects) {
-        if run.keep.is_empty() {
-            return;
-        }
-        let from = self.position(origin, &run);
-        let (stretch, row) = self.gate.front(origin);
+    fn flush(&mut self, lane: LaneIx, run: Run, effects: &mut Effects) {
+        let from = self.position(lane, &run);
+        let (stretch, row) = self.gate.front(lane);
         let to = if row < stretch.batch.len() { stretch.batch.row(row).offset() } else { stretch.to };
         effects.applied.push(applied(stretch, run, from, to));
     }
 
     /// The first offset that has not left yet.
-    fn position(&self, origin: &Origin, run: &Run) -> i64 {
-        let (stretch, row) = self.gate.front(origin);
+    fn position(&self, lane: LaneIx, run: &Run) -> i64 {
+        let (stretch, row) = self.gate.front(lane);
         let start = if run.keep.is_empty() { row } else { run.start };
         if start == 0 {
             stretch.from

@@ -124,15 +124,15 @@ impl Engine {
             }
             // What honest p-values let pass is a quarter of what lies below 4α: misuse itself must not use up the threshold.
             self.teach_budget(day, (told + near / 4.0) / 2.0, humans);
-            for (detector, memory) in self.detectors.iter().filter(|(_, memory)| memory.unjudged() > 0) {
-                let (judged, unjudged) = (memory.tested(), memory.unjudged());
+            for (spec, memory) in detect::ALL.iter().zip(&self.detectors).filter(|(_, memory)| memory.unjudged() > 0) {
+                let (detector, judged, unjudged) = (spec.family, memory.tested(), memory.unjudged());
                 effects.unjudged.push(Unjudged { detector, day, judged, unjudged });
             }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
         }
         // With the day go the counters of backfill that came for days before it.
-        self.detectors.values_mut().for_each(|detector| detector.forget(day));
+        self.detectors.iter_mut().for_each(|detector| detector.forget(day));
         self.subjects.forget(day);
         self.open = self.open.split_off(&day.plus(1));
         self.triage.forget(day);
@@ -146,8 +146,7 @@ impl Engine {
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
         let settling = Settling { constants: &constants, present, humans };
         let mut findings = Findings::new();
-        for spec in detect::ALL {
-            let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
+        for detector in &mut self.detectors {
             detector.sums(&settling);
             detector.settle(&settling, &mut findings);
         }
@@ -165,8 +164,8 @@ impl Engine {
 
     fn teach_budget(&mut self, day: Day, told: f64, humans: f64) {
         let target = self.settings.per_1000_users_per_day / 1_000.0 * humans;
-        let tests = self.detectors.values().map(|detector| detector.tested()).sum::<u64>() as f64;
-        let surge = self.detectors.values().map(|detector| detector.surge()).fold(1.0, f64::max);
+        let tests = self.detectors.iter().map(|detector| detector.tested()).sum::<u64>() as f64;
+        let surge = self.detectors.iter().map(|detector| detector.surge()).fold(1.0, f64::max);
         self.budget.teach(day, BudgetStep { target, tests, told, surge });
     }
 }

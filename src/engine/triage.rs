@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::detect::{Finding, Stage, Verdict, cut, significant};
 use crate::event::alert::{MadeBy, Patients, Window, family};
@@ -17,6 +18,10 @@ const EPISODE_DAYS: i32 = 7;
 
 /// A family and a subject.
 type Thread = (String, Subject);
+
+fn hash((family, subject): &Thread) -> u64 {
+    xxh3_64_with_seed(subject.id.as_bytes(), xxh3_64_with_seed(family.as_bytes(), subject.kind as u64))
+}
 
 /// What people were told last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,8 +57,8 @@ pub struct Triage {
     episodes: BTreeMap<Thread, Episode>,
     told: BTreeMap<Thread, Told>,
     exceptions: Vec<Exception>,
-    /// Newest revision of the alerts of recent days, for what comes as backfill after they have settled.
-    revisions: BTreeMap<(Thread, Day), u32>,
+    /// Newest revision of the alerts of recent days by a hash of their thread, for what comes as backfill after they have settled.
+    revisions: BTreeMap<(Day, u64), u32>,
 }
 
 /// Revisions are remembered for this many days.
@@ -83,7 +88,7 @@ impl Triage {
             settle(&mut alert, verdict);
             alert.episode = Some(self.episode(&thread, finding.day));
         }
-        let newest = self.revisions.entry((thread.clone(), finding.day)).or_default();
+        let newest = self.revisions.entry((finding.day, hash(&thread))).or_default();
         if backfill {
             alert.revision = alert.revision.max(*newest + 1);
             alert.settled = true;
@@ -137,7 +142,7 @@ impl Triage {
 
     /// Forgets what can no longer be continued.
     pub fn forget(&mut self, settled: Day) {
-        self.revisions.retain(|(_, day), _| *day >= settled.plus(-REVISION_DAYS));
+        self.revisions = self.revisions.split_off(&(settled.plus(-REVISION_DAYS), 0));
         let old = settled.plus(-EPISODE_DAYS - 1);
         self.episodes.retain(|_, episode| episode.last >= old);
         self.told.retain(|_, told| told.day >= old);

@@ -1,6 +1,7 @@
 //! What watches a row: the subject is met, the constants of its day are fixed, and every detector sees it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::Engine;
 use super::budget::Budget;
@@ -23,7 +24,7 @@ pub(super) struct Watch<'a> {
     pub subjects: &'a mut Subjects,
     pub budget: &'a Budget,
     pub open: &'a mut BTreeMap<Day, DayConstants>,
-    pub detectors: &'a mut BTreeMap<&'static str, Box<dyn Detector>>,
+    pub detectors: &'a mut [Box<dyn Detector>],
     pub triage: &'a mut Triage,
     pub first_settled: Option<Day>,
 }
@@ -58,15 +59,17 @@ impl Watch<'_> {
         }
         let Some((subject, presence)) = self.subjects.meet(self.roster, event, facts) else { return };
         let day = facts.day;
-        if !self.open.contains_key(&day) {
-            self.open.insert(day, DayConstants::new(day, self.settings, self.subjects, self.budget));
-        }
-        let constants = self.open[&day].constants(self.settings, self.roster, self.subjects, self.first_settled);
-        let seen = Seen { event, facts, subject, presence };
+        let fixed = match self.open.entry(day) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(DayConstants::new(day, self.settings, self.subjects, self.budget)),
+        };
+        let constants = fixed.constants(self.settings, self.roster, self.subjects, self.first_settled);
+        let seen = Seen::new(event, facts, subject, presence);
         let mut findings = Findings::new();
-        for spec in detect::ALL.iter().filter(|spec| !service || spec.family == detect::account::SPEC.family) {
-            let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
-            detector.observe(&seen, &constants, &mut findings);
+        for (spec, detector) in detect::ALL.iter().zip(self.detectors.iter_mut()) {
+            if !service || spec.family == detect::account::SPEC.family {
+                detector.observe(&seen, &constants, &mut findings);
+            }
         }
         for finding in findings {
             effects.raised.push(self.triage.admit(finding, self.made_by, flags & BACKFILL != 0));

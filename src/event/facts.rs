@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, BooleanBuilder, Date32Builder, Int32Builder, ListBu
 
 use super::kind::words;
 use super::schema::FACTS;
-use super::time::{Day, Local};
+use super::time::{Day, Local, Time};
 
 words! {
     /// What kind of account acted.
@@ -91,6 +91,8 @@ pub struct Facts<'a> {
     pub home_site: Option<&'a str>,
     /// Status of the account.
     pub status: Option<Status>,
+    /// Disabled or terminated then, and since when.
+    pub ended: Option<(Status, Time)>,
     /// `employee`, `contractor`, `student` or `agency`.
     pub employment: Option<&'a str>,
     /// The subject's local day, in the zone of the home site.
@@ -251,7 +253,7 @@ mod tests {
     use arrow::array::{Array, AsArray};
 
     use super::*;
-    use crate::event::time::{Time, Zone};
+    use crate::event::time::Zone;
 
     #[test]
     fn columns_that_are_asked_for_are_one_json_object() {
@@ -263,6 +265,7 @@ mod tests {
             department: None,
             home_site: None,
             status: None,
+            ended: None,
             employment: None,
             day: clock.day,
             clock,

@@ -33,6 +33,8 @@ impl Roster {
             users.rows().iter().filter(|row| row.patient != NONE).map(|row| (row.patient, row.key)).collect();
         staff.sort_unstable();
         staff.dedup();
+        let mut is_staff = vec![0_u64; canonical.len() / 64 + 1];
+        staff.iter().for_each(|(patient, _)| is_staff[*patient as usize / 64] |= 1 << (patient % 64));
         let contacts = contacts(&builder, &canonical);
         let named = |ids: &Keys, has: &dyn Fn(u32) -> bool| {
             let mut keys: Vec<u32> = (0..ids.len() as u32).filter(|key| has(*key)).collect();
@@ -72,6 +74,7 @@ impl Roster {
             patients,
             relations,
             staff,
+            is_staff,
             contacts,
             canonical,
             user_order,

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 #[derive(Default)]
 pub struct Keys {
     text: String,
-    ends: Vec<usize>,
+    ends: Vec<u32>,
     table: HashTable<u32>,
 }
 
@@ -27,8 +27,8 @@ impl Keys {
 
     /// The number of a string that is there.
     pub fn find(&self, text: &str) -> Option<u32> {
-        let found = self.table.find(xxh3_64(text.as_bytes()), |key| slice(&self.text, &self.ends, *key) == text);
-        found.copied()
+        let is = |key: &u32| self.text.as_bytes()[range(&self.ends, *key)] == *text.as_bytes();
+        self.table.find(xxh3_64(text.as_bytes()), is).copied()
     }
 
     /// The number of a string, which is added where it is new.
@@ -40,7 +40,7 @@ impl Keys {
         }
         let key = u32::try_from(ends.len()).expect("fewer than four billion distinct strings");
         arena.push_str(text);
-        ends.push(arena.len());
+        ends.push(u32::try_from(arena.len()).expect("less than four gigabytes of identifiers"));
         table.insert_unique(hash, key, |key| xxh3_64(slice(arena, ends, *key).as_bytes()));
         key
     }
@@ -52,10 +52,14 @@ impl Keys {
     }
 }
 
-fn slice<'a>(arena: &'a str, ends: &[usize], key: u32) -> &'a str {
+fn slice<'a>(arena: &'a str, ends: &[u32], key: u32) -> &'a str {
+    &arena[range(ends, key)]
+}
+
+fn range(ends: &[u32], key: u32) -> std::ops::Range<usize> {
     let key = key as usize;
     let start = if key == 0 { 0 } else { ends[key - 1] };
-    &arena[start..ends[key]]
+    start as usize..ends[key] as usize
 }
 
 #[cfg(test)]

@@ -38,7 +38,9 @@ pub struct Roster {
     pub(super) account_extras: Extras,
     pub(super) patient_extras: Extras,
     pub(super) contacts: Vec<Contact>,
+    /// Charts of staff, each with a user whose own it is, sorted; and a bit for each chart, since hardly any is.
     pub(super) staff: Vec<(u32, u32)>,
+    pub(super) is_staff: Vec<u64>,
     pub(super) canonical: Vec<u32>,
     pub(super) user_order: Vec<u32>,
     pub(super) account_order: Vec<u32>,

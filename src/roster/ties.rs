@@ -157,8 +157,9 @@ impl Roster {
 
     /// Marks that say nothing about a person's own chart: everybody shares a name and an address with himself.
     fn marks_of_others(&self, chart: &Chart<'_>, actor: &Actor, at: Time, marks: &mut Vec<&'static str>) {
-        let first = self.staff.partition_point(|(patient, _)| *patient < chart.key);
-        let users = self.staff[first..].iter().take_while(|(patient, _)| *patient == chart.key);
+        let is_staff = self.is_staff[chart.key as usize / 64] >> (chart.key % 64) & 1 == 1;
+        let first = if is_staff { self.staff.partition_point(|(patient, _)| *patient < chart.key) } else { 0 };
+        let users = self.staff[first..].iter().take_while(|(patient, _)| is_staff && *patient == chart.key);
         let mut colleague = None;
         for (_, user) in users {
             let unit = self.users.at(*user, at).map(|(row, _)| row.unit);
@@ -194,9 +195,16 @@ impl Roster {
         theirs || (actor.has_contacts && self.patients.at(actor.patient, at).is_some_and(own))
     }
 
-    /// Calls `take` with each entitlement of the account that is valid then, and whether it is privileged.
-    pub fn entitlements<'a>(&'a self, id: &str, at: Time, mut take: impl FnMut(&'a str, bool)) {
-        let Some(key) = self.user_ids.find(id) else { return };
+    /// Calls `take` with each entitlement of the account that is valid then, and whether it is privileged; `user` is the account where
+    /// it was found already.
+    pub fn entitlements<'a>(
+        &'a self,
+        id: &str,
+        user: Option<&User<'_>>,
+        at: Time,
+        mut take: impl FnMut(&'a str, bool),
+    ) {
+        let Some(key) = user.map(|user| user.row.key).or_else(|| self.user_ids.find(id)) else { return };
         for row in self.entitlements.of(key).iter().filter(|row| row.from <= at && at < row.to) {
             take(self.texts.get(row.entitlement), row.privileged);
         }
@@ -270,6 +278,11 @@ impl<'a> User<'a> {
     /// A column that is not one of ours.
     pub fn extra(&self, column: &str) -> Option<&'a str> {
         self.roster.extra(&self.roster.user_extras, self.row.ordinal, column)
+    }
+
+    /// Its shifts, sorted; half-open.
+    pub fn shifts(&self) -> &'a [(Time, Time)] {
+        self.roster.shifts.of(self.row.key)
     }
 
     /// Number of the home site, where it has one.

@@ -129,7 +129,8 @@ pub(super) fn told(news: &News) -> Option<Seen> {
 /// Partitions whose records have come as far as time has.
 fn caught_up(road: &Road<'_>) -> Vec<News> {
     let watermark = road.engine.watermark();
-    let stands = road.engine.stands().filter(|(_, stand)| stand.left && watermark.is_some() && stand.newest >= watermark);
+    let stands =
+        road.engine.stands().filter(|(_, stand)| stand.left && watermark.is_some() && stand.newest >= watermark);
     stands.map(|(origin, _)| leave(origin, false, BY_ITSELF, "its records have caught up with the others")).collect()
 }
 

@@ -176,16 +176,15 @@ fn cause(seen: &Seen<'_>, constants: &Constants<'_>) -> Option<(usize, Option<Ti
     if !seen.is_use() {
         return None;
     }
-    let id = event.actor_id()?;
-    let ended = match seen.facts.account {
+    event.actor_id()?;
+    match seen.facts.account {
         // Where no roster names anybody, nobody is missing from it.
         Account::Unknown if constants.roster.user_ids().next().is_none() => return None,
         Account::Unknown if seen.presence.sort != Sort::Machine => return Some((4, None)),
-        Account::User => constants.roster.user(id, event.time())?.ended,
-        Account::VendorAccount => constants.roster.vendor_account(id, event.time())?.ended,
         Account::Unknown | Account::Unresolved => return None,
-    };
-    if let Some((status, since)) = ended {
+        Account::User | Account::VendorAccount => {}
+    }
+    if let Some((status, since)) = seen.facts.ended {
         let over = event.time() >= since.plus(GRACE);
         return over.then_some((usize::from(status != Status::Terminated), Some(since)));
     }

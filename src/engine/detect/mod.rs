@@ -4,8 +4,6 @@
 //! reaches a constant of the day. When the day settles it sums over everybody (`sums`), then judges each subject once more
 //! (`settle`): that verdict is a function of the day's events alone. It learns with the delay of [`super::stats::delayed`].
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use super::budget::Alphas;
@@ -69,13 +67,23 @@ pub struct Seen<'a> {
     pub subject: SubjectIx,
     /// The subject on the event's local day.
     pub presence: Presence,
+    /// What was done.
+    pub activity: Activity,
+    /// Whether it was refused.
+    pub refused: bool,
 }
 
-impl Seen<'_> {
+impl<'a> Seen<'a> {
+    /// An event of a subject, with what every detector asks of it.
+    pub fn new(event: &'a Event<'a>, facts: &'a Facts<'a>, subject: SubjectIx, presence: Presence) -> Seen<'a> {
+        let refused = matches!(event.outcome(), Outcome::Denied | Outcome::Failure);
+        Seen { event, facts, subject, presence, activity: event.activity(), refused }
+    }
+
     /// Whether somebody used the account: what was refused, and what a session does by itself at its end, is no use.
     pub fn is_use(&self) -> bool {
-        let passive = matches!(self.event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-        !passive && !matches!(self.event.outcome(), Outcome::Denied | Outcome::Failure)
+        let passive = matches!(self.activity, Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
+        !passive && !self.refused
     }
 }
 
@@ -259,9 +267,9 @@ pub fn cut(ratio: f64) -> Option<u32> {
     (ratio >= 1.0).then(|| ratio.log2().floor().min(20.0) as u32)
 }
 
-/// Builds every detector, without memory.
-pub fn build() -> BTreeMap<&'static str, Box<dyn Detector>> {
-    ALL.iter().map(|spec| (spec.family, (spec.new)())).collect()
+/// Builds every detector, without memory, in the order of [`ALL`].
+pub fn build() -> Vec<Box<dyn Detector>> {
+    ALL.iter().map(|spec| (spec.new)()).collect()
 }
 
 #[cfg(test)]

@@ -100,7 +100,8 @@ mod tests {
         check("kafka::ehr::0", Some((log("", ""), "ehr", 0, 0)));
         check("kafka:c1:ehr:id~2:0", Some((log("c1", "id"), "ehr", 2, 0)));
         check("kafka:c1:ehr:~1:0", Some((log("c1", ""), "ehr", 1, 0)));
-        for text in ["file:abc", "kafka:c1:ehr:id:x", "kafka:c1:ehr:id~x:0", "kafka:c1:ehr:id:0:1", "engine:watermark"] {
+        for text in ["file:abc", "kafka:c1:ehr:id:x", "kafka:c1:ehr:id~x:0", "kafka:c1:ehr:id:0:1", "engine:watermark"]
+        {
             check(text, None);
         }
     }

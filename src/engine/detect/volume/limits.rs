@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::METRICS;
 use crate::engine::detect::Constants;
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
-use crate::engine::stats::counts::{CountHabit, CountStep, Expected, GroupCounts, GroupStep, Peers, quantile, tail, usual};
+use crate::engine::stats::counts::{
+    CountHabit, CountStep, Expected, GroupCounts, GroupStep, Peers, quantile, tail, usual,
+};
 use crate::engine::stats::delayed::Learn;
 use crate::engine::stats::groups::{Groups, Scored};
 use crate::engine::subjects::GroupIx;

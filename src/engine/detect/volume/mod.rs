@@ -100,12 +100,12 @@ struct Volume {
 
 impl Detector for Volume {
     fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
-        let counts = seen.event.activity().touches_records() || seen.event.activity() == Activity::FileTransfer;
+        let counts = seen.activity.touches_records() || seen.activity == Activity::FileTransfer;
         if seen.presence.sort == Sort::Machine || !counts {
             return;
         }
         let tally = self.open.entry(constants.day, seen.presence.seat);
-        tally.add(seen.event, seen.facts);
+        tally.add(seen);
         let counts = tally.counts();
         let mut limits = tally.limits.unwrap_or(Limits::new(seen.presence.off_day));
         if limits.is_open(counts) {

@@ -8,9 +8,10 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::METRICS;
 use super::limits::Limits;
+use crate::engine::detect::Seen;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
-use crate::event::{Activity, Event, Facts, Outcome};
+use crate::event::{Activity, Event, Facts};
 
 /// One account's day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -40,18 +41,20 @@ struct Exports {
 static NONE: LazyLock<Events> = LazyLock::new(Events::default);
 
 impl Tally {
-    pub(super) fn add(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
-        let request = event.correlation_id().map(|id| xxh3_64_with_seed(id.as_bytes(), xxh3_64(event.source().as_bytes())));
+    pub(super) fn add(&mut self, seen: &Seen<'_>) {
+        let (event, facts) = (seen.event, seen.facts);
+        let request =
+            event.correlation_id().map(|id| xxh3_64_with_seed(id.as_bytes(), xxh3_64(event.source().as_bytes())));
         match request {
             Some(hash) => self.requests.get_or_insert_default().insert_hash(hash),
             None => self.single = self.single.saturating_add(1),
         }
         // Who was refused has not seen the patient.
-        if !matches!(event.outcome(), Outcome::Denied | Outcome::Failure) {
+        if !seen.refused {
             for patient in &facts.patients {
                 self.patients.insert(patient.patient_id);
             }
-            if matches!(event.activity(), Activity::Export | Activity::Print | Activity::FileTransfer) {
+            if matches!(seen.activity, Activity::Export | Activity::Print | Activity::FileTransfer) {
                 self.add_export(event, facts, request);
             }
         }
@@ -87,7 +90,12 @@ impl Tally {
             _ => {
                 let Some(exports) = &self.exports else { return 0 };
                 let of = |(stated, patients): &(u64, BTreeSet<u64>)| (*stated).max(patients.len() as u64).max(1);
-                exports.requests.iter().flat_map(|requests| requests.values()).map(of).fold(exports.single, u64::saturating_add)
+                exports
+                    .requests
+                    .iter()
+                    .flat_map(|requests| requests.values())
+                    .map(of)
+                    .fold(exports.single, u64::saturating_add)
             }
         }
     }
