@@ -3,6 +3,10 @@
 //! Each line carries the hash of the one before it and a keyed hash of itself, so that nobody without the key can alter, take out or
 //! add one unnoticed; what was asked can name a person and is sealed. An act that cannot be noted does not take place. `run` drains
 //! the lines into the history: the file then begins with the last line that was drained, so that the chain goes on.
+//!
+//! Lines are numbered, and the newest number and hash stand a second time in a sealed file beside them, so that lines cut off at the end
+//! are noticed: by the head that names a line that is gone, or by the number that the next act leaves out. Whoever puts an older copy of
+//! both files back takes the same time back for both; `run` notices it where it had drained more, which it does every minute.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -11,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +27,8 @@ use crate::store::{AesSeal, Seal};
 
 /// The name of the file in the state folder.
 pub(super) const AUDIT: &str = "audit.jsonl";
+/// The name of the file with the newest number and hash, sealed.
+const HEAD: &str = "audit.head";
 /// What stands before the keyed hash at the end of a line.
 const MAC: &str = ",\"mac\":\"";
 
@@ -35,12 +42,17 @@ pub fn audit(settings: &Settings, dir: &Path, act: &str, words: &str) -> Result<
     note(&state, &seal, act, words).map_err(|error| Stop::Failed(format!("the self-audit cannot be written: {error}")))
 }
 
-/// Who acts, as far as the system says; `sudo` is looked through.
+/// Who acts, as far as the system says; `sudo` is looked through. The environment is easily made up, the number of the user is not.
 pub fn who() -> String {
     let of = |name| std::env::var(name).ok().filter(|who| !who.is_empty());
-    match (of("SUDO_USER"), of("USER")) {
+    let name = match (of("SUDO_USER"), of("USER")) {
         (Some(who), Some(acting)) => format!("{who} as {acting}"),
-        (who, acting) => who.or(acting).unwrap_or_else(|| "unknown".to_owned()),
+        (who, acting) => who.or(acting).unwrap_or_else(|| "unnamed".to_owned()),
+    };
+    // A process belongs to its user.
+    match std::fs::metadata("/proc/self") {
+        Ok(own) => format!("{name} (uid {})", own.uid()),
+        Err(_) => name,
     }
 }
 
@@ -48,8 +60,82 @@ fn note(state: &Path, seal: &AesSeal, act: &str, words: &str) -> std::io::Result
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
     let mut lines = Lines::lock(state)?;
     let words = STANDARD.encode(seal.seal(AUDIT, words.as_bytes()));
-    let body = json!({"at": now().to_string(), "who": who(), "act": act, "words": words, "before": lines.head()});
-    lines.append(&signed(&body.to_string(), seal))
+    // Where lines were cut off, the number that they leave out is in the next line for good.
+    let head = Head::read(state, seal).ok().flatten();
+    let last = lines.lines.last().map_or(0, |line| number_of(line));
+    let number = last.max(head.map_or(0, |head| head.number)) + 1;
+    let body = json!({
+        "at": now().to_string(), "who": who(), "act": act, "words": words, "before": lines.head(), "number": number,
+    });
+    let line = signed(&body.to_string(), seal);
+    lines.append(&line)?;
+    Head::of(&line).write(state, seal)
+}
+
+/// The newest line, as it stands beside the lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: String,
+}
+
+impl Head {
+    /// That of a line.
+    pub fn of(line: &str) -> Head {
+        Head { number: number_of(line), hash: hash_of(line) }
+    }
+
+    /// Reads it; `None` where there is none.
+    ///
+    /// # Errors
+    /// In words, where it cannot be read or was altered.
+    pub fn read(state: &Path, seal: &AesSeal) -> Result<Option<Head>, String> {
+        let altered = || "the head of the self-audit was altered".to_owned();
+        match std::fs::read(state.join(HEAD)) {
+            Ok(sealed) => {
+                let plain = seal.open(HEAD, &sealed).map_err(|_| altered())?;
+                serde_json::from_slice(&plain).map(Some).map_err(|_| altered())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("the head of the self-audit cannot be read: {error}")),
+        }
+    }
+
+    /// Writes it, durably.
+    pub fn write(&self, state: &Path, seal: &AesSeal) -> std::io::Result<()> {
+        let plain = serde_json::to_vec(self).expect("a head is plain values");
+        write_durably(&state.join(HEAD), &seal.seal(HEAD, &plain), 0o600)
+    }
+}
+
+/// The number of a line; 0 of one that has none, as versions before this one wrote them.
+fn number_of(line: &str) -> u64 {
+    serde_json::from_str::<Value>(line).ok().and_then(|line| line["number"].as_u64()).unwrap_or(0)
+}
+
+/// What is wrong with the end of the lines. `drained` is the newest line that is in the history: number and hash. Called with the lines
+/// locked, so that nobody is between a line and its head.
+pub(super) fn cut_off(lines: &[String], drained: Option<&Head>, state: &Path, seal: &AesSeal) -> Option<String> {
+    let head = match Head::read(state, seal) {
+        Ok(head) => head,
+        Err(what) => return Some(what),
+    };
+    let newest = lines.last().map_or(0, |line| number_of(line)).max(drained.map_or(0, |drained| drained.number));
+    let Some(head) = head else {
+        return (newest > 0).then(|| "the head of the self-audit was taken out".to_owned());
+    };
+    let there = |line: &String| hash_of(line) == head.hash;
+    if lines.iter().any(there) || drained.is_some_and(|drained| drained.hash == head.hash) {
+        return None;
+    }
+    // A crash between a line and its head leaves the head one behind; it names a line all the same.
+    let what = match head.number > newest {
+        true => "lines of the self-audit were cut off: the newest was",
+        false => "an older self-audit was put in its place: its newest was",
+    };
+    Some(format!("{what} number {}", head.number))
 }
 
 /// A line with its keyed hash at the end.
@@ -106,9 +192,9 @@ impl Lines {
     }
 }
 
-/// What is wrong with a chain of lines that begins after the line of which `before` is the hash: in words, with the number of the line.
-pub(super) fn wrong(lines: &[String], before: &str, seal: &AesSeal) -> Option<String> {
-    let mut before = before.to_owned();
+/// What is wrong with a chain of lines that begins after the line `before`, or at the very beginning: in words, with the place of the line.
+pub(super) fn wrong(lines: &[String], before: Option<&Head>, seal: &AesSeal) -> Option<String> {
+    let (mut before, mut last) = before.map_or_else(Default::default, |head| (head.hash.clone(), head.number));
     for (index, line) in lines.iter().enumerate() {
         let signed = line.split_once(MAC).and_then(|(body, mac)| {
             let expected = hex(&seal.hash(AUDIT, &format!("{body}}}")));
@@ -118,16 +204,19 @@ pub(super) fn wrong(lines: &[String], before: &str, seal: &AesSeal) -> Option<St
             return Some(format!("line {} of the self-audit was altered", index + 1));
         }
         let read: Value = serde_json::from_str(line).unwrap_or_default();
-        if read["before"].as_str() != Some(&before) {
+        let number = read["number"].as_u64().unwrap_or(0);
+        // Lines of versions before this one have no number.
+        let follows = number == last + 1 || (number, last) == (0, 0);
+        if read["before"].as_str() != Some(&before) || !follows {
             return Some(format!("before line {} of the self-audit something was taken out or added", index + 1));
         }
-        before = hash_of(line);
+        (before, last) = (hash_of(line), number);
     }
     None
 }
 
 /// The hash by which the next line names this one.
-pub(super) fn hash_of(line: &str) -> String {
+fn hash_of(line: &str) -> String {
     hex(&Sha256::digest(line.as_bytes()))
 }
 
@@ -159,12 +248,12 @@ mod tests {
     #[test]
     fn whatever_is_done_to_the_lines_is_noticed() {
         let (_dir, lines) = acts();
-        assert_eq!((lines.len(), wrong(&lines, "", &seal())), (4, None));
+        assert_eq!((lines.len(), wrong(&lines, None, &seal())), (4, None));
         assert!(lines.iter().all(|line| !line.contains("canary")));
         let changed = |change: Change<'_>| {
             let mut lines = lines.clone();
             change(&mut lines);
-            wrong(&lines, "", &seal())
+            wrong(&lines, None, &seal())
         };
         let cases: [(&str, Change<'_>); 7] = [
             ("altered", &|lines| lines[1] = lines[1].replace("alerts list", "alerts none")),
@@ -180,6 +269,52 @@ mod tests {
         }
     }
 
+    /// What is noticed of the end of the file, by what was done to the lines and to the head; the first `drained` lines are in the history.
+    #[test]
+    fn a_cut_end_is_noticed() {
+        let check = |what: &str, drained: usize, change: Change<'_>, head: Option<usize>, expected: Option<&str>| {
+            let (dir, mut lines) = acts();
+            let in_history = drained.checked_sub(1).map(|last| Head::of(&lines[last]));
+            let path = dir.path().join(HEAD);
+            match head {
+                Some(number) => Head::of(&lines[number - 1]).write(dir.path(), &seal()).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            change(&mut lines);
+            let found = cut_off(&lines, in_history.as_ref(), dir.path(), &seal());
+            match expected {
+                None => assert_eq!(found, None, "{what}"),
+                Some(words) => assert!(found.as_ref().is_some_and(|found| found.contains(words)), "{what}: {found:?}"),
+            }
+        };
+        let cut = "lines of the self-audit were cut off: the newest was number 4";
+        check("nothing", 0, &|_| (), Some(4), None);
+        check("the last line", 0, &|lines| lines.truncate(3), Some(4), Some(cut));
+        check("all lines", 0, &|lines| lines.clear(), Some(4), Some(cut));
+        check("all that is not in the history", 2, &|lines| _ = lines.drain(2..), Some(4), Some(cut));
+        check("drained and cut by the program", 4, &|lines| _ = lines.drain(..3), Some(4), None);
+        check("a crash before the head was written", 0, &|_| (), Some(3), None);
+        check("the head", 0, &|_| (), None, Some("taken out"));
+        check("the head and all lines but the drained one", 2, &|lines| _ = lines.drain(2..), None, Some("taken out"));
+        check("all of it, before anything was drained: nothing is left to tell", 0, &|lines| lines.clear(), None, None);
+        check("an older copy", 4, &|lines| lines.truncate(2), Some(2), None);
+        let (dir, lines) = acts();
+        std::fs::write(dir.path().join(HEAD), b"nonsense").unwrap();
+        assert!(cut_off(&lines, None, dir.path(), &seal()).unwrap().contains("altered"));
+    }
+
+    #[test]
+    fn the_next_act_after_a_cut_keeps_the_trace_of_it() {
+        let (dir, lines) = acts();
+        std::fs::write(dir.path().join(AUDIT), format!("{}\n", lines[..2].join("\n"))).unwrap();
+        note(dir.path(), &seal(), "ask", "more").unwrap();
+        let after = Lines::lock(dir.path()).unwrap().lines;
+        assert_eq!(cut_off(&after, None, dir.path(), &seal()), None);
+        assert!(wrong(&after, None, &seal()).unwrap().starts_with("before line 3 "));
+        // An older copy of lines and head, where the history has more.
+        assert!(wrong(&lines[..2], Some(&Head::of(&lines[3])), &seal()).is_some());
+    }
+
     #[test]
     fn the_chain_goes_on_after_a_cut() {
         let (dir, lines) = acts();
@@ -187,7 +322,7 @@ mod tests {
         note(dir.path(), &seal(), "ask", "more").unwrap();
         let after = Lines::lock(dir.path()).unwrap().lines;
         assert_eq!((after.len(), &after[0]), (2, &lines[3]));
-        assert_eq!(wrong(&after[1..], &hash_of(&lines[3]), &seal()), None);
+        assert_eq!(wrong(&after[1..], Some(&Head::of(&lines[3])), &seal()), None);
     }
 
     #[test]

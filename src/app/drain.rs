@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::info;
 
-use super::audit::{self, Lines};
+use super::audit::{self, Head, Lines};
 use super::operator::{self, Seen};
 use crate::app::Stop;
 use crate::event::{Raised, Time};
@@ -52,8 +52,10 @@ pub(super) struct Drain {
     store: Arc<Store>,
     state: PathBuf,
     seal: AesSeal,
-    /// The hash of the last line of the self-audit that the journal has.
-    drained: Option<String>,
+    /// The last line of the self-audit that the journal has.
+    drained: Option<Head>,
+    /// What was said to be wrong with the self-audit: it is said once.
+    said: Option<String>,
 }
 
 /// What a round has brought in.
@@ -83,8 +85,8 @@ impl Drain {
         let journal = Journal::open(history).map_err(Stop::failed)?;
         let entries = journal.read().map_err(Stop::failed)?;
         let last = entries.iter().rev().find(|entry| entry.kind == ACTS);
-        let drained = last.and_then(|entry| String::from_utf8_lossy(&entry.bytes).lines().last().map(audit::hash_of));
-        let drain = Drain { journal, store, state: state.to_path_buf(), seal, drained };
+        let drained = last.and_then(|entry| String::from_utf8_lossy(&entry.bytes).lines().last().map(Head::of));
+        let drain = Drain { journal, store, state: state.to_path_buf(), seal, drained, said: None };
         drain.restore(&entries, alerts, routes, now).map_err(DrainError::stop)?;
         Ok(drain)
     }
@@ -176,24 +178,32 @@ impl Drain {
     fn acts(&mut self, now: Time, round: &mut Round) -> Result<(), DrainError> {
         let file = Lines::lock(&self.state)?;
         // What stands up to the line that was drained last is in the journal, also where a crash kept it from being cut.
-        let is_known = |line: &String| Some(audit::hash_of(line)) == self.drained;
+        let drained = self.drained.as_ref();
+        let is_known = |line: &String| Some(Head::of(line)).as_ref() == drained;
         let fresh = &file.lines[file.lines.iter().rposition(is_known).map_or(0, |at| at + 1)..];
-        let before = self.drained.clone().unwrap_or_default();
-        let gone = (file.lines.is_empty() && self.drained.is_some())
+        let gone = (file.lines.is_empty() && drained.is_some())
             .then(|| "all lines of the self-audit were taken out".to_owned());
-        if let Some(what) = gone.or_else(|| audit::wrong(fresh, &before, &self.seal)) {
+        let wrong = gone.or_else(|| audit::wrong(fresh, drained, &self.seal));
+        let wrong = wrong.or_else(|| audit::cut_off(&file.lines, drained, &self.state, &self.seal));
+        if let Some(what) = wrong.clone().filter(|what| self.said.as_ref() != Some(what)) {
             let what = format!("{}: {what}.", self.state.join(audit::AUDIT).display());
             round.wrong = Some(Seen { kind: &operator::AUDIT, about: "self-audit".into(), what, count: 0 });
         }
+        self.said = wrong;
         let Some(last) = fresh.last() else {
             // From here the chain begins anew: it is told once.
             self.drained = self.drained.take().filter(|_| !file.lines.is_empty());
             return Ok(());
         };
         let number = self.journal.append(ACTS, now, format!("{}\n", fresh.join("\n")).as_bytes())?;
-        self.drained = Some(audit::hash_of(last));
+        let head = Head::of(last);
         round.lines = fresh.len() as u64;
         self.store.set_marks(&[(JOURNAL, number as i64)])?;
+        // A crash may have left the head on a line that is cut off now. A head that tells of lines that are gone stays as it is.
+        if self.said.is_none() {
+            head.write(&self.state, &self.seal)?;
+        }
+        self.drained = Some(head);
         Ok(file.cut()?)
     }
 }

@@ -250,11 +250,11 @@ impl Beside for Watch<'_> {
     fn turned(&mut self, effects: &Effects, _now: Time) {
         for notice in &effects.notices {
             let (kind, words) = match notice.kind {
-                "id-conflict" => (&operator::CONFLICT, "records repeat an identifier and say something else"),
-                "future" => (&operator::FUTURE, "records lie in the future"),
+                "id-conflict" => (&operator::CONFLICT, "Records that repeat an identifier and say something else"),
+                "future" => (&operator::FUTURE, "Records that lie in the future"),
                 _ => continue,
             };
-            let what = format!("{} {words}; they are kept and flagged.", notice.count);
+            let what = format!("{words}: {}. They are kept and flagged.", notice.count);
             self.happened.push(Seen { kind, about: notice.about.clone(), what, count: notice.count });
         }
     }

@@ -79,9 +79,11 @@ impl Shown<'_> {
             line("number", &format!("{} = {}", clean(name), clean(&plain(value))));
         }
         let (count, patients) = (alert.evidence.count, alert.patients.count);
-        line("evidence", &format!("{count} events, {patients} patients"));
+        line("evidence", &format!("{}, {}", counted(count, "event"), counted(patients, "patient")));
         let listed: Vec<String> = alert.evidence.event_ids.iter().take(EVIDENCE).map(|id| clean(id)).collect();
-        line("", &listed.join(" "));
+        if !listed.is_empty() {
+            line("", &listed.join(" "));
+        }
         if alert.evidence.event_ids.len() > EVIDENCE {
             line("", &format!("and {} more: --format json", alert.evidence.event_ids.len() - EVIDENCE));
         }
@@ -167,6 +169,10 @@ fn wrapped(text: &str, width: usize, indent: usize) -> String {
         }
     }
     lines.iter().map(|line| format!("{:indent$}{line}", "").trim_end().to_owned() + "\n").collect()
+}
+
+fn counted(count: u64, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
 fn plain(value: &Value) -> String {

@@ -15,6 +15,7 @@ use crate::sim::{self, Plan};
 /// phiwatch simulate --seed 7 --users 300 --days 60 --out hospital
 /// phiwatch scan --rosters hospital/rosters hospital/events.jsonl.zst
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub struct Simulate {
     /// Everything follows from it.
     #[arg(long, default_value_t = 1)]

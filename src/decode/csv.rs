@@ -1,11 +1,12 @@
-//! Tables with native column names: what a header means, and the cells of a CSV row as slots.
+//! Tables with native column names: what a header means, and the cells of a CSV row as fields.
 //!
 //! Columns are named as in INTERFACES, section 1, with `.` or `_` (`actor.id`, `actor_id`), in any case. An empty cell is no value; a
 //! present but empty `actor.id` is an unresolved identity. Lists are joined with `;`. Columns that are not known go to `raw`.
 
 use std::borrow::Cow;
 
-use super::slots::{Column, Rest, RestValue, Slot, Slots};
+use super::fields::Fields;
+use super::slots::{Column, Rest, RestValue, Slot};
 use super::{Limits, Refusal};
 use crate::event::Reason;
 
@@ -48,22 +49,22 @@ impl Header {
         self.targets.contains(&Target::Field(Column::EventId))
     }
 
-    /// The cells of one row as slots.
+    /// The cells of one row as fields.
     ///
     /// # Errors
     /// [`Reason::Syntax`] where the row has another number of cells than the header, and the fault of the header.
-    pub fn slots<'a>(&'a self, cells: &[&'a str]) -> Result<Slots<'a>, Refusal> {
+    pub fn fields<'a>(&'a self, cells: &[&'a str]) -> Result<Fields<'a>, Refusal> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
         if cells.len() != self.targets.len() {
             return Err(Refusal::new(Reason::Syntax));
         }
-        let mut slots = Slots::default();
+        let mut fields = Fields::default();
         for (target, cell) in self.targets.iter().zip(cells) {
-            place(target, cell, &mut slots);
+            place(target, cell, &mut fields);
         }
-        Ok(slots)
+        Ok(fields)
     }
 }
 
@@ -78,14 +79,18 @@ fn target(name: &str) -> Target {
     column.map_or_else(|| Target::Rest(bare.to_owned()), |column| Target::Field(*column))
 }
 
-fn place<'a>(target: &'a Target, cell: &'a str, slots: &mut Slots<'a>) {
+fn place<'a>(target: &'a Target, cell: &'a str, fields: &mut Fields<'a>) {
     match target {
-        Target::Field(column) => slots.values[*column as usize] = cell_slot(*column, cell),
+        Target::Field(column) => {
+            if let Some(slot) = cell_slot(*column, cell) {
+                fields.fill(*column, slot);
+            }
+        }
         Target::Raw if cell.is_empty() => {}
-        Target::Raw if is_object(cell) => slots.raw = Some(cell),
-        Target::Raw => slots.rest.push(text_of("raw", cell)),
+        Target::Raw if is_object(cell) => fields.raw = Some(cell),
+        Target::Raw => fields.rest.push(text_of("raw", cell)),
         Target::Rest(_) if cell.is_empty() => {}
-        Target::Rest(name) => slots.rest.push(text_of(name, cell)),
+        Target::Rest(name) => fields.rest.push(text_of(name, cell)),
     }
 }
 
@@ -99,12 +104,12 @@ pub fn is_object(text: &str) -> bool {
     text.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// A text as the type of its column.
-pub fn cell_slot(column: Column, cell: &str) -> Slot<'_> {
+/// A text as the type of its column; `None` where it is empty and no value.
+pub fn cell_slot(column: Column, cell: &str) -> Option<Slot<'_>> {
     if cell.is_empty() {
-        return if column == Column::ActorId { Slot::Null } else { Slot::Absent };
+        return (column == Column::ActorId).then_some(Slot::Null);
     }
-    match column {
+    Some(match column {
         Column::Patients | Column::Purpose => {
             Slot::List(cell.split(';').map(|part| Cow::Borrowed(part.trim())).collect())
         }
@@ -119,5 +124,5 @@ pub fn cell_slot(column: Column, cell: &str) -> Slot<'_> {
             }
         }
         _ => Slot::Text(Cow::Borrowed(cell)),
-    }
+    })
 }

@@ -37,15 +37,24 @@ struct Open {
 impl Limits {
     /// Looks for nesting, objects or lists beyond the bounds in JSON text, well formed or not.
     ///
+    /// Says whether one object may be followed by another: true for few single objects, those with `}{` in a text.
+    ///
     /// # Errors
     /// [`Reason::TooDeep`] or [`Reason::TooMany`].
-    pub fn check(&self, text: &str) -> Result<(), Reason> {
+    pub fn check(&self, text: &str) -> Result<bool, Reason> {
+        let bytes = text.as_bytes();
+        let (mut opened, mut several) = (0, false);
+        for at in memchr2_iter(b'{', b'[', bytes) {
+            opened += 1;
+            let before = || bytes[..at].iter().rfind(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+            several |= bytes[at] == b'{' && before() == Some(&b'}');
+        }
         // A field takes at least five bytes (`"":0,`) and an element two, so a short text with few brackets breaks no bound.
         let short = text.len() <= self.fields.saturating_mul(5).min(self.list.saturating_mul(2));
-        if short && memchr2_iter(b'{', b'[', text.as_bytes()).count() <= self.depth {
-            return Ok(());
+        if !short || opened > self.depth {
+            self.scan(bytes)?;
         }
-        self.scan(text.as_bytes())
+        Ok(several)
     }
 
     fn scan(&self, bytes: &[u8]) -> Result<(), Reason> {
@@ -89,7 +98,7 @@ mod tests {
 
     fn check(text: &str, expected: Result<(), Reason>) {
         let limits = Limits { depth: 3, fields: 2, list: 3, ..Limits::default() };
-        assert_eq!(limits.check(text), expected, "{text}");
+        assert_eq!(limits.check(text).map(|_| ()), expected, "{text}");
         assert_eq!(limits.scan(text.as_bytes()), expected, "scan {text}");
     }
 
@@ -108,9 +117,20 @@ mod tests {
     }
 
     #[test]
+    fn several_objects_are_told_from_one() {
+        let several = |text: &str| Limits::default().check(text).unwrap();
+        for one in ["{}", r#"{"a":{}}"#, r#"{"a":[{},{}]}"#, "[{}]", "{}[{}]", r#"{"a":"}","b":{}}"#, "} x {"] {
+            assert!(!several(one), "{one}");
+        }
+        for more in ["{}{}", "{} \n\t{", r#"{"a":"}{"}"#, "{}\r\n{}\r\n"] {
+            assert!(several(more), "{more}");
+        }
+    }
+
+    #[test]
     fn a_list_at_the_default_bound_is_taken() {
         let list = |n: usize| format!("[{}]", vec!["1"; n].join(","));
-        assert_eq!(Limits::default().check(&list(10_000)), Ok(()));
+        assert_eq!(Limits::default().check(&list(10_000)), Ok(false));
         assert_eq!(Limits::default().check(&list(10_001)), Err(Reason::TooMany));
     }
 }

@@ -6,6 +6,7 @@ use memchr::memchr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::fields::Fields;
 use super::{ALL, Format, Hints, Limits, Spec};
 use crate::event::effects::Decoded;
 use crate::event::flags::Flags;
@@ -112,6 +113,14 @@ impl Out {
             raw: raw[..raw.len().min(self.limits.record_bytes)].to_vec(),
         });
         self.counts.rejects += 1;
+    }
+
+    /// Takes a part whose fields were read.
+    pub fn fields(&mut self, part: Part<'_>, mut fields: Fields<'_>) {
+        match fields.judge(&self.hints) {
+            Ok((draft, flags)) => self.event(draft, flags),
+            Err(refusal) => self.reject(refusal, part.byte, part.text.as_bytes()),
+        }
     }
 
     /// Takes a part, as far as it could be decoded.
@@ -237,12 +246,13 @@ fn text_of(value: &[u8]) -> Result<&str, Reason> {
 
 /// Decodes a whole record, splitting it where it holds several parts.
 fn decode(whole: Part<'_>, out: &mut Out) {
-    if let Err(reason) = out.limits.check(whole.text) {
-        return out.reject(Refusal::new(reason), whole.byte, whole.text.as_bytes());
-    }
+    let several = match out.limits.check(whole.text) {
+        Ok(several) => several,
+        Err(reason) => return out.reject(Refusal::new(reason), whole.byte, whole.text.as_bytes()),
+    };
     match whole.text.as_bytes()[0] {
         b'[' => elements(whole, out),
-        b'{' if several(whole.text) => objects(whole, out),
+        b'{' if several => objects(whole, out),
         _ => decode_part(whole, out),
     }
 }
@@ -267,14 +277,6 @@ fn reason_unknown(text: &str) -> Reason {
     }
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map_or_else(|e| Refusal::json(&e).reason, |_| Reason::UnknownFormat)
-}
-
-/// Whether an object may be followed by another one. True for few single objects, those with `}{` in a text.
-fn several(text: &str) -> bool {
-    memchr::memchr_iter(b'}', text.as_bytes()).any(|at| {
-        let rest = text[at + 1..].trim_start_matches([' ', '\t', '\r', '\n']);
-        rest.starts_with('{')
-    })
 }
 
 /// Decodes concatenated JSON objects one by one; what cannot be read is one reject, up to the end of the record.

@@ -1,30 +1,29 @@
-//! One value per native column, borrowed from the record: what every format with native names is read into first.
-//!
-//! Reading fills slots without judging them, so that a wrong value never hides a syntax error behind it; [`super::fields`] judges.
+//! The native columns and the values that may stand in them, borrowed from the record.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::event::kind::words;
 
 words! {
-    /// The fields of the two native records.
+    /// The fields of the two native records, in the order in which they are judged.
     Column {
         Schema = "schema",
         EventId = "event_id",
         Time = "time",
-        Recorded = "recorded",
         Source = "source",
-        Site = "site",
         ActorId = "actor.id",
+        Activity = "activity",
+        Recorded = "recorded",
+        Outcome = "outcome",
         ActorKind = "actor.kind",
+        Site = "site",
         ActorName = "actor.name",
         ActorRole = "actor.role",
         ActorDepartment = "actor.department",
         ActorOnBehalfOf = "actor.on_behalf_of",
-        Activity = "activity",
         Patients = "patients",
         ResourceType = "resource.type",
         ResourceId = "resource.id",
@@ -36,7 +35,6 @@ words! {
         ClientRemote = "client.remote",
         AuthMethod = "auth.method",
         AuthMfa = "auth.mfa",
-        Outcome = "outcome",
         Purpose = "purpose",
         BreakGlass = "break_glass",
         ApprovalRef = "approval_ref",
@@ -51,16 +49,10 @@ words! {
     }
 }
 
-/// How many columns there are.
-pub const COLUMNS: usize = Column::DetailFiles as usize + 1;
-
-/// The value of one column.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// What stands in a column where the record has it.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Slot<'a> {
-    /// Not in the record.
-    #[default]
-    Absent,
-    /// Present and null.
+    /// Null.
     Null,
     /// A text.
     Text(Cow<'a, str>),
@@ -94,89 +86,84 @@ pub enum RestValue<'a> {
     Text(Cow<'a, str>),
 }
 
-/// A record in slots.
-#[derive(Debug)]
-pub struct Slots<'a> {
-    /// One value per column, by the number of the column.
-    pub values: [Slot<'a>; COLUMNS],
-    /// What no column holds.
-    pub rest: Vec<Rest<'a>>,
-    /// The object that the record itself brings as `raw`, JSON text.
-    pub raw: Option<&'a str>,
-    /// A field that stands twice, or a group that is no object: such a record is refused.
-    pub fault: Option<super::Refusal>,
-}
+/// Reads any JSON value and gives it, as a slot, to a function.
+pub struct Give<F>(pub F);
 
-impl Default for Slots<'_> {
-    fn default() -> Self {
-        Slots { values: [const { Slot::Absent }; COLUMNS], rest: Vec::new(), raw: None, fault: None }
+impl<'de, F: FnOnce(Slot<'de>)> DeserializeSeed<'de> for Give<F> {
+    type Value = ();
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-impl<'a> Slots<'a> {
-    /// Takes the value of a column out.
-    pub fn take(&mut self, column: Column) -> Slot<'a> {
-        std::mem::take(&mut self.values[column as usize])
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Slot<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Slot<'a>, D::Error> {
-        deserializer.deserialize_any(SlotVisitor)
-    }
-}
-
-struct SlotVisitor;
-
-impl<'de> Visitor<'de> for SlotVisitor {
-    type Value = Slot<'de>;
+impl<'de, F: FnOnce(Slot<'de>)> Visitor<'de> for Give<F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Slot<'de>, E> {
-        Ok(Slot::Text(Cow::Borrowed(text)))
+    #[inline]
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
+        (self.0)(Slot::Text(Cow::Borrowed(text)));
+        Ok(())
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Slot<'de>, E> {
-        Ok(Slot::Text(Cow::Owned(text.to_owned())))
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        (self.0)(Slot::Text(Cow::Owned(text.to_owned())));
+        Ok(())
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Slot<'de>, E> {
-        Ok(Slot::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        (self.0)(Slot::Bool(value));
+        Ok(())
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Slot<'de>, E> {
-        Ok(Slot::Integer(value))
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        (self.0)(Slot::Integer(value));
+        Ok(())
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Slot<'de>, E> {
-        Ok(i64::try_from(value).map_or(Slot::Wrong, Slot::Integer))
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        (self.0)(i64::try_from(value).map_or(Slot::Wrong, Slot::Integer));
+        Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Slot<'de>, E> {
-        Ok(Slot::Wrong)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        (self.0)(Slot::Wrong);
+        Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<Slot<'de>, E> {
-        Ok(Slot::Null)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        (self.0)(Slot::Null);
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Slot<'de>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(element) = seq.next_element::<Slot<'de>>()? {
-            let Slot::Text(text) = element else {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let (mut list, mut element) = (Vec::new(), Slot::Null);
+        loop {
+            let mut take = |slot| element = slot;
+            // A function behind a pointer, so that lists in lists do not ask for ever new kinds of it.
+            let take: &mut dyn FnMut(Slot<'de>) = &mut take;
+            if seq.next_element_seed(Give(take))?.is_none() {
+                break;
+            }
+            let Slot::Text(text) = std::mem::replace(&mut element, Slot::Null) else {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
-                return Ok(Slot::Wrong);
+                (self.0)(Slot::Wrong);
+                return Ok(());
             };
             list.push(text);
         }
-        Ok(Slot::List(list))
+        (self.0)(Slot::List(list));
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Slot<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Slot::Wrong)
+        (self.0)(Slot::Wrong);
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Record batches with native column names (Parquet) as slots, row by row.
+//! Record batches with native column names (Parquet) as fields, row by row.
 //!
 //! Texts, numbers, booleans, timestamps, and lists of texts or texts joined with `;`. A timestamp without a zone is taken for UTC.
 //! Whole numbers may come as floats, as some writers store columns with gaps. Columns that are not known go to `raw`.
@@ -16,7 +16,8 @@ use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
 
 use super::csv::{Header, Target, cell_slot, is_object};
-use super::slots::{Column, Rest, RestValue, Slot, Slots};
+use super::fields::Fields;
+use super::slots::{Column, Rest, RestValue, Slot};
 use super::{Limits, Refusal};
 use crate::event::Time;
 
@@ -58,23 +59,27 @@ impl Table {
         self.rows
     }
 
-    /// One row as slots.
+    /// One row as fields.
     ///
     /// # Errors
     /// The fault of the header.
-    pub fn slots(&self, row: usize) -> Result<Slots<'_>, Refusal> {
+    pub fn fields(&self, row: usize) -> Result<Fields<'_>, Refusal> {
         if let Some(fault) = &self.header.fault {
             return Err(fault.clone());
         }
-        let mut slots = Slots::default();
+        let mut fields = Fields::default();
         for (target, cells) in self.header.targets.iter().zip(&self.columns) {
             match target {
-                Target::Field(column) => slots.values[*column as usize] = slot(*column, cells, row),
-                Target::Raw => raw(cells, row, &mut slots),
-                Target::Rest(name) => slots.rest.extend(rest(name, cells, row)),
+                Target::Field(column) => {
+                    if let Some(slot) = slot(*column, cells, row) {
+                        fields.fill(*column, slot);
+                    }
+                }
+                Target::Raw => raw(cells, row, &mut fields),
+                Target::Rest(name) => fields.rest.extend(rest(name, cells, row)),
             }
         }
-        Ok(slots)
+        Ok(fields)
     }
 
     /// One row as a JSON object of texts, to be kept where it could not be used.
@@ -138,28 +143,28 @@ fn whole(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() < 9.0e15).then_some(value as i64)
 }
 
-fn slot(column: Column, cells: &Cells, row: usize) -> Slot<'_> {
+fn slot(column: Column, cells: &Cells, row: usize) -> Option<Slot<'_>> {
     if cells.is_null(row) {
-        return if column == Column::ActorId { Slot::Null } else { Slot::Absent };
+        return (column == Column::ActorId).then_some(Slot::Null);
     }
-    match cells {
-        Cells::Texts(texts) => cell_slot(column, texts.value(row)),
+    Some(match cells {
+        Cells::Texts(texts) => return cell_slot(column, texts.value(row)),
         Cells::Booleans(values) => Slot::Bool(values.value(row)),
         Cells::Integers(values) => number(column, values.value(row)),
         Cells::Floats(values) => whole(values.value(row)).map_or(Slot::Wrong, |value| number(column, value)),
         Cells::Times(values, unit) => Slot::Text(Cow::Owned(time_text(values.value(row), *unit))),
         Cells::Lists(lists) => list(lists, row),
         Cells::Other(_) => Slot::Wrong,
-    }
+    })
 }
 
 /// A number in a column of any type: identifiers that a writer stored as numbers are texts again.
 fn number(column: Column, value: i64) -> Slot<'static> {
     match cell_slot(column, &value.to_string()) {
-        Slot::Text(text) => Slot::Text(Cow::Owned(text.into_owned())),
-        Slot::List(list) => Slot::List(list.into_iter().map(|text| Cow::Owned(text.into_owned())).collect()),
-        Slot::Integer(value) => Slot::Integer(value),
-        Slot::Bool(value) => Slot::Bool(value),
+        Some(Slot::Text(text)) => Slot::Text(Cow::Owned(text.into_owned())),
+        Some(Slot::List(list)) => Slot::List(list.into_iter().map(|text| Cow::Owned(text.into_owned())).collect()),
+        Some(Slot::Integer(value)) => Slot::Integer(value),
+        Some(Slot::Bool(value)) => Slot::Bool(value),
         _ => Slot::Wrong,
     }
 }
@@ -186,11 +191,11 @@ fn time_text(value: i64, unit: i64) -> String {
     }
 }
 
-fn raw<'a>(cells: &'a Cells, row: usize, slots: &mut Slots<'a>) {
+fn raw<'a>(cells: &'a Cells, row: usize, fields: &mut Fields<'a>) {
     match cells {
         _ if cells.is_null(row) => {}
-        Cells::Texts(texts) if is_object(texts.value(row)) => slots.raw = Some(texts.value(row)),
-        _ => slots.rest.extend(rest("raw", cells, row)),
+        Cells::Texts(texts) if is_object(texts.value(row)) => fields.raw = Some(texts.value(row)),
+        _ => fields.rest.extend(rest("raw", cells, row)),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Expectations are written from INTERFACES, sections 1 and 2, and from the rules stated in `fields`.
 
+pub mod naive;
+
 use proptest::prelude::*;
 
 use super::{Decoder, Format, Hints, Limits, RawRecord};

@@ -155,52 +155,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::write;
+    use crate::decode::tests::naive::draft_of;
     use crate::decode::{Decoder, Hints, Limits, RawRecord};
-    use crate::event::{Activity, ActorKind, Draft, Event, EventBuilder, Kind, Origin, Outcome, Time};
-
-    /// The fields of a row as a draft, to compare rows.
-    fn draft_of<'a>(event: Event<'a>) -> Draft<'a> {
-        let text = |value: Option<&'a str>| value.map(Cow::Borrowed);
-        Draft {
-            kind: event.kind(),
-            event_id: event.event_id().into(),
-            time: event.time(),
-            recorded: event.recorded(),
-            source: event.source().into(),
-            site: text(event.site()),
-            actor_id: text(event.actor_id()),
-            actor_kind: event.actor_kind(),
-            actor_name: text(event.actor_name()),
-            actor_role: text(event.actor_role()),
-            actor_department: text(event.actor_department()),
-            actor_on_behalf_of: text(event.actor_on_behalf_of()),
-            activity: event.activity(),
-            patients: event.patients().map(Cow::Borrowed).collect(),
-            resource_type: text(event.resource_type()),
-            resource_id: text(event.resource_id()),
-            result_count: event.result_count(),
-            query: text(event.query()),
-            client_ip: text(event.client_ip()),
-            client_host: text(event.client_host()),
-            client_app: text(event.client_app()),
-            client_remote: event.client_remote(),
-            auth_method: text(event.auth_method()),
-            auth_mfa: event.auth_mfa(),
-            outcome: event.outcome(),
-            purpose: event.purpose().map(Cow::Borrowed).collect(),
-            break_glass: event.break_glass(),
-            approval_ref: text(event.approval_ref()),
-            session_id: text(event.session_id()),
-            correlation_id: text(event.correlation_id()),
-            vendor_id: text(event.vendor_id()),
-            target_host: text(event.target_host()),
-            target_account: text(event.target_account()),
-            detail_command: text(event.detail_command()),
-            detail_bytes: event.detail_bytes(),
-            detail_files: event.detail_files(),
-            raw: text(event.raw()),
-        }
-    }
+    use crate::event::{Activity, ActorKind, Draft, EventBuilder, Kind, Origin, Outcome, Time};
 
     /// Any draft that decoding can make.
     fn any_draft() -> impl Strategy<Value = Draft<'static>> {

@@ -116,6 +116,11 @@ impl Subjects {
         Some(day.presence(seat))
     }
 
+    /// Something was found on a day, so that it settles also where nobody is present.
+    pub fn open_day(&mut self, day: Day) {
+        self.days.entry(day).or_default();
+    }
+
     /// These subjects after they were read: the index is not kept.
     pub fn indexed(mut self) -> Subjects {
         self.by_id.clear();

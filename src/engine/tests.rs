@@ -107,6 +107,68 @@ fn planted_misuse_is_found_and_little_else() {
     assert!(told.filter(|a| a.subject.kind == crate::event::SubjectKind::User).count() <= 9, "{alerts:#?}");
 }
 
+/// What the settled revisions say of one account, by detection.
+fn sentences(all: &[Effects], subject: &str) -> Vec<(String, String)> {
+    let alerts = all.iter().flat_map(|effects| &effects.raised).map(|raised| &raised.alert);
+    let of = alerts.filter(|alert| alert.settled && alert.subject.id == subject && alert.state == State::Open);
+    of.map(|alert| (alert.detection_id.clone(), alert.reason.clone())).collect()
+}
+
+#[test]
+fn sentences_name_the_date_on_the_clock() {
+    let all = run(&[ward(1)], 1_000, None);
+    for (id, subject, part) in [
+        ("mass-query.distinct-patients", "u02", " on Tuesday 2026-03-24; usual day "),
+        // Two hours after the midnight that ends Wednesday; the local day is still Wednesday.
+        ("after-hours.habit", "u05", " between 02:00 and 02:59 on Thursday 2026-04-02, in the night after Wednesday; "),
+        ("dormant.never-used", "fresh", " on Thursday 2026-03-26 for the first time, after 50 days without use since "),
+        (
+            "account.terminated",
+            "gone",
+            "Account gone has been terminated since 2026-03-10 07:00 and was used from 2026-03-14 10:00 on: 3 events, 1 \
+             patient (clock of America/Chicago).",
+        ),
+    ] {
+        let said = sentences(&all, subject);
+        assert!(said.iter().any(|(by, reason)| by == id && reason.contains(part)), "{part}: {said:#?}");
+    }
+}
+
+/// The roster is older than the record: that an account was not used before is known only as far as the record goes.
+#[test]
+fn nothing_before_the_record_is_absence() {
+    let mut records = ward(1);
+    let since = |day: i32| zone().midnight(first_day().plus(day));
+    records.retain(|record| match record.actor.as_str() {
+        "u09" => record.time >= since(49),
+        "u11" => record.time >= since(42),
+        _ => true,
+    });
+    let all = run(&[records], 1_000, None);
+    let said = sentences(&all, "u09");
+    assert!(
+        matches!(&said[..], [(id, reason)] if id == "dormant.never-used"
+            && reason.contains(" for the first time in the ") && reason.ends_with("it was made on 2025-01-01, before the record begins.")),
+        "{said:#?}"
+    );
+    assert_eq!(sentences(&all, "u11"), [], "six weeks are less than the policy for an account that was in use before");
+}
+
+/// Who left has one alert, and not a second one because nobody had used the account since.
+#[test]
+fn one_cause_one_alert() {
+    let mut records = ward(1);
+    for (day, id) in [(0, "x1"), (1, "x2"), (59, "x3")] {
+        let time = zone().midnight(first_day().plus(day)).plus(10 * HOUR);
+        let first = records.iter().find(|record| record.actor == "gone").expect("there is one");
+        records.push(Record { id: id.to_owned(), time, ..first.clone() });
+    }
+    records.retain(|record| record.actor != "gone" || record.id.starts_with('x'));
+    records.sort_by_key(|record| record.time);
+    let said = sentences(&run(&[records], 1_000, None), "gone");
+    assert!(matches!(&said[..], [(id, _)] if id == "account.terminated"), "{said:#?}");
+}
+
 #[test]
 fn batches_partitions_restarts_and_repeats_change_nothing() {
     for seed in 1..4 {

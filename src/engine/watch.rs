@@ -1,7 +1,6 @@
 //! What watches a row: the subject is met, the constants of its day are fixed, and every detector sees it.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use super::Engine;
 use super::budget::Budget;
@@ -51,19 +50,18 @@ impl Watch<'_> {
     pub fn show(&mut self, event: &Event<'_>, facts: &Facts<'_>, flags: Flags, effects: &mut Effects) {
         // What a source says of an account that no roster has is no reason to judge it by the habits of people. A roster that
         // lists machine accounts lacks this one all the same: that is said.
-        let claimed = facts.account == Account::Unknown;
-        let machine = claimed && matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient));
-        let service = claimed && event.actor_kind() == Some(ActorKind::Service);
-        if machine || (service && !self.roster.lists_machines()) {
+        let unknown = facts.account == Account::Unknown;
+        let service = unknown && event.actor_kind() == Some(ActorKind::Service);
+        if service && !self.roster.lists_machines() {
             return;
+        }
+        if unknown && matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient)) {
+            return self.show_claimed(event, facts, flags, effects);
         }
         let Some((subject, presence)) = self.subjects.meet(self.roster, event, facts) else { return };
         let day = facts.day;
-        let fixed = match self.open.entry(day) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(DayConstants::new(day, self.settings, self.subjects, self.budget)),
-        };
-        let constants = fixed.constants(self.settings, self.roster, self.subjects, self.first_settled);
+        self.fix(day);
+        let constants = self.open[&day].constants(self.settings, self.roster, self.subjects, self.first_settled);
         let seen = Seen::new(event, facts, subject, presence);
         let mut findings = Findings::new();
         for (spec, detector) in detect::ALL.iter().zip(self.detectors.iter_mut()) {
@@ -71,6 +69,35 @@ impl Watch<'_> {
                 detector.observe(&seen, &constants, &mut findings);
             }
         }
+        self.raise(findings, flags, effects);
+    }
+
+    /// One who says to be a device or a patient belongs to no group; what goes beyond that is said. A day on which somebody did so settles
+    /// also where nobody else was there.
+    fn show_claimed(&mut self, event: &Event<'_>, facts: &Facts<'_>, flags: Flags, effects: &mut Effects) {
+        if !detect::is_use(event) {
+            return;
+        }
+        self.fix(facts.day);
+        let constants = self.open[&facts.day].constants(self.settings, self.roster, self.subjects, self.first_settled);
+        let mut findings = Findings::new();
+        for detector in self.detectors.iter_mut() {
+            detector.claimed(event, facts, &constants, &mut findings);
+        }
+        if !findings.is_empty() {
+            self.subjects.open_day(facts.day);
+        }
+        self.raise(findings, flags, effects);
+    }
+
+    /// Fixes the constants of a day that is entered.
+    fn fix(&mut self, day: Day) {
+        if !self.open.contains_key(&day) {
+            self.open.insert(day, DayConstants::new(day, self.settings, self.subjects, self.budget));
+        }
+    }
+
+    fn raise(&mut self, findings: Findings, flags: Flags, effects: &mut Effects) {
         for finding in findings {
             effects.raised.push(self.triage.admit(finding, self.made_by, flags & BACKFILL != 0));
         }

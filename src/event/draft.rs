@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Int64Builder, ListBuilder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Int64Builder, ListBuilder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 
 use super::batch::EventBatch;
@@ -145,6 +146,34 @@ impl<'a> Draft<'a> {
     }
 }
 
+/// A column of texts in which what is absent costs nothing before the next text, or the end of the batch.
+#[derive(Default)]
+struct Texts(StringBuilder);
+
+impl Texts {
+    #[inline]
+    fn put(&mut self, row: usize, text: Option<&str>) {
+        if let Some(text) = text {
+            self.fill(row);
+            self.0.append_value(text);
+        }
+    }
+
+    /// Brings the column to `rows` rows.
+    #[inline]
+    fn fill(&mut self, rows: usize) {
+        let absent = rows - self.0.len();
+        if absent > 0 {
+            self.0.append_nulls(absent);
+        }
+    }
+
+    fn finish(&mut self, rows: usize) -> ArrayRef {
+        self.fill(rows);
+        Arc::new(self.0.finish())
+    }
+}
+
 /// Builds the columns of one batch, row by row.
 #[derive(Default)]
 pub struct EventBuilder {
@@ -154,40 +183,40 @@ pub struct EventBuilder {
     time: TimestampMicrosecondBuilder,
     recorded: TimestampMicrosecondBuilder,
     source: StringBuilder,
-    site: StringBuilder,
-    actor_id: StringBuilder,
-    actor_kind: StringBuilder,
-    actor_name: StringBuilder,
-    actor_role: StringBuilder,
-    actor_department: StringBuilder,
-    actor_on_behalf_of: StringBuilder,
+    site: Texts,
+    actor_id: Texts,
+    actor_kind: Texts,
+    actor_name: Texts,
+    actor_role: Texts,
+    actor_department: Texts,
+    actor_on_behalf_of: Texts,
     activity: StringBuilder,
     patients: ListBuilder<StringBuilder>,
-    resource_type: StringBuilder,
-    resource_id: StringBuilder,
+    resource_type: Texts,
+    resource_id: Texts,
     result_count: Int64Builder,
-    query: StringBuilder,
-    client_ip: StringBuilder,
-    client_host: StringBuilder,
-    client_app: StringBuilder,
+    query: Texts,
+    client_ip: Texts,
+    client_host: Texts,
+    client_app: Texts,
     client_remote: BooleanBuilder,
-    auth_method: StringBuilder,
+    auth_method: Texts,
     auth_mfa: BooleanBuilder,
     outcome: StringBuilder,
     purpose: ListBuilder<StringBuilder>,
     break_glass: BooleanBuilder,
-    approval_ref: StringBuilder,
-    session_id: StringBuilder,
-    correlation_id: StringBuilder,
-    vendor_id: StringBuilder,
-    target_host: StringBuilder,
-    target_account: StringBuilder,
-    detail_command: StringBuilder,
+    approval_ref: Texts,
+    session_id: Texts,
+    correlation_id: Texts,
+    vendor_id: Texts,
+    target_host: Texts,
+    target_account: Texts,
+    detail_command: Texts,
     detail_bytes: Int64Builder,
     detail_files: Int64Builder,
-    raw: StringBuilder,
+    raw: Texts,
     offset: Int64Builder,
-    flags: StringBuilder,
+    flags: Texts,
 }
 
 impl EventBuilder {
@@ -203,46 +232,47 @@ impl EventBuilder {
 
     /// Adds a row that was found at `offset` of the origin: a Kafka offset, or the line or record number of a file (from 1).
     pub fn push(&mut self, draft: &Draft<'_>, offset: i64, flags: Flags) {
+        let row = self.rows;
         self.rows += 1;
         self.kind.append_value(draft.kind.as_str());
         self.event_id.append_value(&draft.event_id);
         self.time.append_value(draft.time.0);
         self.recorded.append_option(draft.recorded.map(|t| t.0));
         self.source.append_value(&draft.source);
-        self.site.append_option(draft.site.as_deref());
-        self.actor_id.append_option(draft.actor_id.as_deref());
-        self.actor_kind.append_option(draft.actor_kind.map(ActorKind::as_str));
-        self.actor_name.append_option(draft.actor_name.as_deref());
-        self.actor_role.append_option(draft.actor_role.as_deref());
-        self.actor_department.append_option(draft.actor_department.as_deref());
-        self.actor_on_behalf_of.append_option(draft.actor_on_behalf_of.as_deref());
+        self.site.put(row, draft.site.as_deref());
+        self.actor_id.put(row, draft.actor_id.as_deref());
+        self.actor_kind.put(row, draft.actor_kind.map(ActorKind::as_str));
+        self.actor_name.put(row, draft.actor_name.as_deref());
+        self.actor_role.put(row, draft.actor_role.as_deref());
+        self.actor_department.put(row, draft.actor_department.as_deref());
+        self.actor_on_behalf_of.put(row, draft.actor_on_behalf_of.as_deref());
         self.activity.append_value(draft.activity.as_str());
         push_list(&mut self.patients, &draft.patients);
-        self.resource_type.append_option(draft.resource_type.as_deref());
-        self.resource_id.append_option(draft.resource_id.as_deref());
+        self.resource_type.put(row, draft.resource_type.as_deref());
+        self.resource_id.put(row, draft.resource_id.as_deref());
         self.result_count.append_option(draft.result_count);
-        self.query.append_option(draft.query.as_deref());
-        self.client_ip.append_option(draft.client_ip.as_deref());
-        self.client_host.append_option(draft.client_host.as_deref());
-        self.client_app.append_option(draft.client_app.as_deref());
+        self.query.put(row, draft.query.as_deref());
+        self.client_ip.put(row, draft.client_ip.as_deref());
+        self.client_host.put(row, draft.client_host.as_deref());
+        self.client_app.put(row, draft.client_app.as_deref());
         self.client_remote.append_option(draft.client_remote);
-        self.auth_method.append_option(draft.auth_method.as_deref());
+        self.auth_method.put(row, draft.auth_method.as_deref());
         self.auth_mfa.append_option(draft.auth_mfa);
         self.outcome.append_value(draft.outcome.as_str());
         push_list(&mut self.purpose, &draft.purpose);
         self.break_glass.append_option(draft.break_glass);
-        self.approval_ref.append_option(draft.approval_ref.as_deref());
-        self.session_id.append_option(draft.session_id.as_deref());
-        self.correlation_id.append_option(draft.correlation_id.as_deref());
-        self.vendor_id.append_option(draft.vendor_id.as_deref());
-        self.target_host.append_option(draft.target_host.as_deref());
-        self.target_account.append_option(draft.target_account.as_deref());
-        self.detail_command.append_option(draft.detail_command.as_deref());
+        self.approval_ref.put(row, draft.approval_ref.as_deref());
+        self.session_id.put(row, draft.session_id.as_deref());
+        self.correlation_id.put(row, draft.correlation_id.as_deref());
+        self.vendor_id.put(row, draft.vendor_id.as_deref());
+        self.target_host.put(row, draft.target_host.as_deref());
+        self.target_account.put(row, draft.target_account.as_deref());
+        self.detail_command.put(row, draft.detail_command.as_deref());
         self.detail_bytes.append_option(draft.detail_bytes);
         self.detail_files.append_option(draft.detail_files);
-        self.raw.append_option(draft.raw.as_deref());
+        self.raw.put(row, draft.raw.as_deref());
         self.offset.append_value(offset);
-        self.flags.append_option(flags_text(flags));
+        self.flags.put(row, flags_text(flags).as_deref());
     }
 
     /// The batch of all rows pushed since the last call.
@@ -255,43 +285,43 @@ impl EventBuilder {
             Arc::new(self.time.finish().with_timezone("UTC")),
             Arc::new(self.recorded.finish().with_timezone("UTC")),
             Arc::new(self.source.finish()),
-            Arc::new(self.site.finish()),
-            Arc::new(self.actor_id.finish()),
-            Arc::new(self.actor_kind.finish()),
-            Arc::new(self.actor_name.finish()),
-            Arc::new(self.actor_role.finish()),
-            Arc::new(self.actor_department.finish()),
-            Arc::new(self.actor_on_behalf_of.finish()),
+            self.site.finish(rows),
+            self.actor_id.finish(rows),
+            self.actor_kind.finish(rows),
+            self.actor_name.finish(rows),
+            self.actor_role.finish(rows),
+            self.actor_department.finish(rows),
+            self.actor_on_behalf_of.finish(rows),
             Arc::new(self.activity.finish()),
             Arc::new(self.patients.finish()),
-            Arc::new(self.resource_type.finish()),
-            Arc::new(self.resource_id.finish()),
+            self.resource_type.finish(rows),
+            self.resource_id.finish(rows),
             Arc::new(self.result_count.finish()),
-            Arc::new(self.query.finish()),
-            Arc::new(self.client_ip.finish()),
-            Arc::new(self.client_host.finish()),
-            Arc::new(self.client_app.finish()),
+            self.query.finish(rows),
+            self.client_ip.finish(rows),
+            self.client_host.finish(rows),
+            self.client_app.finish(rows),
             Arc::new(self.client_remote.finish()),
-            Arc::new(self.auth_method.finish()),
+            self.auth_method.finish(rows),
             Arc::new(self.auth_mfa.finish()),
             Arc::new(self.outcome.finish()),
             Arc::new(self.purpose.finish()),
             Arc::new(self.break_glass.finish()),
-            Arc::new(self.approval_ref.finish()),
-            Arc::new(self.session_id.finish()),
-            Arc::new(self.correlation_id.finish()),
-            Arc::new(self.vendor_id.finish()),
-            Arc::new(self.target_host.finish()),
-            Arc::new(self.target_account.finish()),
-            Arc::new(self.detail_command.finish()),
+            self.approval_ref.finish(rows),
+            self.session_id.finish(rows),
+            self.correlation_id.finish(rows),
+            self.vendor_id.finish(rows),
+            self.target_host.finish(rows),
+            self.target_account.finish(rows),
+            self.detail_command.finish(rows),
             Arc::new(self.detail_bytes.finish()),
             Arc::new(self.detail_files.finish()),
-            Arc::new(self.raw.finish()),
+            self.raw.finish(rows),
             topic,
             partition,
             Arc::new(self.offset.finish()),
             file,
-            Arc::new(self.flags.finish()),
+            self.flags.finish(rows),
         ];
         let record = RecordBatch::try_new(RECORDED.clone(), columns).expect("the builder follows the schema");
         EventBatch::new(origin.clone(), record)

@@ -1,18 +1,16 @@
-//! Encodes what is staged: the files of a commit, written side by side.
-//!
-//! Two of the tables take nearly all of the time. Files are all on the disk before the first commit names one, and the commits come one
-//! after the other, in the order of the tables: what a crash or a failure leaves behind is files that no commit names.
+//! Encodes a closed segment: the files of a commit, written side by side. Two of the tables take nearly all of the time.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 
 use super::HistoryError;
-use super::log::{Positions, TableLog};
+use super::log::Positions;
 use super::segment::{self, Segment, When};
 use super::stage::Stage;
 use super::tables::Table;
-use super::told::Told;
 use crate::event::Time;
 use crate::keys::Keyring;
 
@@ -24,43 +22,49 @@ pub(super) struct Encoded {
     pub ahead: Positions,
 }
 
-/// What encoding needs of a history.
-pub(super) struct Encoder<'a> {
+/// What encoding needs of a history. It holds on to nothing: it runs on any thread, while the history goes on.
+pub(super) struct Encoder {
     /// The folder.
-    pub dir: &'a Path,
+    pub dir: PathBuf,
     /// `None` where encryption is off.
-    pub keyring: Option<&'a Keyring>,
-    /// What waits.
-    pub stage: &'a Stage,
+    pub keyring: Option<Arc<Keyring>>,
+    /// What the segment holds.
+    pub stage: Arc<Stage>,
     /// The newest arrival among it.
     pub arrival: Time,
-    /// The alerts on record.
-    pub told: &'a Told,
+    /// Its rows of alerts, which depend on those on record.
+    pub alerts: Option<RecordBatch>,
     /// How far time has come, as positions.
-    pub marks: &'a Positions,
+    pub marks: Positions,
+    /// The tables in the order of commits, each with the number of its next commit and its positions.
+    pub tables: Vec<(Table, u64, Positions)>,
 }
 
-impl Encoder<'_> {
-    /// What the commit adds to each of these tables, in their order; a thread for each.
-    pub fn all(&self, logs: &[TableLog]) -> Result<Vec<Encoded>, HistoryError> {
+impl Encoder {
+    /// What the commit adds to each table, in their order; a thread for each.
+    pub fn all(&self) -> Result<Vec<Encoded>, HistoryError> {
         std::thread::scope(|scope| {
-            let start = |log: &TableLog| {
-                let (table, number, known) = (log.table, log.version() + 1, log.positions().clone());
+            let start = |(table, number, known): &(Table, u64, Positions)| {
+                let (table, number, known) = (*table, *number, known.clone());
                 scope.spawn(move || self.one(table, number, &known))
             };
-            let threads: Vec<_> = logs.iter().map(start).collect();
+            let threads: Vec<_> = self.tables.iter().map(start).collect();
             threads.into_iter().map(|thread| thread.join().expect("an encoder has no fault")).collect()
         })
     }
 
     fn one(&self, table: Table, number: u64, known: &Positions) -> Result<Encoded, HistoryError> {
         let damaged = |error: ArrowError| HistoryError::Damaged { file: table.name().into(), what: error.to_string() };
-        let rows = self.stage.rows_of(table, known, self.arrival, self.told).map_err(damaged)?;
+        let rows = match table {
+            Table::Alerts => self.alerts.clone(),
+            _ => Some(self.stage.rows_of(table, known, self.arrival).map_err(damaged)?),
+        };
+        let rows = rows.filter(|rows| rows.num_rows() > 0);
         let when = When { arrival: self.arrival, number };
-        let segment = rows.map(|rows| segment::write(self.dir, table, &rows, when, self.keyring)).transpose()?;
+        let write = |rows| segment::write(&self.dir, table, &rows, when, self.keyring.as_deref());
         let moved = |(key, next): &(&String, &i64)| known.get(*key).is_none_or(|at| at < next);
-        let ahead =
-            self.stage.ends().iter().chain(self.marks).filter(moved).map(|(key, next)| (key.clone(), *next)).collect();
-        Ok(Encoded { segment, ahead })
+        let ahead = self.stage.ends().iter().chain(&self.marks).filter(moved);
+        let ahead = ahead.map(|(key, next)| (key.clone(), *next)).collect();
+        Ok(Encoded { segment: rows.map(write).transpose()?, ahead })
     }
 }

@@ -7,24 +7,26 @@ use arrow::datatypes::Int64Type;
 
 use super::fixture::{effects, key, read, stretch};
 use super::tests::{arrival, count, first, open, reader, second, texts};
-use super::{HistoryError, KeySource, Reader};
+use super::{HistoryError, KeySource, Reader, fuse};
+
+/// All rows in a few words, table by table.
+async fn dump(dir: &Path) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    for sql in [
+        "SELECT concat(event_id, ' ', \"offset\") AS t FROM events ORDER BY t",
+        "SELECT concat(patient_id, ' ', event_id) AS t FROM touches ORDER BY t",
+        "SELECT concat(alert_id, ' ', revision) AS t FROM alerts ORDER BY t",
+        "SELECT concat(\"offset\", ' ', topic) AS t FROM rejects ORDER BY t",
+        "SELECT concat(position, ' ', \"from\", ' ', \"to\") AS t FROM spans ORDER BY t",
+    ] {
+        all.push(texts(dir, sql).await);
+    }
+    all
+}
 
 /// Stops after each number of tables, in the first and in the second segment, opens again, replays, and compares all rows.
 #[tokio::test]
 async fn a_crash_between_tables_is_healed() {
-    let dump = async |dir: &Path| {
-        let mut all = Vec::new();
-        for sql in [
-            "SELECT concat(event_id, ' ', \"offset\") AS t FROM events ORDER BY t",
-            "SELECT concat(patient_id, ' ', event_id) AS t FROM touches ORDER BY t",
-            "SELECT concat(alert_id, ' ', revision) AS t FROM alerts ORDER BY t",
-            "SELECT concat(\"offset\", ' ', topic) AS t FROM rejects ORDER BY t",
-            "SELECT concat(position, ' ', \"from\", ' ', \"to\") AS t FROM spans ORDER BY t",
-        ] {
-            all.push(texts(dir, sql).await);
-        }
-        all
-    };
     let whole = tempfile::tempdir().unwrap();
     let mut history = open(whole.path()).await;
     for step in [first(), second()] {
@@ -62,6 +64,44 @@ async fn a_crash_between_tables_is_healed() {
             let sums = "SELECT sum(\"to\" - \"from\") FROM spans";
             assert_eq!(texts(dir.path(), sums).await, ["5"], "{segment} {tables}");
         }
+    }
+}
+
+/// What comes while a segment is encoded is for the next one; where a commit of the closed one fails, both are staged again.
+#[tokio::test]
+async fn a_closed_segment_is_committed_before_what_came_since() {
+    let whole = tempfile::tempdir().unwrap();
+    let mut history = open(whole.path()).await;
+    for step in [first(), second()] {
+        history.stage(&step, key).unwrap();
+        history.commit(arrival()).await.unwrap();
+    }
+    let (expected, positions) = (dump(whole.path()).await, history.positions());
+    for fails_after in 0..=5 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = open(dir.path()).await;
+        history.stage(&first(), key).unwrap();
+        history.close_segment(arrival()).await.unwrap();
+        let closed = history.staged();
+        history.stage(&second(), key).unwrap();
+        assert!(closed.rows > 0 && history.staged().rows > closed.rows, "both are in memory");
+        assert_eq!(history.reached(), positions);
+        assert_eq!(history.news(&[first().raised, second().raised].concat()).await.unwrap(), []);
+        fuse::set((fails_after < 5).then_some(fails_after));
+        let committed = history.commit_closed().await;
+        fuse::set(None);
+        assert_eq!(committed.is_err(), fails_after < 5, "{committed:?}");
+        history.commit(arrival()).await.unwrap();
+        assert_eq!((history.positions(), history.staged().rows), (positions.clone(), 0));
+        let found = dump(dir.path()).await;
+        // The joined span of one commit stands for the two of two commits.
+        let tables = if fails_after < 5 { 4 } else { 5 };
+        assert_eq!(found[..tables], expected[..tables], "{fails_after}");
+        let sums = "SELECT sum(\"to\" - \"from\") FROM spans";
+        assert_eq!(texts(dir.path(), sums).await, ["5"], "{fails_after}");
+        let numbers = "SELECT concat(count(*), ' ', count(DISTINCT number)) FROM alerts";
+        assert_eq!(texts(dir.path(), numbers).await, texts(whole.path(), numbers).await, "{fails_after}");
+        assert!(history.commit_closed().await.unwrap().is_none());
     }
 }
 

@@ -9,7 +9,7 @@ thread_local! {
     static REFUSALS: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
 
-/// After `effects` effects on this thread the disk is full for `times` effects, and then there is room again.
+/// After `effects` writes to the history on this thread the disk is full for `times` writes, and then there is room again.
 pub(crate) fn fill(effects: usize, times: usize) {
     REFUSALS.set(Some((effects, times)));
 }
@@ -21,6 +21,17 @@ pub(crate) fn set(effects: Option<usize>) {
 
 /// An effect is about to take place.
 pub(crate) fn pass() -> Result<(), HistoryError> {
+    match LEFT.get() {
+        Some(0) => Err(HistoryError::Limit("the fuse of a test has blown")),
+        left => {
+            LEFT.set(left.map(|left| left - 1));
+            Ok(())
+        }
+    }
+}
+
+/// Something is about to be written to the history: as [`pass`], and there has to be room for it.
+pub(super) fn write() -> Result<(), HistoryError> {
     match REFUSALS.get() {
         Some((_, 0)) => REFUSALS.set(None),
         Some((0, times)) => {
@@ -30,11 +41,5 @@ pub(crate) fn pass() -> Result<(), HistoryError> {
         Some((effects, times)) => REFUSALS.set(Some((effects - 1, times))),
         None => {}
     }
-    match LEFT.get() {
-        Some(0) => Err(HistoryError::Limit("the fuse of a test has blown")),
-        left => {
-            LEFT.set(left.map(|left| left - 1));
-            Ok(())
-        }
-    }
+    pass()
 }

@@ -17,6 +17,7 @@ use parquet::file::statistics::Statistics;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::segment::{self, Segment};
+use super::stage::Stage;
 use super::tables::Table;
 use super::{History, HistoryError};
 use crate::event::Time;
@@ -66,7 +67,7 @@ impl History {
         let ids: Ids = wanted.iter().map(|one| (one.print.hour, one.print.id)).collect();
         let hours: HashSet<i32, Xxh3DefaultBuilder> = ids.iter().map(|(hour, _)| *hour).collect();
         let mut found = Vec::new();
-        for events in self.staged_events() {
+        for events in self.stages().flat_map(Stage::events) {
             take(events, &|hour| hours.contains(&hour), &ids, &mut found);
         }
         let mut lookup = std::mem::take(&mut self.lookup);

@@ -24,6 +24,7 @@
 
 mod blobs;
 mod changes;
+mod close;
 mod compact;
 mod control;
 mod encode;
@@ -53,6 +54,7 @@ mod tests;
 
 pub use crate::keys::KeySource;
 pub use changes::{Change, Noted, Place, Resumed, newest_roster};
+pub use close::Committed;
 pub use compact::{Join, Joined};
 pub use control::Entry;
 pub use error::HistoryError;
@@ -60,7 +62,7 @@ pub use journal::Journal;
 pub use read::Reader;
 pub use replay::OnRecord;
 pub use tables::Table;
-pub use writer::{Committed, History, Staged};
+pub use writer::{History, Staged};
 
 use std::path::PathBuf;
 

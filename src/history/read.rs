@@ -27,8 +27,9 @@ use tokio::task::JoinSet;
 use super::log::{Positions, TableLog, url};
 use super::segment::{Segment, decryption};
 use super::tables::Table;
-use super::writer::is_mark;
+use super::writer::{is_mark, watermark_in};
 use super::{HistoryError, layout};
+use crate::event::Time;
 use crate::keys::{KeySource, Keyring};
 
 /// Memory that the queries of one reader may take together, in bytes.
@@ -56,6 +57,7 @@ pub struct Reader {
     pub(super) keyring: Option<Arc<Keyring>>,
     session: SessionContext,
     positions: Positions,
+    watermark: Option<Time>,
 }
 
 impl Reader {
@@ -79,15 +81,21 @@ impl Reader {
         for log in &mut logs[1..] {
             go_back(log, &positions).await?;
         }
+        let watermark = watermark_in(&positions);
         positions.retain(|key, _| !is_mark(key));
         let snapshots = logs.iter().map(Snapshot::of).collect::<Result<Vec<_>, _>>()?;
         let session = session(dir, &keyring, &snapshots)?;
-        Ok(Reader { dir: dir.into(), keyring, session, positions })
+        Ok(Reader { dir: dir.into(), keyring, session, positions, watermark })
     }
 
     /// The next offset of each origin at this moment, by position key.
     pub fn positions(&self) -> &std::collections::BTreeMap<String, i64> {
         &self.positions
+    }
+
+    /// How far time had come in the engine at this moment; `None` before it has begun.
+    pub fn watermark(&self) -> Option<Time> {
+        self.watermark
     }
 
     /// Runs a query of ours; `$1`, `$2`, ... in it stand for `values`.

@@ -4,6 +4,7 @@
 //! staging the same stretches again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -15,7 +16,7 @@ use super::log::Positions;
 use super::rows::{self, SpanRow};
 use super::tables::Table;
 use super::told::Told;
-use super::touches::touches;
+use super::touches::{needed, touches};
 use crate::event::effects::Applied;
 use crate::event::flags::{FUTURE, flags_parse};
 use crate::event::{Origin, Raised, Reject, Time};
@@ -110,39 +111,56 @@ impl Stage {
         self.raised.extend_from_slice(raised);
     }
 
-    /// The rows of `table` that lie behind its positions; `None` where there are none. Of alerts, those that `told` does not have.
-    pub fn rows_of(
-        &self,
-        table: Table,
-        positions: &Positions,
-        arrival: Time,
-        told: &Told,
-    ) -> Result<Option<RecordBatch>, ArrowError> {
-        let position = |key: &str| positions.get(key).copied().unwrap_or(i64::MIN);
-        let rows = match table {
-            Table::Events => self.events_after(position)?,
-            Table::Touches => touches(&self.events_after(position)?)?,
-            Table::Rejects => rows::rejects(&self.rejects_after(position), arrival),
-            Table::Spans => {
-                let spans = self.spans_after(position);
-                rows::spans(&spans.iter().collect::<Vec<_>>(), arrival)
-            }
-            Table::Alerts => rows::alerts(&told.choose(&self.raised), told.next),
-        };
-        Ok((rows.num_rows() > 0).then_some(rows))
+    /// Takes up what was staged after this.
+    pub fn append(&mut self, mut later: Stage) {
+        self.stretches.append(&mut later.stretches);
+        self.raised.append(&mut later.raised);
+        self.ends.append(&mut later.ends);
+        self.rows += later.rows;
+        self.bytes += later.bytes;
     }
 
-    fn events_after(&self, position: impl Fn(&str) -> i64) -> Result<RecordBatch, ArrowError> {
+    /// The rows of alerts that `told` does not have.
+    pub fn alerts(&self, told: &Told) -> RecordBatch {
+        rows::alerts(&told.choose(&self.raised), told.next)
+    }
+
+    /// The rows of `table`, which is not that of the alerts, that lie behind its positions.
+    pub fn rows_of(&self, table: Table, positions: &Positions, arrival: Time) -> Result<RecordBatch, ArrowError> {
+        let position = |key: &str| positions.get(key).copied().unwrap_or(i64::MIN);
+        match table {
+            Table::Events => self.events_after(position, None),
+            Table::Touches => touches(&self.events_after(position, Some(&needed()))?),
+            Table::Rejects => Ok(rows::rejects(&self.rejects_after(position), arrival)),
+            Table::Spans => {
+                let spans = self.spans_after(position);
+                Ok(rows::spans(&spans.iter().collect::<Vec<_>>(), arrival))
+            }
+            Table::Alerts => Ok(RecordBatch::new_empty(Table::Alerts.schema())),
+        }
+    }
+
+    /// The events that lie behind the positions, all columns of them or those with these numbers.
+    fn events_after(
+        &self,
+        position: impl Fn(&str) -> i64,
+        columns: Option<&[usize]>,
+    ) -> Result<RecordBatch, ArrowError> {
         let mut batches = Vec::with_capacity(self.stretches.len());
         for stretch in &self.stretches {
             let at = position(&stretch.key);
-            if stretch.span.span.from >= at {
-                batches.push(stretch.events.clone());
-            } else if stretch.span.span.to > at {
-                batches.push(after(&stretch.events, at)?);
+            if stretch.span.span.to <= at && stretch.span.span.from < at {
+                continue;
             }
+            let all = if stretch.span.span.from < at { after(&stretch.events, at)? } else { stretch.events.clone() };
+            batches.push(match columns {
+                Some(columns) => all.project(columns)?,
+                None => all,
+            });
         }
-        concat_batches(&Table::Events.schema(), &batches)
+        let schema = Table::Events.schema();
+        let schema = columns.map_or(Ok(schema.clone()), |columns| schema.project(columns).map(Arc::new))?;
+        concat_batches(&schema, &batches)
     }
 
     fn rejects_after(&self, position: impl Fn(&str) -> i64) -> Vec<&Reject> {

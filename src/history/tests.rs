@@ -221,6 +221,8 @@ async fn old_records_are_found() {
     ] {
         assert_eq!(history.known(&asked).unwrap(), expected, "{asked:?}");
     }
+    history.close_segment(arrival()).await.unwrap();
+    assert_eq!(history.known(&staged).unwrap(), prints(&staged), "while it is encoded");
     history.commit(arrival()).await.unwrap();
     assert_eq!(history.known(&staged).unwrap(), prints(&staged), "after the commit");
 }

@@ -52,10 +52,12 @@ impl Told {
         self.staged.extend(raised.iter().map(|one| (revision_key(&one.alert), content(one))));
     }
 
-    /// What was staged is on record: `rows` rows.
-    pub fn record(&mut self, rows: usize) {
+    /// These are on record, as `rows` rows; `staged` still wait.
+    pub fn record(&mut self, rows: usize, recorded: &[Raised], staged: &[Raised]) {
         self.next += rows as i64;
-        self.contents.extend(self.staged.drain());
+        self.contents.extend(recorded.iter().map(|one| (revision_key(&one.alert), content(one))));
+        self.staged.clear();
+        self.stage(staged);
     }
 }
 
@@ -123,7 +125,7 @@ impl History {
                 told.next = told.next.max(numbers.value(row) + 1);
             }
         }
-        told.stage(self.staged_alerts());
+        self.stages().for_each(|stage| told.stage(stage.raised()));
         self.told = Some(told);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Turns rows of `events` into rows of `touches`: one per event and patient.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -9,63 +10,85 @@ use arrow::compute::take;
 use arrow::error::ArrowError;
 
 use super::tables::TOUCHES;
+use crate::event::schema::EVENTS;
 
-/// The touches of `events` (columns of `EVENTS`), in the order of the events.
+/// The columns of `EVENTS` that touches are made of, by their numbers.
+pub(super) fn needed() -> Vec<usize> {
+    let lists = ["patients", "fact_patients", "fact_relations", "fact_explained_by", "fact_marks"];
+    let names = TOUCHES.fields().iter().map(|field| source(field.name())).chain(lists);
+    let mut needed: Vec<usize> = names.chain(["activity"]).filter_map(|name| EVENTS.index_of(name).ok()).collect();
+    needed.sort_unstable();
+    needed.dedup();
+    needed
+}
+
+/// The column of `EVENTS` that a column of touches is taken from, where it is not made from lists.
+fn source(name: &str) -> &str {
+    match name {
+        "person_id" => "fact_person_id",
+        // The roster wins over the record, and enrichment has already chosen.
+        "role" => "fact_role",
+        "department" => "fact_department",
+        "vendor_id" => "fact_vendor_id",
+        name => name,
+    }
+}
+
+/// The touches of `events` (the columns [`needed`] of `EVENTS`), in the order of the events.
 pub(super) fn touches(events: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let recorded = list(events, "patients")?;
+    let recorded = Lists::of(events, "patients")?;
     let facts = Facts {
-        patients: list(events, "fact_patients")?,
-        relations: list(events, "fact_relations")?,
-        explained_by: list(events, "fact_explained_by")?,
-        marks: list(events, "fact_marks")?,
+        patients: Lists::of(events, "fact_patients")?,
+        relations: Lists::of(events, "fact_relations")?,
+        explained_by: Lists::of(events, "fact_explained_by")?,
+        marks: Lists::of(events, "fact_marks")?,
     };
     let mut rows = Rows::default();
     for event in 0..events.num_rows() {
-        let patients = recorded.value(event);
-        let patients: &StringArray = patients.as_string();
-        let known = facts.at(event);
+        let patients = recorded.range(event);
         for index in 0..patients.len() {
+            let patient = recorded.texts.value(patients.start + index);
             // A source that lists a record number twice speaks of one patient.
-            if (0..index).any(|before| patients.value(before) == patients.value(index)) {
+            if (0..index).any(|before| recorded.texts.value(patients.start + before) == patient) {
                 continue;
             }
-            rows.push(event, patients.value(index), &known, index);
+            rows.push(event, patient, &facts, index);
         }
     }
     rows.finish(events)
 }
 
-/// The fact lists that run parallel to `patients`.
-struct Facts<'a> {
-    patients: &'a ListArray,
-    relations: &'a ListArray,
-    explained_by: &'a ListArray,
-    marks: &'a ListArray,
+/// A column of lists of texts.
+struct Lists<'a> {
+    list: &'a ListArray,
+    texts: &'a StringArray,
 }
 
-/// The fact lists of one event.
-struct Known {
-    patients: Option<ArrayRef>,
-    relations: Option<ArrayRef>,
-    explained_by: Option<ArrayRef>,
-    marks: Option<ArrayRef>,
-}
+impl<'a> Lists<'a> {
+    fn of(events: &'a RecordBatch, name: &str) -> Result<Lists<'a>, ArrowError> {
+        let list: &ListArray = column(events, name)?.as_list();
+        Ok(Lists { list, texts: list.values().as_string() })
+    }
 
-impl Facts<'_> {
-    fn at(&self, event: usize) -> Known {
-        let value = |list: &ListArray| list.is_valid(event).then(|| list.value(event));
-        Known {
-            patients: value(self.patients),
-            relations: value(self.relations),
-            explained_by: value(self.explained_by),
-            marks: value(self.marks),
-        }
+    /// Where the texts of an event lie; nowhere for one without a list.
+    fn range(&self, event: usize) -> Range<usize> {
+        let offsets = self.list.value_offsets();
+        let start = offsets[event] as usize;
+        if self.list.is_valid(event) { start..offsets[event + 1] as usize } else { start..start }
+    }
+
+    fn text(&self, event: usize, index: usize) -> Option<&'a str> {
+        let at = self.range(event).nth(index)?;
+        self.texts.is_valid(at).then(|| self.texts.value(at))
     }
 }
 
-fn text(list: &Option<ArrayRef>, index: usize) -> Option<&str> {
-    let texts: &StringArray = list.as_ref()?.as_string();
-    (index < texts.len() && texts.is_valid(index)).then(|| texts.value(index))
+/// The fact lists that run parallel to `patients`.
+struct Facts<'a> {
+    patients: Lists<'a>,
+    relations: Lists<'a>,
+    explained_by: Lists<'a>,
+    marks: Lists<'a>,
 }
 
 #[derive(Default)]
@@ -79,13 +102,13 @@ struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, event: usize, recorded: &str, known: &Known, index: usize) {
+    fn push(&mut self, event: usize, recorded: &str, facts: &Facts<'_>, index: usize) {
         self.event.push(event as u32);
-        self.patient_id.append_value(text(&known.patients, index).unwrap_or(recorded));
+        self.patient_id.append_value(facts.patients.text(event, index).unwrap_or(recorded));
         self.recorded.append_value(recorded);
-        self.relation.append_option(text(&known.relations, index));
-        self.explained_by.append_option(text(&known.explained_by, index));
-        self.marks.append_option(text(&known.marks, index));
+        self.relation.append_option(facts.relations.text(event, index));
+        self.explained_by.append_option(facts.explained_by.text(event, index));
+        self.marks.append_option(facts.marks.text(event, index));
     }
 
     fn finish(mut self, events: &RecordBatch) -> Result<RecordBatch, ArrowError> {
@@ -98,13 +121,8 @@ impl Rows {
                 "relation" => Arc::new(self.relation.finish()),
                 "explained_by" => Arc::new(self.explained_by.finish()),
                 "marks" => Arc::new(self.marks.finish()),
-                "person_id" => take(column(events, "fact_person_id")?, &index, None)?,
-                // The roster wins over the record, and enrichment has already chosen.
-                "role" => take(column(events, "fact_role")?, &index, None)?,
-                "department" => take(column(events, "fact_department")?, &index, None)?,
-                "vendor_id" => take(column(events, "fact_vendor_id")?, &index, None)?,
                 "break_glass" => take(&break_glass(events)?, &index, None)?,
-                name => take(column(events, name)?, &index, None)?,
+                name => take(column(events, source(name))?, &index, None)?,
             });
         }
         RecordBatch::try_new(TOUCHES.clone(), columns)
@@ -121,8 +139,4 @@ fn break_glass(events: &RecordBatch) -> Result<BooleanArray, ArrowError> {
 
 fn column<'a>(events: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, ArrowError> {
     events.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column {name}")))
-}
-
-fn list<'a>(events: &'a RecordBatch, name: &str) -> Result<&'a ListArray, ArrowError> {
-    Ok(column(events, name)?.as_list())
 }

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::close::Closed;
 use super::control::{Control, Entry};
-use super::encode::{Encoded, Encoder};
 use super::known::Lookup;
 use super::log::{Positions, TableLog};
 use super::stage::Stage;
@@ -14,7 +14,7 @@ use super::tables::Table;
 use super::told::Told;
 use super::{HistoryError, Settings, blobs, layout};
 use crate::event::effects::Mark;
-use crate::event::{Day, Effects, Origin, Raised, Time};
+use crate::event::{Day, Effects, Origin, Time};
 use crate::keys::{KeyError, KeySource, Keyring};
 
 /// A history that is open for writing. There is one at a time: a lock refuses a second.
@@ -24,8 +24,10 @@ pub struct History {
     pub(super) keyring: Option<Arc<Keyring>>,
     /// In the order of commits: one for each of [`Table::ALL`].
     pub(super) logs: Vec<TableLog>,
-    stage: Stage,
-    next_mark: Option<Mark>,
+    pub(super) stage: Stage,
+    /// A segment that is encoded while the next one is staged.
+    pub(super) closed: Option<Closed>,
+    pub(super) next_mark: Option<Mark>,
     pub(super) lookup: Lookup,
     control: Control,
     /// Which alerts are on record; read when the first alert is asked for.
@@ -34,23 +36,14 @@ pub struct History {
     _lock: File,
 }
 
-/// What [`History::commit`] wrote.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// Rows added to each table, by its name.
-    pub rows: BTreeMap<&'static str, usize>,
-    /// Bytes of the new files.
-    pub bytes: i64,
-}
-
 /// What waits for the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Staged {
-    /// Rows of events and rejects.
+    /// Rows of events and rejects, those of a closed segment included.
     pub rows: usize,
     /// About how many bytes of memory they take.
     pub bytes: usize,
-    /// Whether the segment should be closed now: by rows or bytes. Age is the caller's to watch.
+    /// Whether the open segment should be closed now: by rows or bytes. Age is the caller's to watch.
     pub full: bool,
 }
 
@@ -90,6 +83,7 @@ impl History {
             keyring,
             logs,
             stage,
+            closed: None,
             next_mark: None,
             lookup: Lookup::default(),
             control,
@@ -136,9 +130,17 @@ impl History {
 
     /// The next offset of each origin, by position key, what is staged included.
     pub fn reached(&self) -> BTreeMap<String, i64> {
-        let mut reached = self.positions();
+        let mut reached = self.closed_at();
         reached.extend(self.stage.ends().iter().map(|(key, next)| (key.clone(), *next)));
         reached
+    }
+
+    /// As [`Self::positions`], a closed segment included.
+    fn closed_at(&self) -> Positions {
+        let mut positions = self.positions();
+        let ends = self.closed.iter().flat_map(|closed| closed.stage().ends());
+        positions.extend(ends.map(|(key, next)| (key.clone(), *next)));
+        positions
     }
 
     /// Takes up the effects of a step; `key_of` gives the position key of an origin. Nothing is durable until [`Self::commit`].
@@ -148,7 +150,8 @@ impl History {
     /// # Errors
     /// [`HistoryError::NotNext`] where a stretch does not begin where its origin ends here. Nothing of the effects is kept then.
     pub fn stage(&mut self, effects: &Effects, key_of: impl Fn(&Origin) -> String) -> Result<Staged, HistoryError> {
-        self.stage.extend(&effects.applied, key_of, &self.positions())?;
+        let closed_at = self.closed_at();
+        self.stage.extend(&effects.applied, key_of, &closed_at)?;
         self.stage.raise(&effects.raised);
         if let Some(told) = &mut self.told {
             told.stage(&effects.raised);
@@ -160,26 +163,15 @@ impl History {
     pub fn staged(&self) -> Staged {
         let (rows, bytes) = (self.stage.rows(), self.stage.bytes());
         let full = rows >= self.settings.segment_rows || bytes >= self.settings.segment_bytes;
-        Staged { rows, bytes, full }
-    }
-
-    /// Makes everything staged durable: one file and one commit for each table that has something new.
-    ///
-    /// `arrival` is the time of the newest arrival among what is staged; it decides the month key and the day of compaction.
-    ///
-    /// # Errors
-    /// After an error the stage is as it was: the same call may be made again where [`HistoryError::retry`] says so.
-    pub async fn commit(&mut self, arrival: Time) -> Result<Committed, HistoryError> {
-        let committed = self.commit_tables(self.logs.len(), arrival).await?;
-        self.stage = Stage::default();
-        Ok(committed)
+        let closed = self.closed.as_ref().map_or((0, 0), |closed| (closed.stage().rows(), closed.stage().bytes()));
+        Staged { rows: rows + closed.0, bytes: bytes + closed.1, full }
     }
 
     /// Appends to the control log and gives back the entry's number; when this returns, the disk has it. `at` is the time of the
     /// entry by the clock and decides its month key.
     pub fn control_append(&mut self, kind: &str, at: Time, bytes: &[u8]) -> Result<u64, HistoryError> {
         #[cfg(test)]
-        super::fuse::pass()?;
+        super::fuse::write()?;
         self.control.append(kind, at, bytes)
     }
 
@@ -191,7 +183,7 @@ impl History {
     /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.
     pub fn put_blob(&self, kind: &str, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
         #[cfg(test)]
-        super::fuse::pass()?;
+        super::fuse::write()?;
         blobs::put(&self.dir, &self.keyring, (kind, hash), at, bytes)
     }
 
@@ -205,51 +197,8 @@ impl History {
         blobs::list(&self.dir, kind)
     }
 
-    /// As [`Self::commit`], but the process "dies" after `tables` tables: for tests of what is left behind.
-    #[cfg(test)]
-    pub(super) async fn commit_and_die(mut self, arrival: Time, tables: usize) -> Result<(), HistoryError> {
-        self.commit_tables(tables, arrival).await.map(|_| ())
-    }
-
-    /// Writes the files of the first `tables` tables side by side, then commits them one after the other, in their order.
-    ///
-    /// A file whose commit did not come to pass is one that no commit names: it is cleared away later.
-    async fn commit_tables(&mut self, tables: usize, arrival: Time) -> Result<Committed, HistoryError> {
-        if !self.stage.raised().is_empty() {
-            self.know_told().await?;
-        }
-        let mut committed = Committed::default();
-        for (index, news) in self.encode(tables, arrival)?.into_iter().enumerate() {
-            if news.segment.is_none() && news.ahead.is_empty() {
-                continue;
-            }
-            let table = self.logs[index].table;
-            #[cfg(test)]
-            super::fuse::pass()?;
-            self.logs[index].append(news.segment.as_ref(), &news.ahead).await?;
-            let records: i64 = self.positions().values().sum();
-            tracing::debug!(effect = table.name(), records, "the table has a commit");
-            let rows = news.segment.as_ref().map_or(0, |segment| segment.rows);
-            if let (Table::Alerts, Some(told)) = (table, &mut self.told) {
-                told.record(rows);
-            }
-            if let Some(segment) = news.segment {
-                committed.rows.insert(table.name(), segment.rows);
-                committed.bytes += segment.size;
-            }
-        }
-        Ok(committed)
-    }
-
-    fn encode(&self, tables: usize, arrival: Time) -> Result<Vec<Encoded>, HistoryError> {
-        let (none, marks) = (Told::default(), self.marks());
-        let told = self.told.as_ref().unwrap_or(&none);
-        let (dir, keyring) = (self.dir.as_path(), self.keyring.as_deref());
-        Encoder { dir, keyring, stage: &self.stage, arrival, told, marks: &marks }.all(&self.logs[..tables])
-    }
-
     /// What the commit says of time, as positions; nothing where nothing is staged.
-    fn marks(&self) -> Positions {
+    pub(super) fn marks(&self) -> Positions {
         match self.next_mark.filter(|_| !self.stage.is_empty()) {
             Some(mark) => {
                 let values = [mark.watermark.0, i64::from(mark.settled.0), i64::from(mark.began.0)];
@@ -263,12 +212,9 @@ impl History {
         self.logs.iter().find(|log| log.table == table).expect("every table is open")
     }
 
-    pub(super) fn staged_alerts(&self) -> &[Raised] {
-        self.stage.raised()
-    }
-
-    pub(super) fn staged_events(&self) -> impl Iterator<Item = &arrow::array::RecordBatch> {
-        self.stage.events()
+    /// What is in no commit yet, in order.
+    pub(super) fn stages(&self) -> impl Iterator<Item = &Stage> {
+        self.closed.iter().map(Closed::stage).chain([&self.stage])
     }
 }
 
@@ -289,6 +235,11 @@ fn smallest(logs: &[TableLog]) -> Positions {
 
 /// How far time had come stands in the commits like the position of an origin.
 const MARKS: [&str; 3] = ["engine:watermark", "engine:settled", "engine:began"];
+
+/// How far time had come, as the commits say.
+pub(super) fn watermark_in(positions: &Positions) -> Option<Time> {
+    positions.get(MARKS[0]).copied().map(Time)
+}
 
 /// Whether a position key is no origin but says how far time had come.
 pub(super) fn is_mark(key: &str) -> bool {

@@ -8,7 +8,7 @@ use memchr::memchr_iter;
 use super::array::Array;
 use super::lines::{End, Line, Lines};
 use crate::decode::csv::Header;
-use crate::decode::{Decoder, RawRecord, Refusal, fields};
+use crate::decode::{Decoder, RawRecord, Refusal};
 use crate::event::Reason;
 
 /// Deepest nesting that is followed over lines.
@@ -207,12 +207,12 @@ impl Frames {
             *header = Some(Header::new(cells, decoder.limits()));
             return Ok(());
         };
-        let slots = header.slots(&cells);
-        if several && slots.is_err() {
+        let fields = header.fields(&cells);
+        if several && fields.is_err() {
             // A stray quote made one row of several lines.
-            return slots.map(|_| ());
+            return fields.map(|_| ());
         }
-        let decoded = slots.and_then(|slots| fields::draft(slots, decoder.hints()));
+        let decoded = fields.and_then(|fields| fields.draft(decoder.hints()));
         decoder.push_row(&record(first.number, first.byte, text), decoded);
         Ok(())
     }

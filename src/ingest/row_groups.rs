@@ -7,7 +7,7 @@ use parquet::file::reader::ChunkReader;
 use sha2::{Digest, Sha256};
 
 use crate::decode::table::Table;
-use crate::decode::{Decoder, RawRecord, fields};
+use crate::decode::{Decoder, RawRecord};
 
 /// Rows that are held at a time.
 const ROWS: usize = 1_024;
@@ -47,7 +47,7 @@ impl RowGroups {
             (self.table, self.row) = (Some(table), 0);
         }
         let Some(table) = &self.table else { return Ok(false) };
-        let decoded = table.slots(self.row).and_then(|slots| fields::draft(slots, decoder.hints()));
+        let decoded = table.fields(self.row).and_then(|fields| fields.draft(decoder.hints()));
         // The text of a row is made only where it has to be kept.
         let text = if decoded.is_err() { table.text(self.row) } else { String::new() };
         self.row += 1;

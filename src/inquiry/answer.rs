@@ -4,7 +4,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::Serialize;
 
-use super::blind::{Behind, Learning, Silence};
+use super::blind::{Behind, Silence};
+use super::ledger::{Learning, Stale, Unread};
 use super::when::Window;
 use crate::event::{Time, Zone};
 
@@ -19,12 +20,17 @@ pub struct Answer {
     pub rows: Vec<RecordBatch>,
     /// The time that was asked for.
     pub window: Window,
-    /// Up to this event time every feed was read: what happened later may be missing. `None` where nothing is on record.
+    /// Up to this event time every feed was read that is not named below: what happened later may be missing. `None` where nothing is
+    /// on record.
     pub complete_to: Option<Time>,
     /// Feeds that hold `complete_to` back behind the newest event.
     pub behind: Vec<Behind>,
     /// Recorded gaps that may hold something of the time asked for.
     pub gaps: Vec<Gap>,
+    /// Partitions that were not read, or not waited for, in the time asked for.
+    pub unread: Vec<Unread>,
+    /// When the rosters were old in the time asked for.
+    pub stale: Vec<Stale>,
     /// Sources that were silent in the time asked for.
     pub silent: Vec<Silence>,
     /// What detectors could not judge in the time asked for.
@@ -42,10 +48,10 @@ pub struct Gap {
     pub origin: String,
     /// First offset lost.
     pub from: i64,
-    /// First offset after it.
-    pub to: i64,
-    /// Records lost.
-    pub records: i64,
+    /// First offset after it; `None` where the log is gone and nobody knows.
+    pub to: Option<i64>,
+    /// Records lost; `None` where nobody knows.
+    pub records: Option<i64>,
     /// Newest event time of the origin before the gap, where there is one.
     pub after: Option<String>,
     /// Oldest event time of the origin behind the gap, where there is one.

@@ -10,10 +10,11 @@ use datafusion::common::ScalarValue;
 
 use super::answer::Answer;
 use super::blind::{self, Reach};
+use super::ledger::{Ledger, ledger};
 use super::when::{Window, read_window};
 use super::{AskError, Asked, people};
 use crate::event::{Time, Zone};
-use crate::history::{HistoryError, KeySource, Reader};
+use crate::history::{HistoryError, KeySource, Noted, Reader};
 use crate::roster::{Accepted, Roster};
 
 /// Stand for an open end: all times of events lie between.
@@ -42,20 +43,22 @@ pub struct Archive {
     /// The zone in which days are counted and people read times.
     pub zone: Zone,
     reach: Reach,
+    changes: Vec<Noted>,
 }
 
 impl Archive {
     /// Opens the history at `dir` as of now.
     pub async fn open(dir: &Path, key: &KeySource, asked: &Asked) -> Result<Archive, HistoryError> {
         let reader = Reader::open(dir, key).await?;
-        let reach = blind::reach(&reader).await?;
+        let changes = reader.changes()?;
+        let reach = blind::reach(&reader, &changes).await?;
         let default = asked.zone.clone().unwrap_or_else(Zone::utc);
         let roster = match &asked.roster {
             Some(roster) => Some(roster.clone()),
             None => kept_roster(&reader, &default)?.map(Arc::new),
         };
         let zone = roster.as_deref().map_or(default, |roster| roster.home_zone().clone());
-        Ok(Archive { reader, roster, zone, reach })
+        Ok(Archive { reader, roster, zone, reach, changes })
     }
 
     /// Event time of the newest event on record: the present of a history.
@@ -99,12 +102,26 @@ impl Archive {
         rows: Vec<RecordBatch>,
     ) -> Result<Answer, AskError> {
         let columns = rows[0].schema();
-        let gaps = blind::gaps(&self.reader, window).await?;
+        let Ledger { unread, stale, learning, gaps: old_logs } =
+            ledger(&self.reader, &self.changes, window, &self.zone).await?;
+        let gaps = blind::gaps(&self.reader, window).await?.into_iter().chain(old_logs).collect();
         let Reach { complete_to, behind, .. } = self.reach.clone();
         let silent = blind::silences(&self.reader, window, complete_to).await?;
-        let learning = blind::learning(&self.reader, window, &self.zone)?;
-        let (notes, zone) = (Vec::new(), self.zone.clone());
-        Ok(Answer { question, columns, rows, window, complete_to, behind, gaps, silent, learning, notes, zone })
+        Ok(Answer {
+            question,
+            columns,
+            rows,
+            window,
+            complete_to,
+            behind,
+            gaps,
+            unread,
+            stale,
+            silent,
+            learning,
+            notes: Vec::new(),
+            zone: self.zone.clone(),
+        })
     }
 
     /// Who an account is, or that nobody knows it: for an answer about one account.

@@ -1,7 +1,7 @@
 //! What an answer cannot see: how far every feed was read, gaps in what was read, and sources that fell silent.
 //!
-//! An empty answer over a gap would be a lie (DESIGN, section 6), so every answer carries what is found here. Only what the history
-//! itself shows is said: the spans that were read, and the days on which a source spoke.
+//! An empty answer over a gap would be a lie (DESIGN, section 6), so every answer carries what is found here: in the spans that were
+//! read and the days on which a source spoke. What `run` noted of blindness is in `ledger`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,21 @@ use datafusion::common::ScalarValue;
 use serde::Serialize;
 
 use super::answer::Gap;
+use super::ledger::{touches, watermark};
 use super::when::Window;
 use crate::event::time::{DAY, HOUR};
-use crate::event::{Day, Time, Zone};
-use crate::history::{Change, HistoryError, Reader};
+use crate::event::{Day, Time};
+use crate::history::{HistoryError, Noted, Reader};
 
 /// A source counts as one that speaks daily where it did on so many
 const DAILY: usize = 12;
 /// of so many days before.
 const BEFORE: i32 = 14;
+/// and one that is usually quiet on a day of the week is not silent on it: so many of that day are looked at.
+const WEEKS: i32 = 4;
 /// Where no time is asked for, silence is looked for in so many days before the newest event.
 pub(super) const LOOK_BACK: i64 = 60 * DAY;
-/// Feeds that stand so far behind the newest event are named.
+/// Where completeness is so far behind the newest event, the feeds that hold it back are named.
 const NOTABLE: i64 = HOUR;
 
 /// A feed that was not read as far as others.
@@ -45,21 +48,6 @@ pub struct Silence {
     pub to: String,
 }
 
-/// Days on which a detector knew too little to judge everybody: that it was silent there means nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Learning {
-    /// The family of its alerts.
-    pub detector: String,
-    /// First such local day.
-    pub from: String,
-    /// Last such local day.
-    pub to: String,
-    /// Days on which it judged nobody.
-    pub nobody: u64,
-    /// Days on which it judged some and others not.
-    pub some: u64,
-}
-
 /// How far the feeds were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reach {
@@ -71,9 +59,9 @@ pub(super) struct Reach {
     pub behind: Vec<Behind>,
 }
 
-/// Reads how far each feed stands. A partition goes on, so all are complete only up to the one that is furthest behind; a file has
-/// ended and holds nothing back.
-pub(super) async fn reach(reader: &Reader) -> Result<Reach, HistoryError> {
+/// Reads how far each feed stands. Files have ended and hold nothing back. Partitions go on: how far all of them were read is what the
+/// engine's time says, which waits for none that is quiet or stopped; without any, the one that is furthest behind says it.
+pub(super) async fn reach(reader: &Reader, changes: &[Noted]) -> Result<Reach, HistoryError> {
     let sql = "SELECT topic, partition, max(last_time) AS last FROM spans GROUP BY topic, partition ORDER BY topic, partition";
     let (mut newest, mut partitions) = (None, Vec::new());
     for rows in reader.query(sql, &[]).await? {
@@ -87,9 +75,10 @@ pub(super) async fn reach(reader: &Reader) -> Result<Reach, HistoryError> {
             }
         }
     }
-    let complete_to = partitions.iter().map(|(_, last)| *last).min().or(newest);
-    let limit = newest.map(|newest| newest.plus(-NOTABLE));
-    let behind = partitions.into_iter().filter(|(_, last)| limit.is_some_and(|limit| *last < limit));
+    let furthest = partitions.iter().map(|(_, last)| *last).min();
+    let complete_to = furthest.and_then(|furthest| watermark(reader, changes).or(Some(furthest))).or(newest);
+    let is_behind = newest.zip(complete_to).is_some_and(|(newest, to)| to < newest.plus(-NOTABLE));
+    let behind = partitions.into_iter().filter(|(_, last)| is_behind && complete_to.is_some_and(|to| *last <= to));
     let behind = behind.map(|(origin, newest)| Behind { origin, newest: newest.to_string() }).collect();
     Ok(Reach { newest, complete_to, behind })
 }
@@ -112,31 +101,6 @@ pub(super) async fn gaps(reader: &Reader, window: Window) -> Result<Vec<Gap>, Hi
     Ok(origins.values().flat_map(|stretches| gaps_of(stretches, window)).collect())
 }
 
-/// What detectors could not judge on the local days in `window`, by what the control log says last of each day.
-pub(super) fn learning(reader: &Reader, window: Window, zone: &Zone) -> Result<Vec<Learning>, HistoryError> {
-    let mut days: BTreeMap<(String, Day), bool> = BTreeMap::new();
-    for noted in reader.changes()? {
-        if let Change::Unjudged { detector, day, judged, .. } = noted.change {
-            days.insert((detector, day), judged == 0);
-        }
-    }
-    let asked = |day: Day| {
-        window.until.is_none_or(|until| zone.day_start(day) < until)
-            && window.since.is_none_or(|since| since < zone.day_start(day.plus(1)))
-    };
-    let mut found: Vec<Learning> = Vec::new();
-    for ((detector, day), nobody) in days.into_iter().filter(|((_, day), _)| asked(*day)) {
-        if found.last().is_none_or(|last| last.detector != detector) {
-            let (from, to) = (day.to_string(), day.to_string());
-            found.push(Learning { detector, from, to, nobody: 0, some: 0 });
-        }
-        let last = found.last_mut().expect("one was just put there");
-        last.to = day.to_string();
-        *(if nobody { &mut last.nobody } else { &mut last.some }) += 1;
-    }
-    Ok(found)
-}
-
 /// Silent days of daily sources in `window`, up to the end of what is complete.
 pub(super) async fn silences(
     reader: &Reader,
@@ -145,7 +109,7 @@ pub(super) async fn silences(
 ) -> Result<Vec<Silence>, HistoryError> {
     let Some(end) = window.until.into_iter().chain(complete_to).min() else { return Ok(Vec::new()) };
     let since = window.since.unwrap_or(end.plus(-LOOK_BACK));
-    let from = since.plus(-i64::from(BEFORE) * DAY);
+    let from = since.plus(-i64::from(BEFORE.max(7 * WEEKS)) * DAY);
     let sql = "SELECT DISTINCT source, date_trunc('day', time) AS day FROM events \
                WHERE time >= $1 AND time < $2 AND coalesce(flags, '') NOT LIKE '%future%'";
     let mut spoken: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
@@ -177,11 +141,21 @@ fn stretches(days: &BTreeSet<i32>, first: i32, after: i32) -> Vec<(i32, i32)> {
         let next = days.range(day..).next().map_or(after, |next| (*next).min(after));
         let begin = days.range(..day).next_back().map_or(day, |last| (*last + 1).min(day));
         if days.range(begin - BEFORE..begin).count() >= DAILY {
-            found.push((day, next - 1));
+            let mut missed = (day..next).filter(|day| speaks(days, *day, begin));
+            let first = missed.next();
+            found.extend(first.map(|first| (first, missed.next_back().unwrap_or(first))));
         }
         day = next;
     }
     found
+}
+
+/// Whether the source spoke on most days of that weekday in the weeks before `begin`, as far as it is known.
+fn speaks(days: &BTreeSet<i32>, day: i32, begin: i32) -> bool {
+    let newest = day - 7 * ((day - begin) / 7 + 1);
+    let known = days.first().copied().unwrap_or(begin);
+    let weeks: Vec<i32> = (0..WEEKS).map(|back| newest - 7 * back).filter(|day| *day >= known).collect();
+    2 * weeks.iter().filter(|day| days.contains(day)).count() > weeks.len()
 }
 
 fn day_of(time: Time) -> Day {
@@ -219,13 +193,11 @@ fn gaps_of(stretches: &[Stretch], window: Window) -> Vec<Gap> {
             Some(last) => Some(last),
             None => stretches[index + 1..].iter().filter_map(|s| s.times.0).min(),
         };
-        let too_early = window.since.zip(before).is_some_and(|(since, before)| before < since);
-        let too_late = window.until.zip(after).is_some_and(|(until, after)| until <= after);
-        if !too_early && !too_late {
+        if touches(window, after, before) {
             let text = |time: Option<Time>| time.map(|time| time.to_string());
             let ((from, to), records) = (stretch.offsets, stretch.gap);
             let (origin, after, before) = (stretch.name.clone(), text(after), text(before));
-            gaps.push(Gap { origin, from, to, records, after, before });
+            gaps.push(Gap { origin, from, to: Some(to), records: Some(records), after, before });
         }
     }
     gaps
@@ -258,6 +230,12 @@ mod tests {
         // Too young to be called daily; one that rests at weekends is not daily either.
         check(&[(0, 8)], (0, 12), &[]);
         check(&[(0, 5), (7, 12), (14, 19)], (0, 26), &[]);
+        // Six days a week, once open on the seventh; then a whole week away, of which the seventh day is none.
+        let six = |weeks: std::ops::Range<i32>| weeks.map(|week| (7 * week, 7 * week + 6));
+        let six_days: Vec<(i32, i32)> = six(0..5).chain([(13, 14)]).chain(six(5..8)).collect();
+        check(&six_days, (0, 56), &[]);
+        let away: Vec<(i32, i32)> = six(0..5).chain(six(6..8)).collect();
+        check(&away, (0, 56), &[(35, 40)]);
         // Two missing days before do not hide the third.
         check(&[(0, 10), (11, 20)], (0, 22), &[(20, 21)]);
     }

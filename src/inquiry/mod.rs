@@ -8,6 +8,7 @@ mod archive;
 mod blind;
 mod break_glass;
 mod dormant;
+mod ledger;
 mod patient_timeline;
 mod people;
 mod render;
@@ -32,7 +33,8 @@ use crate::roster::Roster;
 
 pub use answer::{Answer, Gap};
 pub use archive::{Archive, kept_roster};
-pub use blind::{Behind, Learning, Silence};
+pub use blind::{Behind, Silence};
+pub use ledger::{Learning, Stale, Unread};
 pub use render::{Format, Rendered, render};
 pub use when::{Window, read_window};
 

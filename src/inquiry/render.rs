@@ -71,8 +71,23 @@ fn said(answer: &Answer) -> Vec<String> {
     for gap in &answer.gaps {
         let end = |time: &Option<String>| time.clone().unwrap_or_else(|| "unknown".into());
         let (after, before) = (end(&gap.after), end(&gap.before));
-        let (origin, records) = (shown(&gap.origin), gap.records);
+        let origin = shown(&gap.origin);
+        let records = gap.records.map_or("an unknown number of".to_owned(), |records| records.to_string());
         lines.push(format!("gap: {records} records of {origin} were lost between {after} and {before}"));
+    }
+    for unread in &answer.unread {
+        let from = unread.from.as_deref().unwrap_or("its beginning");
+        let until = unread.to.as_ref().map_or("until now".to_owned(), |to| format!("to {to}"));
+        let what = match unread.stands {
+            "stopped" => "is stopped: nothing of it was read",
+            _ => "was left behind: time did not wait for it",
+        };
+        lines.push(format!("{}: {} {what} from {from} {until}", unread.stands, shown(&unread.origin)));
+    }
+    for stale in &answer.stale {
+        let until = stale.to.as_ref().map_or("until now".to_owned(), |to| format!("to {to}"));
+        let what = "whoever was new then is not known";
+        lines.push(format!("old rosters: they were not renewed from {} {until}; {what}", stale.from));
     }
     for silence in &answer.silent {
         let (source, from, to) = (shown(&silence.source), &silence.from, &silence.to);
@@ -178,6 +193,8 @@ fn document(answer: &Answer) -> String {
         "complete_to": time(answer.complete_to),
         "behind": answer.behind,
         "gaps": answer.gaps,
+        "unread": answer.unread,
+        "stale": answer.stale,
         "silent": answer.silent,
         "learning": answer.learning,
         "notes": answer.notes,

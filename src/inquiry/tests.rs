@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::event::{Activity, Day, Effects, Origin, PatientFacts, Zone};
-use crate::history::fixture::{Row, at, effects, event, gap, key, read, stretch, stretch_of};
-use crate::history::{Change, History, KeySource, Settings};
+use crate::history::fixture::{Row, at, effects, event, key, read, stretch};
+use crate::history::{History, KeySource, Settings};
 use crate::roster::{Intake, Roster, load};
 
 use super::{Asked, Format, ask};
+
+mod blind;
 
 async fn history(dir: &Path, steps: &[Effects]) -> Settings {
     let settings = Settings { dir: dir.join("history"), ..Settings::default() };
@@ -200,71 +202,6 @@ async fn dormant_accounts_are_those_that_could_still_be_used() {
 }
 
 #[tokio::test]
-async fn complete_only_as_far_as_the_slowest_partition() {
-    let dir = tempfile::tempdir().unwrap();
-    let fast = stretch(0, 0, &[read("e1", "2026-11-22T10:00:00Z", "u", &[])]);
-    let slow = stretch(1, 0, &[read("e2", "2026-11-21T10:00:00Z", "u", &[])]);
-    let file = stretch_of(Origin::file("a.jsonl"), 1, &[read("f1", "2026-10-19T10:00:00Z", "u", &[])], &[]);
-    let settings = history(dir.path(), &[effects(vec![fast, slow, file])]).await;
-    let source = KeySource::beside(&settings.dir);
-    let json = ask(&settings.dir, &source, "user-timeline", &asked(&["u"]), Format::Json).await.unwrap().text;
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["complete_to"], "2026-11-21T10:00:00Z");
-    assert_eq!(json["behind"], serde_json::json!([{"origin": "ehr.access/1", "newest": "2026-11-21T10:00:00Z"}]));
-}
-
-#[tokio::test]
-async fn silent_sources_are_named_under_every_answer() {
-    let dir = tempfile::tempdir().unwrap();
-    let row = |day: i32, source: &'static str| {
-        let time = format!("{}T10:00:00Z", Day::parse("2026-10-01").unwrap().plus(day));
-        let mut row = read(&format!("{source}-{day}"), &time, "u", &[]);
-        row.draft.source = source.into();
-        row
-    };
-    let rows: Vec<Row> = (0..30).map(|day| row(day, "ehr")).chain((0..25).map(|day| row(day, "pacs"))).collect();
-    let settings = history(dir.path(), &[effects(vec![stretch(0, 0, &rows)])]).await;
-    let source = KeySource::beside(&settings.dir);
-    let silent = async |since: Option<&str>, until: Option<&str>| {
-        let asked = Asked { since: since.map(Into::into), until: until.map(Into::into), ..asked(&[]) };
-        let json = ask(&settings.dir, &source, "break-glass", &asked, Format::Json).await.unwrap().text;
-        serde_json::from_str::<serde_json::Value>(&json).unwrap()["silent"].clone()
-    };
-    let expected = serde_json::json!([{"source": "pacs", "from": "2026-10-26", "to": "2026-10-29"}]);
-    assert_eq!(silent(None, None).await, expected);
-    assert_eq!(silent(None, Some("2026-10-20")).await, serde_json::json!([]));
-    let table = ask(&settings.dir, &source, "sources", &asked(&[]), Format::Table).await.unwrap().text;
-    assert!(table.contains("source pacs speaks daily and said nothing from 2026-10-26 to 2026-10-29"), "{table}");
-}
-
-#[tokio::test]
-async fn detectors_that_were_still_learning_are_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = history(dir.path(), &[accesses()]).await;
-    let source = KeySource::beside(&settings.dir);
-    let mut history = History::open_or_create(&settings, &source).await.unwrap();
-    let days = [("2026-11-19", 0), ("2026-11-20", 3), ("2026-11-20", 0), ("2026-11-21", 2)];
-    for (day, judged) in days {
-        let day = Day::parse(day).unwrap();
-        let change = Change::Unjudged { detector: "after-hours".into(), day, judged, unjudged: 7 };
-        history.note(at("2026-11-22T12:00:00Z"), &change, None).unwrap();
-    }
-    drop(history);
-    let learning = async |since: Option<&str>| {
-        let asked = Asked { since: since.map(Into::into), ..asked(&[]) };
-        let json = ask(&settings.dir, &source, "sources", &asked, Format::Json).await.unwrap().text;
-        serde_json::from_str::<serde_json::Value>(&json).unwrap()["learning"].clone()
-    };
-    let row = |from: &str, to: &str, nobody: u64, some: u64| serde_json::json!([{"detector": "after-hours", "from": from, "to": to, "nobody": nobody, "some": some}]);
-    assert_eq!(learning(None).await, row("2026-11-19", "2026-11-21", 2, 1), "the last word on a day counts");
-    // A local day runs from 04:00: that of the 20th ends after this date has begun.
-    assert_eq!(learning(Some("2026-11-21")).await, row("2026-11-20", "2026-11-21", 1, 1));
-    assert_eq!(learning(Some("2026-11-22T04:00:00Z")).await, serde_json::json!([]));
-    let table = ask(&settings.dir, &source, "break-glass", &asked(&[]), Format::Table).await.unwrap().text;
-    assert!(table.contains("after-hours judged nobody on 2 days and not everybody on 1"), "{table}");
-}
-
-#[tokio::test]
 async fn people_read_the_clock_of_their_site() {
     let dir = tempfile::tempdir().unwrap();
     let settings = history(dir.path(), &[accesses()]).await;
@@ -337,38 +274,6 @@ async fn vendor_sessions_are_paired() {
     assert!(columns(&csv(&settings, "vendor-sessions", &asked(&["other"])).await, &wanted).is_empty());
     let since = Asked { since: Some("2026-11-22".into()), ..asked(&[]) };
     assert_eq!(columns(&csv(&settings, "vendor-sessions", &since).await, &wanted), all[1..]);
-}
-
-#[tokio::test]
-async fn answers_name_gaps_and_completeness() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = stretch_of(Origin::file("a.jsonl"), 1, &[read("f1", "2026-11-19T10:00:00Z", "u", &[])], &[b"bad"]);
-    let steps = [
-        effects(vec![stretch(0, 0, &[read("e1", "2026-11-20T10:00:00Z", "u", &[])]), gap(0, 1, 6)]),
-        effects(vec![stretch(0, 6, &[read("e2", "2026-11-22T10:00:00Z", "u", &[])]), file]),
-    ];
-    let settings = history(dir.path(), &steps).await;
-    let source = KeySource::beside(&settings.dir);
-    let gaps = async |since: &str, until: &str| {
-        let asked = Asked { since: Some(since.into()), until: Some(until.into()), ..asked(&["u"]) };
-        let json = ask(&settings.dir, &source, "user-timeline", &asked, Format::Json).await.unwrap().text;
-        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["complete_to"], "2026-11-22T10:00:00Z");
-        json["gaps"].clone()
-    };
-    let expected = serde_json::json!([{
-        "origin": "ehr.access/0", "from": 1, "to": 6, "records": 5,
-        "after": "2026-11-20T10:00:00Z", "before": "2026-11-22T10:00:00Z",
-    }]);
-    assert_eq!(gaps("2026-11-21", "2026-11-21").await, expected);
-    assert_eq!(gaps("2026-11-18", "2026-11-19").await, serde_json::json!([]));
-    assert_eq!(gaps("2026-11-23", "2026-11-24").await, serde_json::json!([]));
-    let table = ask(&settings.dir, &source, "sources", &asked(&[]), Format::Table).await.unwrap().text;
-    assert!(table.contains("complete to 2026-11-22T10:00:00Z"), "{table}");
-    assert!(table.contains("gap: 5 records of ehr.access/0 were lost between"), "{table}");
-    let text = csv(&settings, "sources", &asked(&[])).await;
-    let wanted = ["topic", "source", "events", "topic_records", "topic_rejects", "topic_gap"];
-    assert_eq!(columns(&text, &wanted), ["a.jsonl|ehr|1|2|1|0", "ehr.access|ehr|2|7|0|5"]);
 }
 
 #[tokio::test]

@@ -10,17 +10,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::RoadError;
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Input};
 use crate::event::{Time, Zone};
 use crate::history::{Change, History, HistoryError, Noted, OnRecord};
-use crate::keys::{KeyError, write_durably};
+use crate::keys::{KeyError, Keyring, write_durably};
 use crate::roster::{Accepted, Roster};
 
 const SNAPSHOT: &str = "engine.snapshot";
@@ -50,6 +51,8 @@ pub struct Keep {
     state: PathBuf,
     /// The newest change of the control log that the engine has taken up.
     pub(super) heard: u64,
+    /// A snapshot on its way to the disk.
+    saving: Option<JoinHandle<Result<Time, KeepError>>>,
 }
 
 /// What the snapshot has seen, before the memory of the engine.
@@ -77,7 +80,7 @@ impl Keep {
         use std::os::unix::fs::DirBuilderExt;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
         made.map_err(|error| KeepError::File { path: state.clone(), error })?;
-        Ok(Keep { history, state, heard: 0 })
+        Ok(Keep { history, state, heard: 0, saving: None })
     }
 
     /// The state folder.
@@ -260,11 +263,21 @@ impl Keep {
         Ok(Seen { form: FORM, history: self.history.id()?, segment: 0, heard: 0, positions: BTreeMap::new() })
     }
 
-    /// Renews the snapshot. Everything that the engine has let go is durable by now.
+    /// Renews the snapshot, and waits until it is written. Everything that the engine has let go is durable by now.
     ///
     /// # Errors
     /// Where it cannot be sealed or written.
-    pub fn save(&self, engine: &Engine, now: Time) -> Result<(), RoadError> {
+    pub fn save(&mut self, engine: &Engine, now: Time) -> Result<(), RoadError> {
+        self.start_saving(engine.save(), now)?;
+        self.saved(true).map_or(Ok(()), |saved| saved.map(|_| ()))
+    }
+
+    /// Begins to renew the snapshot, on a thread of its own. `memory` is that of the engine when it had let go what the newest commit
+    /// has made durable, and nothing else. Another snapshot that is still on its way is waited for.
+    ///
+    /// # Errors
+    /// Where the history does not say which one it is.
+    pub fn start_saving(&mut self, memory: Vec<u8>, now: Time) -> Result<(), RoadError> {
         let seen = Seen {
             form: FORM,
             history: self.history.id()?,
@@ -272,16 +285,43 @@ impl Keep {
             heard: self.heard,
             positions: self.history.positions(),
         };
-        let plain = postcard::to_stdvec(&(seen, engine.save())).expect("a snapshot is plain values");
-        let checked = [Sha256::digest(&plain).as_slice(), &plain].concat();
-        let bytes = match self.history.keyring() {
-            Some(keyring) => keyring.seal(SNAPSHOT, now, &checked).map_err(KeepError::from)?,
-            None => checked,
-        };
         #[cfg(test)]
         crate::history::fuse::pass()?;
-        let path = self.state.join(SNAPSHOT);
-        write_durably(&path, &bytes, 0o600).map_err(|error| KeepError::File { path, error })?;
+        if let Some(saving) = self.saving.take() {
+            // It is overtaken: what became of it does not matter any more.
+            drop(saving.join());
+        }
+        let (keyring, path) = (self.history.keyring().cloned(), self.state.join(SNAPSHOT));
+        self.saving = Some(std::thread::spawn(move || {
+            let records = seen.positions.values().sum();
+            write(&seen, &memory, keyring.as_deref(), &path, now)?;
+            debug!(effect = "snapshot", records, "the snapshot is written");
+            Ok(now)
+        }));
         Ok(())
     }
+
+    /// What became of a snapshot: when it was begun, or why it was not written; `None` where there is nothing new. Where asked to, it is
+    /// waited for.
+    pub fn saved(&mut self, wait: bool) -> Option<Result<Time, RoadError>> {
+        let saving = self.saving.take_if(|saving| wait || saving.is_finished())?;
+        Some(saving.join().expect("writing a snapshot has no fault").map_err(RoadError::from))
+    }
+}
+
+impl Drop for Keep {
+    /// Nothing writes into the folder once this is gone.
+    fn drop(&mut self) {
+        drop(self.saved(true));
+    }
+}
+
+fn write(seen: &Seen, memory: &[u8], keyring: Option<&Keyring>, path: &Path, now: Time) -> Result<(), KeepError> {
+    let plain = postcard::to_stdvec(&(seen, memory)).expect("a snapshot is plain values");
+    let checked = [Sha256::digest(&plain).as_slice(), &plain].concat();
+    let bytes = match keyring {
+        Some(keyring) => keyring.seal(SNAPSHOT, now, &checked)?,
+        None => checked,
+    };
+    write_durably(path, &bytes, 0o600).map_err(|error| KeepError::File { path: path.to_owned(), error })
 }

@@ -17,6 +17,7 @@ use crate::store::StoreError;
 
 mod ahead;
 mod anew;
+mod commit;
 mod keep;
 pub mod live;
 mod news;
@@ -27,6 +28,7 @@ mod tally;
 mod tests;
 mod write;
 
+use commit::Closed;
 pub use keep::{Keep, KeepError};
 pub use news::News;
 pub use outcomes::{Counts, Outcomes};
@@ -98,6 +100,8 @@ pub struct Road<'a> {
     provisional: Provisional,
     /// What becomes of the staged records.
     staged: Outcomes,
+    /// What belongs to the segment that is closed and not on record yet.
+    closed: Option<Closed>,
     outlet: &'a mut dyn Outlet,
     runtime: Handle,
     oldest_staged: Option<Instant>,
@@ -121,6 +125,7 @@ impl<'a> Road<'a> {
             recorded,
             provisional: Provisional::default(),
             staged: Outcomes::default(),
+            closed: None,
             outlet,
             runtime,
             oldest_staged: None,
@@ -204,40 +209,9 @@ impl<'a> Road<'a> {
             let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {
-                self.commit(now)?;
+                self.close_segment(now)?;
             }
         }
-        Ok(())
-    }
-
-    /// Makes durable what is staged, where its oldest row has waited long enough.
-    ///
-    /// # Errors
-    /// Where the history cannot be written.
-    pub fn commit_when_due(&mut self, now: Time, age: Duration) -> Result<(), RoadError> {
-        if self.oldest_staged.is_some_and(|since| since.elapsed() >= age) {
-            self.commit(now)?;
-        }
-        Ok(())
-    }
-
-    /// Makes durable what is staged, and renews the snapshot.
-    ///
-    /// # Errors
-    /// Where the history or the state folder cannot be written.
-    pub fn commit(&mut self, now: Time) -> Result<(), RoadError> {
-        self.note_unjudged(now)?;
-        if let Some(keep) = &mut self.keep {
-            keep.history.set_mark(self.engine.mark());
-        }
-        if let Some(committed) = self.commit_history(now)? {
-            self.outcomes.take(std::mem::take(&mut self.staged));
-            self.commits.segments += u64::from(!committed.rows.is_empty());
-            self.commits.bytes += committed.bytes.unsigned_abs();
-            self.commits.last = Some(now);
-            self.renew_snapshot(now)?;
-        }
-        self.oldest_staged = None;
         Ok(())
     }
 
@@ -253,22 +227,6 @@ impl<'a> Road<'a> {
             keep.history.stage(&effects, |origin| origin.to_string())?;
             self.oldest_staged.get_or_insert_with(Instant::now);
         }
-        Ok(())
-    }
-
-    fn renew_snapshot(&mut self, now: Time) -> Result<(), RoadError> {
-        let Some(keep) = &self.keep else { return Ok(()) };
-        // The snapshot is a cache: where it cannot be renewed, the older one stays good and reading goes on.
-        self.commits.unsaved = match keep.save(&self.engine, now) {
-            Err(RoadError::Keep(error @ KeepError::File { .. })) => Some(error.to_string()),
-            done => {
-                done?;
-                let records: i64 = keep.history.positions().values().sum();
-                debug!(effect = "snapshot", records, "the snapshot is written");
-                self.commits.snapshot = Some(now);
-                None
-            }
-        };
         Ok(())
     }
 
@@ -294,6 +252,7 @@ impl<'a> Road<'a> {
         self.revise(settled, &mut effects)?;
         self.follow(now, &mut effects)?;
         self.note_unjudged(now)?;
+        self.land(now)?;
         self.commit_history(now).map(|_| ())
     }
 }

@@ -92,6 +92,15 @@ struct Weather {
     /// One of so many starts ends in a crash after a random number of effects; 0 never crashes.
     crashes: usize,
     crashed: usize,
+    /// After so many writes the disk is full for some, and this many were refused.
+    full: Option<usize>,
+    refused: usize,
+}
+
+impl Weather {
+    fn calm(rng: &ChaCha8Rng) -> Weather {
+        Weather { rng: rng.clone(), crashes: 0, crashed: 0, full: None, refused: 0 }
+    }
 }
 
 fn keep(dir: &Path, runtime: &Runtime) -> Keep {
@@ -136,6 +145,18 @@ fn go(script: &Script, dir: &Path, told: &mut Told, runtime: &Runtime, weather: 
     let engine = keep.engine(&Settings::default(), &zone(), now(), &mut |_, _| {})?;
     let positions = keep.history.positions();
     let mut road = Road::new(engine, Some(keep), told, runtime.handle().clone());
+    let refused = std::rc::Rc::new(std::cell::Cell::new(0));
+    if let Some(writes) = weather.full {
+        let count = refused.clone();
+        road.patience = Box::new(move |error| {
+            assert!(error.retry(), "{error}");
+            // The next one comes soon.
+            fuse::fill(if count.get() % 3 == 2 { writes + 1 } else { 0 }, 1);
+            count.set(count.get() + 1);
+            true
+        });
+        fuse::fill(writes, 1);
+    }
     let origins: Vec<Origin> = (0..script.partitions.len()).map(|p| Origin::topic("ehr", p as i32)).collect();
     let mut next: Vec<usize> =
         origins.iter().map(|o| positions.get(&o.to_string()).map_or(0, |next| *next as usize)).collect();
@@ -149,7 +170,11 @@ fn go(script: &Script, dir: &Path, told: &mut Told, runtime: &Runtime, weather: 
         road.hear(now(), turning.news.clone())?;
     }
     read_to(&mut road, script, &origins, &mut next, &ends, weather)?;
-    road.close(now())
+    let closed = road.close(now());
+    drop(road);
+    fuse::fill(0, 0);
+    weather.refused += refused.get();
+    closed
 }
 
 /// Reads every partition up to a place, side by side at random.
@@ -242,14 +267,14 @@ fn wherever_it_dies_the_same_alerts_settle_and_each_record_is_there_once() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let script = Script::new(&mut rng, seed, 3);
         let calm = tempfile::tempdir().unwrap();
-        let mut weather = Weather { rng: rng.clone(), crashes: 0, crashed: 0 };
+        let mut weather = Weather::calm(&rng);
         let expected = journey(&script, calm.path(), &mut weather);
         assert!(expected.len() >= 6 && expected.iter().any(|line| line.contains("suppressed")), "{expected:#?}");
         assert!(!expected.iter().any(|line| line.contains("backfill")), "nothing came too late");
         check_record(calm.path(), &script);
 
         let dir = tempfile::tempdir().unwrap();
-        let mut weather = Weather { rng, crashes: 14, crashed: 0 };
+        let mut weather = Weather { crashes: 14, ..Weather::calm(&rng) };
         let found = journey(&script, dir.path(), &mut weather);
         crashed += weather.crashed;
         let missing: Vec<_> = expected.iter().filter(|line| !found.contains(line)).collect();
@@ -262,6 +287,89 @@ fn wherever_it_dies_the_same_alerts_settle_and_each_record_is_there_once() {
         check_record(dir.path(), &script);
     }
     assert!(crashed >= 20, "{crashed} crashes");
+}
+
+/// Segments, roster versions, the control log: whatever the full disk refuses is waited for, and nothing differs afterwards.
+#[test]
+fn a_full_disk_delays_and_changes_nothing() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let script = Script::new(&mut rng, 9, 3);
+    let calm = tempfile::tempdir().unwrap();
+    let expected = journey(&script, calm.path(), &mut Weather::calm(&rng));
+    for writes in [0, 1, 4] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut weather = Weather { full: Some(writes), ..Weather::calm(&rng) };
+        assert_eq!(journey(&script, dir.path(), &mut weather), expected, "{writes}");
+        assert!(weather.refused > 10 && weather.crashed == 0, "{} refusals", weather.refused);
+        check_record(dir.path(), &script);
+        let kinds = |dir: &Path| -> Vec<&'static str> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let changes = keep(dir, &runtime).history.changes().unwrap();
+            changes.iter().map(|noted| noted.change.kind()).filter(|kind| *kind != "advance").collect()
+        };
+        assert_eq!(kinds(dir.path()), kinds(calm.path()), "{writes}");
+    }
+}
+
+/// That time does not wait for a partition is an input: it is in the state, whether the snapshot survives or not.
+#[test]
+fn a_partition_that_is_left_behind_stays_so_until_it_is_waited_for() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let records: Vec<Record> = ward(1).into_iter().take(3_000).collect();
+    let origins = [0, 1].map(|partition| Origin::topic("ehr", partition));
+    let at = |road: &Road<'_>| road.engine.watermark();
+    let left = |origin: &Origin, left: bool| {
+        let (who, reason) = ("ops".to_owned(), "it dribbles".to_owned());
+        News::Left { origin: origin.clone(), left, who, reason }
+    };
+    let (first, last) = (records[0].time, records[2_999].time);
+    let mut told = Told::default();
+    {
+        let mut keep = keep(dir.path(), &runtime);
+        let engine = keep.engine(&Settings::default(), &zone(), now(), &mut |_, _| {}).unwrap();
+        let mut road = Road::new(engine, Some(keep), &mut told, runtime.handle().clone());
+        for origin in &origins {
+            road.keys.insert(origin.clone(), origin.to_string());
+            road.turn(now(), Input::Open(origin.clone())).unwrap();
+        }
+        road.turn(now(), Input::Decoded(Box::new(decoded(&origins[0], 0, &records[..1])))).unwrap();
+        road.turn(now(), Input::Decoded(Box::new(decoded(&origins[1], 0, &records[1..])))).unwrap();
+        assert_eq!(at(&road), Some(first), "time waits for the first partition");
+        assert!(road.engine.queued() > 0);
+        road.hear(now(), left(&origins[0], true)).unwrap();
+        assert_eq!((at(&road), road.engine.queued()), (Some(last), 0), "and does not any more");
+        // What it sends is read: of a day that has settled it is backfill, else it counts.
+        let stray = |id: &str, time: Time| Record { id: id.to_owned(), time, ..records[0].clone() };
+        let late = [stray("old", first.plus(1)), stray("open", last.plus(-crate::event::time::HOUR))];
+        road.turn(now(), Input::Decoded(Box::new(decoded(&origins[0], 1, &late)))).unwrap();
+        road.turn(now(), Input::Idle(origins[0].clone())).unwrap();
+        assert_eq!(at(&road), Some(last), "nothing of it holds time back");
+        road.commit(now()).unwrap();
+    }
+    assert_eq!(number(dir.path(), "SELECT count(*) FROM events"), 3_002);
+    assert_eq!(number(dir.path(), "SELECT count(*) FROM events WHERE flags = 'backfill' AND event_id = 'old'"), 1);
+    assert_eq!(number(dir.path(), "SELECT count(*) FROM events WHERE flags IS NULL AND event_id = 'open'"), 1);
+    for snapshot in [true, false] {
+        if !snapshot {
+            std::fs::remove_file(dir.path().join("state/engine.snapshot")).unwrap();
+        }
+        let mut keep = keep(dir.path(), &runtime);
+        let engine = keep.engine(&Settings::default(), &zone(), now(), &mut |_, _| {}).unwrap();
+        let stands: Vec<bool> = engine.stands().map(|(_, stand)| stand.left).collect();
+        assert_eq!((stands, engine.watermark()), (vec![true, false], Some(last)), "with a snapshot: {snapshot}");
+    }
+    let mut keep = keep(dir.path(), &runtime);
+    let engine = keep.engine(&Settings::default(), &zone(), now(), &mut |_, _| {}).unwrap();
+    let mut road = Road::new(engine, Some(keep), &mut told, runtime.handle().clone());
+    for origin in &origins {
+        road.keys.insert(origin.clone(), origin.to_string());
+        road.turn(now(), Input::Open(origin.clone())).unwrap();
+    }
+    road.hear(now(), left(&origins[0], false)).unwrap();
+    let next = Record { id: "next".to_owned(), time: last.plus(crate::event::time::DAY / 2), ..records[0].clone() };
+    road.turn(now(), Input::Decoded(Box::new(decoded(&origins[1], 2_999, std::slice::from_ref(&next))))).unwrap();
+    assert_eq!(at(&road), Some(last), "time waits for it again");
 }
 
 /// The memory of an engine, without what may differ: numbers that are given in the order of arrival.
@@ -292,7 +400,7 @@ fn goes_on(
 #[test]
 fn a_snapshot_that_cannot_be_used_is_thrown_away_and_the_same_state_is_built() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut weather = Weather { rng: ChaCha8Rng::seed_from_u64(7), crashes: 0, crashed: 0 };
+    let mut weather = Weather::calm(&ChaCha8Rng::seed_from_u64(7));
     let mut script = Script::new(&mut weather.rng, 4, 2);
     // Not all is read: the rest shows what the state is worth.
     let whole: Vec<Vec<Record>> = script.partitions.clone();

@@ -10,6 +10,7 @@ mod kafka;
 mod kill;
 mod mock_kafka;
 mod operate;
+mod partitions;
 mod program;
 mod real_kafka;
 mod road;

@@ -16,19 +16,19 @@ use crate::kafka::{LONG, produce, to};
 use crate::program::{ask, phiwatch};
 
 /// A site with its own broker: one account that has left and is used all the same, which is a hard alert.
-struct Site {
-    dir: tempfile::TempDir,
-    cluster: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+pub struct Site {
+    pub dir: tempfile::TempDir,
+    pub cluster: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
 }
 
 /// A `run` at work; killed when it is dropped.
-struct Running {
+pub struct Running {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Site {
-    fn new() -> Site {
+    pub fn new() -> Site {
         let site = Site { dir: tempfile::tempdir().unwrap(), cluster: MockCluster::new(1).unwrap() };
         site.cluster.create_topic("ehr", 2, 1).unwrap();
         std::fs::create_dir(site.path("rosters")).unwrap();
@@ -37,11 +37,11 @@ impl Site {
         site
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
     }
 
-    fn settings(&self, more: &str) {
+    pub fn settings(&self, more: &str) {
         let brokers = self.cluster.bootstrap_servers();
         let text = format!(
             "[kafka]\nbrokers = [{brokers:?}]\ntopics = [\"ehr\"]\nends_millis = 100\n[rosters]\ndir = \"rosters\"\n\
@@ -56,11 +56,11 @@ impl Site {
         std::fs::write(self.path("rosters/users.csv"), text).unwrap();
     }
 
-    fn produce(&self, partition: i32, values: impl IntoIterator<Item = String>) {
+    pub fn produce(&self, partition: i32, values: impl IntoIterator<Item = String>) {
         produce(&to(&self.cluster.bootstrap_servers()), "ehr", partition, values);
     }
 
-    fn run(&self) -> Running {
+    pub fn run(&self) -> Running {
         let mut command = phiwatch(self.dir.path());
         let mut child =
             command.args(["run", "--config", "phiwatch.toml"]).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -86,11 +86,11 @@ impl Site {
 }
 
 impl Running {
-    fn said(&self, words: &str) -> usize {
+    pub fn said(&self, words: &str) -> usize {
         self.log.lock().unwrap().iter().filter(|line| line.contains(words)).count()
     }
 
-    fn until(&self, what: &str, enough: impl Fn() -> bool) {
+    pub fn until(&self, what: &str, enough: impl Fn() -> bool) {
         let deadline = Instant::now() + 4 * LONG;
         while !enough() {
             assert!(Instant::now() < deadline, "waited in vain for {what}: {:#?}", self.log.lock().unwrap());
@@ -116,7 +116,7 @@ impl Running {
     }
 
     /// The samples of a family, by their labels as they are written.
-    fn samples(&self, family: &str) -> BTreeMap<String, f64> {
+    pub fn samples(&self, family: &str) -> BTreeMap<String, f64> {
         let (status, text) = self.page("/metrics");
         assert_eq!(status, 200, "{text}");
         let own = text.lines().filter_map(|line| line.strip_prefix(family));
@@ -126,7 +126,7 @@ impl Running {
             .collect()
     }
 
-    fn health(&self) -> (u16, Value) {
+    pub fn health(&self) -> (u16, Value) {
         let (status, body) = self.page("/healthz");
         (status, body.parse().unwrap())
     }
@@ -136,7 +136,7 @@ impl Running {
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.signal("TERM");
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{:#?}", self.log.lock().unwrap());
@@ -151,14 +151,16 @@ impl Drop for Running {
     }
 }
 
-fn access(n: u32, actor: &str) -> String {
+/// An access of `actor`, by number.
+pub fn access(n: u32, actor: &str) -> String {
     let time = format!("2026-03-02T{:02}:{:02}:00Z", 10 + n / 60, n % 60);
     json!({"event_id": format!("e{n}"), "time": time, "source": "ehr", "actor": {"id": actor}, "activity": "read",
            "patients": [format!("canary-patient-{n}")]})
     .to_string()
 }
 
-fn refused(output: &Output, words: &str) {
+/// A command that failed, with these words.
+pub fn refused(output: &Output, words: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains(words), "{said}");
 }
@@ -298,11 +300,59 @@ fn a_line_of_the_self_audit_that_was_altered_is_told() {
     running.stop();
 }
 
+#[test]
+fn the_end_of_the_self_audit_cannot_be_cut_off_unnoticed() {
+    let site = Site::new();
+    site.produce(0, [access(1, "u1")]);
+    let running = site.run();
+    running.until("the first commit", || running.samples("phiwatch_segments_total").values().any(|n| *n > 0.0));
+    running.stop();
+    let path = site.path("history.state/audit.jsonl");
+    let lines = || std::fs::read_to_string(&path).unwrap();
+    // What was drained stays as one line; the acts after it are cut off, one of them or all.
+    for (kept, words) in
+        [(2, "lines of the self-audit were cut off"), (1, "lines of the self-audit were cut off"), (0, "all lines")]
+    {
+        for _ in 0..3 {
+            ask(site.dir.path(), "SELECT 1 one");
+        }
+        let whole = lines();
+        let kept: Vec<&str> = whole.lines().take(kept).collect();
+        std::fs::write(&path, kept.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        let running = site.run();
+        running.until("the alarm", || running.said(words) > 0);
+        running.stop();
+    }
+}
+
 /// The limit on the size of a file stands in for a full disk: it is lifted for a running process.
 fn limit(running: &Running, bytes: &str) {
     let status =
         Command::new("prlimit").args(["--pid", &running.child.id().to_string(), &format!("--fsize={bytes}")]).status();
     assert!(status.expect("prlimit, of util-linux").success());
+}
+
+/// New rosters are noted in the control log before they hold: where it cannot be written they are waited for.
+#[test]
+fn a_control_log_that_cannot_be_written_is_waited_for() {
+    let site = Site::new();
+    site.produce(0, [access(1, "u1")]);
+    let running = site.run();
+    let records = |running: &Running| running.samples("phiwatch_records_total").values().sum::<f64>();
+    running.until("the first record", || records(&running) == 1.0);
+    limit(&running, "512:unlimited");
+    site.rosters(&["u1,nurse,active,", "u2,nurse,terminated,2020-01-01", "u3,clerk,active,"]);
+    running.until("the wait", || running.health().0 == 503);
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(running.said("the history cannot be written; nothing is read until it can"), 1);
+    limit(&running, "unlimited:unlimited");
+    running.until("the end of it", || running.said("it can be written again") == 1);
+    site.produce(0, [access(2, "u3")]);
+    running.until("the next record", || records(&running) == 2.0);
+    running.stop();
+    let of =
+        |actor: &str| ask(site.dir.path(), &format!("SELECT fact_account a FROM events WHERE actor_id = '{actor}'"));
+    assert_eq!((&of("u1")["a"], &of("u3")["a"]), (&json!("user"), &json!("user")), "the new rosters hold");
 }
 
 #[test]

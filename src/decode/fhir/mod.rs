@@ -11,12 +11,13 @@ mod json;
 mod tests;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use self::json::{codings, text};
@@ -30,16 +31,52 @@ use crate::event::{Draft, Outcome, Reason, Time};
 /// FHIR JSON.
 pub static SPEC: Spec = Spec { name: "fhir", format: Format::Fhir, sniff, decode };
 
-/// What tells a resource from other JSON, and the entries of a Bundle.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(rename = "resourceType")]
-    resource_type: String,
-    #[serde(borrow, default)]
-    entry: Option<Vec<&'a RawValue>>,
+/// A resource, read once: its type, the entries of a Bundle as they came, and every other element.
+struct Resource<'a> {
+    kind: String,
+    entry: Option<&'a RawValue>,
+    elements: Value,
 }
 
-#[derive(Deserialize)]
+impl<'de> Deserialize<'de> for Resource<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Resource<'de>, D::Error> {
+        deserializer.deserialize_map(ResourceVisitor)
+    }
+}
+
+struct ResourceVisitor;
+
+impl<'de> Visitor<'de> for ResourceVisitor {
+    type Value = Resource<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a resource")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Resource<'de>, A::Error> {
+        let (mut kind, mut entry, mut elements) = (None, None, Map::new());
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "resourceType" if kind.is_some() => return Err(A::Error::duplicate_field("resourceType")),
+                "resourceType" => kind = Some(map.next_value()?),
+                "entry" if entry.is_some() => return Err(A::Error::duplicate_field("entry")),
+                "entry" => entry = Some(map.next_value()?),
+                _ => _ = elements.insert(key, map.next_value()?),
+            }
+        }
+        let kind = kind.ok_or_else(|| A::Error::missing_field("resourceType"))?;
+        Ok(Resource { kind, entry, elements: Value::Object(elements) })
+    }
+}
+
+/// What tells a resource from other JSON.
+#[derive(serde::Deserialize)]
+struct Head {
+    #[serde(rename = "resourceType")]
+    _kind: String,
+}
+
+#[derive(serde::Deserialize)]
 struct Entry<'a> {
     #[serde(borrow, default)]
     resource: Option<&'a RawValue>,
@@ -48,22 +85,31 @@ struct Entry<'a> {
 /// The key of every resource, ready to be searched for.
 static RESOURCE_TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"resourceType\""));
 
-/// An object that names its type of resource at the top.
+/// An object that names its type of resource at the top. Nearly all do so in the first place, which is seen without reading on.
 fn sniff(text: &str) -> bool {
-    text.starts_with('{')
-        && RESOURCE_TYPE.find(text.as_bytes()).is_some()
-        && serde_json::from_str::<Head<'_>>(text).is_ok()
+    let Some(inside) = text.strip_prefix('{') else { return false };
+    begins_with_type(inside)
+        || (RESOURCE_TYPE.find(text.as_bytes()).is_some() && serde_json::from_str::<Head>(text).is_ok())
+}
+
+fn begins_with_type(inside: &str) -> bool {
+    let value = inside.trim_start().strip_prefix("\"resourceType\"");
+    let value = value.and_then(|rest| rest.trim_start().strip_prefix(':'));
+    value.is_some_and(|rest| rest.trim_start().starts_with('"'))
 }
 
 fn decode(part: Part<'_>, out: &mut Out) {
-    let head = match serde_json::from_str::<Head<'_>>(part.text) {
-        Ok(head) => head,
+    let resource = match serde_json::from_str::<Resource<'_>>(part.text) {
+        Ok(resource) => resource,
         Err(error) if error.is_data() => return refuse(part, Refusal::of(Reason::MissingField, "resourceType"), out),
         Err(error) => return refuse(part, Refusal::json(&error), out),
     };
-    match head.resource_type.as_str() {
-        "AuditEvent" => audit_event(part, out),
-        "Bundle" => bundle(part, &head.entry.unwrap_or_default(), out),
+    match resource.kind.as_str() {
+        "AuditEvent" => {
+            let decoded = draft(&resource.elements, part.text, &out.hints);
+            out.outcome(part, decoded);
+        }
+        "Bundle" => bundle(part, resource.entry, out),
         _ => refuse(part, Refusal::of(Reason::NotAnEvent, "resourceType"), out),
     }
 }
@@ -73,7 +119,12 @@ fn refuse(part: Part<'_>, refusal: Refusal, out: &mut Out) {
 }
 
 /// Every entry ends for itself: siblings of one that cannot be used become events all the same.
-fn bundle(part: Part<'_>, entries: &[&RawValue], out: &mut Out) {
+fn bundle(part: Part<'_>, entries: Option<&RawValue>, out: &mut Out) {
+    let entries = entries.map_or("null", RawValue::get);
+    let Ok(entries) = serde_json::from_str::<Option<Vec<&RawValue>>>(entries) else {
+        return refuse(part, Refusal::of(Reason::WrongType, "entry"), out);
+    };
+    let entries = entries.unwrap_or_default();
     if entries.is_empty() {
         return refuse(part, Refusal::of(Reason::NotAnEvent, "entry"), out);
     }
@@ -85,15 +136,6 @@ fn bundle(part: Part<'_>, entries: &[&RawValue], out: &mut Out) {
             Err(_) => refuse(inner, Refusal::of(Reason::WrongType, "entry"), out),
         }
     }
-}
-
-fn audit_event(part: Part<'_>, out: &mut Out) {
-    let value: Value = match serde_json::from_str(part.text) {
-        Ok(value) => value,
-        Err(error) => return refuse(part, Refusal::json(&error), out),
-    };
-    let decoded = draft(&value, part.text, &out.hints);
-    out.outcome(part, decoded);
 }
 
 /// Maps one AuditEvent.

@@ -276,6 +276,17 @@ fn bundles_and_other_resources() {
     check_reasons(r#"{"resourceType":"Bundle"}"#, 0, &["not_an_event"]);
     check_reasons(patient, 0, &["not_an_event"]);
     check_reasons(r#"{"resourceType":7}"#, 0, &["unknown_format"]);
+    check_reasons(r#"{"resourceType":"Bundle","entry":{}}"#, 0, &["wrong_type"]);
+    check_reasons(r#"{"id":"b","resourceType":"Bundle","entry":7}"#, 0, &["wrong_type"]);
+    check_reasons(&event(r#""entry":7"#), 1, &[]);
+    check_reasons(
+        &good.replacen(r#""resourceType":"AuditEvent","#, "", 1).replacen('}', r#","resourceType":"AuditEvent"}"#, 1),
+        1,
+        &[],
+    );
+    check_reasons(&good.replacen('{', r#"{"resourceType":"AuditEvent","#, 1), 0, &["missing_field"]);
+    check_reasons(r#"{"event_id":"e","raw":{"resourceType":"AuditEvent"}}"#, 0, &["missing_field"]);
+    check_reasons(&format!(" {{ \"resourceType\" :\t{}", &good[16..]), 1, &[]);
     check_reasons(&good[..good.len() - 1], 0, &["truncated"]);
     check_reasons(&format!("{good}\n{good}"), 2, &[]);
     let hints = Hints { format: Format::Fhir, ..Hints::new("t") };

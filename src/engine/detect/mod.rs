@@ -10,7 +10,7 @@ use super::budget::Alphas;
 use super::settings::Settings;
 use super::stats::evidence::Events;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
-use crate::event::{Activity, Class, Day, Event, Facts, Outcome, Severity, Subject, Time};
+use crate::event::{Activity, Class, Day, Event, Facts, Outcome, Severity, Subject, SubjectKind, Time, Zone};
 use crate::roster::Roster;
 
 pub mod account;
@@ -76,15 +76,26 @@ pub struct Seen<'a> {
 impl<'a> Seen<'a> {
     /// An event of a subject, with what every detector asks of it.
     pub fn new(event: &'a Event<'a>, facts: &'a Facts<'a>, subject: SubjectIx, presence: Presence) -> Seen<'a> {
-        let refused = matches!(event.outcome(), Outcome::Denied | Outcome::Failure);
-        Seen { event, facts, subject, presence, activity: event.activity(), refused }
+        Seen { event, facts, subject, presence, activity: event.activity(), refused: is_refused(event) }
     }
 
-    /// Whether somebody used the account: what was refused, and what a session does by itself at its end, is no use.
+    /// Whether somebody used the account.
     pub fn is_use(&self) -> bool {
-        let passive = matches!(self.activity, Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-        !passive && !self.refused
+        !self.refused && !is_passive(self.activity)
     }
+}
+
+/// Whether somebody used the account: what was refused, and what a session does by itself at its end, is no use.
+pub fn is_use(event: &Event<'_>) -> bool {
+    !is_refused(event) && !is_passive(event.activity())
+}
+
+fn is_refused(event: &Event<'_>) -> bool {
+    matches!(event.outcome(), Outcome::Denied | Outcome::Failure)
+}
+
+fn is_passive(activity: Activity) -> bool {
+    matches!(activity, Activity::Logout | Activity::LoginFailed | Activity::SessionEnd)
 }
 
 /// What the constants of a day are made of.
@@ -170,6 +181,9 @@ pub trait Detector: Send {
     /// Takes up an event of an open day.
     fn observe(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings);
 
+    /// Takes up a use by an account that no roster has and that says of itself to be a device or a patient.
+    fn claimed(&mut self, _event: &Event<'_>, _facts: &Facts<'_>, _constants: &Constants<'_>, _out: &mut Findings) {}
+
     /// First pass of settling: sums over everybody.
     fn sums(&mut self, _day: &Settling<'_>) {}
 
@@ -216,11 +230,17 @@ pub fn shown(number: f64) -> String {
     if number >= 9.95 { format!("{:.0}", number) } else { format!("{:.1}", number).trim_end_matches(".0").to_owned() }
 }
 
-/// "1 in 4,000": two significant digits of 1/p, as far as any model can know.
+/// "about once in 4,000": two significant digits of 1/p, as far as any model can know.
+pub fn once_in(p: f64) -> String {
+    if p < 1e-6 { "less than once in 1,000,000".to_owned() } else { format!("about once in {}", one_over(p)) }
+}
+
+/// "1 in 4,000", with the same digits.
 pub fn one_in(p: f64) -> String {
-    if p < 1e-6 {
-        return "more than 1,000,000".to_owned();
-    }
+    if p < 1e-6 { "fewer than 1 in 1,000,000".to_owned() } else { format!("1 in {}", one_over(p)) }
+}
+
+fn one_over(p: f64) -> String {
     let n = 1.0 / p;
     let scale = 10_f64.powf((n.log10().floor() - 1.0).max(0.0));
     let digits = format!("{:.0}", (n / scale).round() * scale);
@@ -232,6 +252,22 @@ pub fn one_in(p: f64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// The clock on which people read of a subject: that of its home site, else that of the installation.
+pub fn home_zone<'a>(constants: &Constants<'a>, subject: SubjectIx, at: Time) -> &'a Zone {
+    let subject = &constants.subjects.get(subject).subject;
+    let user = (subject.kind == SubjectKind::User).then(|| constants.roster.user(&subject.id, at)).flatten();
+    constants.roster.zone(user.and_then(|user| user.site))
+}
+
+/// "Monday 2026-01-05": the date on people's clocks, where everything lies behind midnight that of the next morning.
+pub fn date_of(constants: &Constants<'_>, zone: &Zone, events: &Events) -> String {
+    let date = events.first().map_or(constants.day, |first| zone.local(first).date);
+    if date == constants.day.plus(1) {
+        return format!("{} {date} before 04:00", date.weekday_name());
+    }
+    format!("{} {}", constants.day.weekday_name(), constants.day)
 }
 
 /// Six significant digits, and nothing below 1e-12: no model knows more, and every JSON reader gives such a number back unchanged.
@@ -279,7 +315,9 @@ mod tests {
     #[test]
     fn numbers_in_sentences() {
         assert_eq!([shown(214.0), shown(9.0), shown(2.54), shown(31.4)], ["214", "9", "2.5", "31"]);
-        assert_eq!([one_in(0.00025), one_in(0.5), one_in(1.0 / 123_456.0)], ["4,000", "2", "120,000"]);
+        assert_eq!([one_in(0.00025), one_in(0.5), one_in(1e-7)], ["1 in 4,000", "1 in 2", "fewer than 1 in 1,000,000"]);
+        let rare = ["about once in 120,000", "less than once in 1,000,000"];
+        assert_eq!([once_in(1.0 / 123_456.0), once_in(1e-9)], rare);
         assert_eq!([cut(0.9), cut(1.0), cut(1.9), cut(2.0), cut(9.0)], [None, Some(0), Some(0), Some(1), Some(3)]);
     }
 

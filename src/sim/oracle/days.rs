@@ -53,6 +53,21 @@ pub struct Sums {
     pub wronged: BTreeSet<String>,
     /// The local day, over all zones in which it was lived.
     pub window: Option<(Time, Time)>,
+    /// What it did while it said to be a device or a patient, where no roster has it.
+    pub claim: Option<Claim>,
+}
+
+/// An account without a roster that says to be a device or a patient: its uses, and what it may not do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claim {
+    uses: Listed,
+    patients: BTreeSet<String>,
+    /// Patients of what it did as a patient, and patients whose charts it read as a device.
+    served: [BTreeSet<String>; 2],
+    /// It did what neither of them does.
+    strange: bool,
+    /// The local day, over the zones in which this was done.
+    pub window: Option<(Time, Time)>,
 }
 
 impl Sums {
@@ -72,12 +87,15 @@ pub fn add(
     days: &mut BTreeMap<DayKey, Sums>,
 ) {
     let Some(id) = &record.actor else { return };
-    let claimed = matches!(record.actor_kind.as_deref(), Some("service" | "device" | "patient"));
-    let claimed = who.account == "unknown" && claimed;
+    let unknown = who.account == "unknown";
+    let claimed = unknown && record.actor_kind.as_deref() == Some("service");
     // Papers that list accounts of machines lack this one; its counts are nobody's all the same.
     let lists_machines = || papers.all("users").any(|row| cell(row, "kind") == Some("service"));
-    if claimed && !(record.actor_kind.as_deref() == Some("service") && lists_machines()) {
+    if claimed && !lists_machines() {
         return;
+    }
+    if unknown && matches!(record.actor_kind.as_deref(), Some("device" | "patient")) {
+        return claim(papers, record, who, day, days);
     }
     let kind = if who.account == "vendor_account" { "vendor_account" } else { "user" };
     let sums = days.entry(DayKey { account: (kind, id.clone()), day }).or_default();
@@ -105,6 +123,47 @@ pub fn add(
         sums.causes.entry(cause).or_default().insert(listed);
         sums.wronged.extend(patients);
     }
+}
+
+/// Adds a use by a device or a patient that no roster has.
+fn claim(papers: &Papers, record: &Record, who: &Who<'_>, day: Day, days: &mut BTreeMap<DayKey, Sums>) {
+    let passive = matches!(record.activity, Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
+    let (Some(id), false) = (&record.actor, passive || record.refused || !papers.has("users")) else { return };
+    let sums = days.entry(DayKey { account: ("user", id.clone()), day }).or_default();
+    let claim = sums.claim.get_or_insert_default();
+    claim.uses.insert((record.time, record.source.clone(), record.event_id.clone(), claim.uses.len()));
+    let patients: BTreeSet<String> = record.patients.iter().map(|patient| papers.living(patient).to_owned()).collect();
+    let as_patient = record.actor_kind.as_deref() == Some("patient");
+    if as_patient || record.activity == Activity::Read {
+        claim.served[usize::from(!as_patient)].extend(patients.iter().cloned());
+    }
+    claim.strange |= match record.activity {
+        Activity::BreakGlass | Activity::PermissionChange | Activity::Admin => true,
+        Activity::Export | Activity::Print => !as_patient || patients.is_empty(),
+        _ => record.break_glass,
+    };
+    claim.patients.extend(patients);
+    let zone = papers.zone(who.home().or(record.site.as_deref()));
+    let (start, end) = (zone.day_start(day), zone.day_start(day.plus(1)));
+    let known = claim.window.unwrap_or((start, end));
+    claim.window = Some((known.0.min(start), known.1.max(end)));
+}
+
+/// A patient has a family of six at most, and a device serves fifty; who goes beyond is unknown like any other account, unless it is
+/// already by what it did without such a claim.
+pub fn settle_claims(days: &mut BTreeMap<DayKey, Sums>) {
+    for sums in days.values_mut() {
+        let judged = sums.causes.contains_key("unknown");
+        let beyond = |claim: &&Claim| claim.strange || claim.served[0].len() > 6 || claim.served[1].len() > 50;
+        match sums.claim.as_ref().filter(beyond) {
+            Some(claim) if !judged => {
+                sums.causes.insert("unknown", claim.uses.clone());
+                sums.wronged.extend(claim.patients.iter().cloned());
+            }
+            _ => sums.claim = None,
+        }
+    }
+    days.retain(|_, sums| sums.window.is_some() || sums.claim.is_some());
 }
 
 fn touch(record: &Record, listed: &(Time, String, String, usize), patients: &[String], sums: &mut Sums) {

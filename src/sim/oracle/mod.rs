@@ -97,7 +97,8 @@ pub fn judge<L: AsRef<[u8]>>(papers: &Papers, lines: &[L]) -> Judgement {
         let event = Event { record: record.clone(), facts, day, conflict, future, backfill };
         outcomes.push(Outcome::Event(Box::new(event)));
     }
-    let first_day = days.keys().map(|key| key.day).min();
+    let first_day = days.iter().filter(|(_, sums)| sums.window.is_some()).map(|(key, _)| key.day).min();
+    days::settle_claims(&mut days);
     debug_assert!(conflicts <= outcomes.len(), "a conflict is a stored record");
     Judgement { outcomes, days, first_day }
 }

@@ -45,6 +45,8 @@ pub struct Record {
     pub approval: Option<String>,
     /// A vendor-session record.
     pub session: bool,
+    /// It says that access control was overridden.
+    pub break_glass: bool,
 }
 
 impl Record {
@@ -94,6 +96,7 @@ impl Record {
             host,
             approval: text("/approval_ref"),
             session,
+            break_glass: tree.get("break_glass") == Some(&Value::Bool(true)),
         })
     }
 

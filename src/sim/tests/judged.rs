@@ -126,7 +126,8 @@ fn alert(judged: &Judgement, raised: &Raised, what: &str) {
     let what = format!("{what}: {} {} {}", alert.detection_id, alert.subject.id, raised.day);
     let sums = judged.days.get(&key).unwrap_or_else(|| panic!("{what}: nothing happened that day"));
     assert_eq!(alert.alert_id, Alert::id(alert.family(), &alert.subject, raised.day), "{what}: id");
-    let window = sums.window.unwrap();
+    let claimed = sums.claim.as_ref().and_then(|claim| claim.window).filter(|_| alert.family() == "account");
+    let window = claimed.or(sums.window).unwrap();
     assert_eq!((&*alert.window.start, &*alert.window.end), (&*window.0.to_string(), &*window.1.to_string()), "{what}");
     match alert.family() {
         "mass-query" => mass_query(alert, sums, &what),
@@ -177,9 +178,15 @@ fn account(alert: &Alert, sums: &Sums, what: &str) {
 }
 
 fn dormant(judged: &Judgement, key: &DayKey, alert: &Alert, sums: &Sums, what: &str) {
-    assert_eq!(number(alert, "events"), sums.uses.len() as u64, "{what}: events");
-    assert_eq!(alert.patients.count, sums.used_on.len() as u64, "{what}: patients");
-    evidence(alert, &sums.uses, what);
+    // Uses that should not have been possible are told as such.
+    let hard = sums.causes.iter().filter(|(cause, _)| **cause != "unknown").flat_map(|(_, listed)| listed);
+    let told: BTreeSet<&str> = hard.map(|(_, _, id, _)| id.as_str()).collect();
+    let uses: Listed = sums.uses.iter().filter(|(_, _, id, _)| !told.contains(id.as_str())).cloned().collect();
+    assert_eq!(number(alert, "events"), uses.len() as u64, "{what}: events");
+    if told.is_empty() {
+        assert_eq!(alert.patients.count, sums.used_on.len() as u64, "{what}: patients");
+    }
+    evidence(alert, &uses, what);
     // What is learnt from a day is first used three days later.
     let before = judged.days.iter().filter(|(other, sums)| other.account == key.account && !sums.uses.is_empty());
     let last = before.map(|(other, _)| other.day).filter(|day| day.plus(3) <= key.day).max();
@@ -265,6 +272,57 @@ fn a_hospital_is_judged_alike() {
     {
         assert!(found.contains_key(id), "{id}: {found:?}");
     }
+}
+
+/// Patients who look at their charts from home, some for a child or a parent, take copies of what is theirs and write messages; and a
+/// scanner that reads what was done before.
+fn portal(world: &mut World, visits: usize) {
+    let mut dice = super::super::dice::Dice::new(7, "portal", &[]);
+    let patients: Vec<String> = world
+        .lines
+        .iter()
+        .filter_map(|line| {
+            let line: Value = serde_json::from_slice(line).ok()?;
+            Some(line["patients"][0].as_str()?.to_owned())
+        })
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let mut lines = Vec::new();
+    for (number, line) in std::mem::take(&mut world.lines).into_iter().enumerate() {
+        let value: Value = serde_json::from_slice(&line).unwrap();
+        lines.push(line);
+        if number % 40 != 0 || lines.len() > visits * 40 {
+            continue;
+        }
+        let who = dice.below(patients.len());
+        let scanner = number % 400 == 0;
+        let family = if scanner { 1 } else { 1 + dice.below(4) };
+        for relative in 0..family {
+            for (step, activity) in ["read", "read", "export", "print", "create"].iter().enumerate() {
+                let activity = if scanner { "read" } else { activity };
+                let own = &patients[(who + relative * 17) % patients.len()];
+                let (id, kind) =
+                    if scanner { ("scanner-1".to_owned(), "device") } else { (format!("portal-{who}"), "patient") };
+                let record = serde_json::json!({
+                    "event_id": format!("portal-{number}-{relative}-{step}"), "time": value["time"], "source": "portal",
+                    "actor": {"id": id, "kind": kind}, "activity": activity, "patients": [own], "outcome": "success",
+                });
+                lines.push(serde_json::to_vec(&record).unwrap());
+            }
+        }
+    }
+    world.lines = lines;
+}
+
+#[test]
+fn the_portal_and_a_scanner_raise_nothing_and_change_nothing() {
+    let plan = Plan { misuses: 4.0, ..Plan::new(13, 40, 40) };
+    let (alone, mut world) = (hospital(&plan), hospital(&plan));
+    portal(&mut world, 1_000);
+    assert!(world.lines.len() > alone.lines.len() + 5_000, "{}", world.lines.len());
+    let (before, found) = (check(&alone, "without a portal"), check(&world, "with a portal"));
+    assert_eq!(found, before);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! ## What it finds
 //! An account that lay unused for longer than the policy allows and longer than its own rhythm explains, and is used again; an account
-//! that was made, never used, and is used now. Once a week, the accounts that should be revoked.
+//! that was made, never used, and is used now. Once a week, the accounts that should be revoked. An account that should not work at
+//! all is the business of the detector of accounts.
 //!
 //! ## How
 //! Each account has a rate of active days, drawn to the rate of all (`notes/detection.md`, section 5.4). The p-value of a gap is the
@@ -22,8 +23,8 @@ use serde_json::json;
 use statrs::function::beta::ln_beta;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
-    facts, finding, one_in, significant,
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, account, counted,
+    cut, date_of, facts, finding, home_zone, once_in, significant,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::dense::Dense;
@@ -60,7 +61,7 @@ const REACTIVATED: Detection = Detection {
 };
 const NEVER_USED: Detection = Detection {
     id: "dormant.never-used",
-    title: "Account used for the first time, long after it was made",
+    title: "First use on record, long after the account was made",
     class: Class::Budgeted,
     severity: SEVERITY,
     references: REFERENCES,
@@ -149,6 +150,8 @@ struct Absence {
     /// Last use, or when the account was made.
     since: Day,
     days: i32,
+    /// The account is older than the record: whether it was used before is not known.
+    older: bool,
     leave_days: i32,
     /// Days on which the log was silent.
     silent_days: i32,
@@ -170,6 +173,10 @@ impl Detector for Dormant {
             *used = if before.may_be_back(constants.day) { Used::Again } else { Used::AsEver };
         }
         if *used == Used::AsEver {
+            return;
+        }
+        // One cause, one alert.
+        if account::is_over(seen, constants) {
             return;
         }
         let tally = self.back.entry(key).or_default();
@@ -207,7 +214,7 @@ impl Detector for Dormant {
             let tally = self.back.remove(&(constants.day, presence.seat));
             let known = self.uses.entry(*subject);
             step.active += f64::from(u8::from(presence.sort != Sort::Machine));
-            if let Some(tally) = tally.filter(|_| presence.sort != Sort::Machine) {
+            if let Some(tally) = tally.filter(|tally| presence.sort != Sort::Machine && tally.events.count() > 0) {
                 let id = &constants.subjects.get(*subject).subject;
                 let ended = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
                 if let Some(ended) = ended.filter(|absence| absence.counts(constants)) {
@@ -250,14 +257,19 @@ fn constants_start(day: &Settling<'_>) -> Time {
 }
 
 impl Absence {
-    /// Whether it is an absence by the policy, and improbable.
-    fn counts(&self, constants: &Constants<'_>) -> bool {
-        let policy = if self.detection.id == NEVER_USED.id {
+    /// Days without use after which it is an absence.
+    fn policy(&self, constants: &Constants<'_>) -> i32 {
+        // Of an account that is older than the record only the absence is known.
+        if self.detection.id == NEVER_USED.id && !self.older {
             constants.settings.never_used_after_days
         } else {
             constants.settings.dormant_after_days
-        };
-        self.days - self.leave_days - self.silent_days >= policy && self.p < P_MAX
+        }
+    }
+
+    /// Whether it is an absence by the policy, and improbable.
+    fn counts(&self, constants: &Constants<'_>) -> bool {
+        self.days - self.leave_days - self.silent_days >= self.policy(constants) && self.p < P_MAX
     }
 }
 
@@ -272,12 +284,11 @@ fn absence(
     let first_settled = constants.first_settled?;
     let (detection, since) = match used.last {
         Some(last) => (&REACTIVATED, last),
-        // An account that has ended is the business of the detector of accounts: one cause, one alert.
-        None if constants.roster.user(&id.id, presence.end).is_some_and(|user| user.ended.is_some()) => return None,
         None => (&NEVER_USED, made(id, presence, constants)?),
     };
     // What lies before the first settled day was not seen: it is no absence.
     let from = since.max(first_settled.plus(-1));
+    let older = since < from;
     let days = constants.day.0 - from.0 - 1;
     if days < ABSENCE_MIN {
         return None;
@@ -292,7 +303,8 @@ fn absence(
     let (a, b) = (used.active + PRIOR_DAYS * rate, used.idle + PRIOR_DAYS * (1.0 - rate));
     let missed = f64::from(days - leave_days - silent_days).max(0.0);
     let p = (ln_beta(a, b + missed) - ln_beta(a, b)).exp();
-    Some(Absence { detection, since, days, leave_days, silent_days, p, rank: everybody.rank(used.last.is_none(), p) })
+    let rank = everybody.rank(used.last.is_none(), p);
+    Some(Absence { detection, since, days, older, leave_days, silent_days, p, rank })
 }
 
 /// What settling says of an absence that has ended; `back` is a day of use that was not known inside the day.
@@ -354,24 +366,23 @@ fn describe(
     let id = &finding.subject.id;
     let leave =
         if absence.leave_days > 0 { format!(", {} of them on leave", absence.leave_days) } else { String::new() };
-    let uses = tally.events.count();
-    finding.reason = if absence.detection.id == NEVER_USED.id {
+    let (uses, made) = (counted(tally.events.count(), "event"), absence.since);
+    let (date, days) = (date_of(constants, home_zone(constants, subject, presence.start), &tally.events), absence.days);
+    finding.reason = if absence.detection.id != NEVER_USED.id {
         format!(
-            "Account {id} was made on {} and used on {} for the first time in the {} days{leave} that it was watched: {} that day.",
-            absence.since,
-            constants.day,
-            absence.days,
-            counted(uses, "event")
+            "Account {id} was used on {date} after {days} days without use{leave} (last use {made}): {uses} that day; by \
+             its rhythm such a gap is expected {} times.",
+            once_in(absence.p)
+        )
+    } else if absence.older {
+        format!(
+            "Account {id} was used on {date} for the first time in the {days} days on record{leave}: {uses} that day; \
+             it was made on {made}, before the record begins."
         )
     } else {
         format!(
-            "Account {id} was used on {} after {} days without use{leave} (last use {}): {} that day; with its \
-             rhythm such a gap is expected about once in {} times.",
-            constants.day,
-            absence.days,
-            absence.since,
-            counted(uses, "event"),
-            one_in(absence.p)
+            "Account {id} was used on {date} for the first time, after {days} days without use{leave} since it was made \
+             on {made}: {uses} that day."
         )
     };
     finding.p = Some(absence.rank);
@@ -382,8 +393,8 @@ fn describe(
         ("silent_days", json!(absence.silent_days)),
         ("p_of_gap", json!(significant(absence.p))),
         ("since", json!(absence.since.to_string())),
-        ("policy_days", json!(constants.settings.dormant_after_days)),
-        ("events", json!(uses)),
+        ("policy_days", json!(absence.policy(constants))),
+        ("events", json!(tally.events.count())),
     ]);
     finding
 }

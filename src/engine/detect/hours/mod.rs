@@ -79,6 +79,9 @@ struct Tally {
     slots: u128,
     /// First slot of each hour, to find the block that it belongs to.
     first_slot: [u8; 24],
+    /// Hours whose date on the clock is not that of the local day: those behind midnight, and those of other zones.
+    date_after: u32,
+    date_before: u32,
     shifts_known: bool,
     told: Option<u8>,
     /// Use at hours that may be told of; few accounts have any.
@@ -238,6 +241,9 @@ impl Tally {
         let time = seen.event.time();
         let slot = ((time.0 - seen.presence.start.0) / SLOT).clamp(0, 127) as u8;
         self.slots |= 1 << slot;
+        let (date, day) = (seen.facts.clock.date, seen.facts.day);
+        self.date_after |= u32::from(date > day) << hour;
+        self.date_before |= u32::from(date < day) << hour;
         let first = self.hours & (1 << hour) == 0;
         self.hours |= 1 << hour;
         if first || slot < self.first_slot[usize::from(hour)] {
@@ -255,6 +261,12 @@ impl Tally {
             self.outside |= 1 << hour;
         }
         !on_shift
+    }
+
+    /// The date on the clock at that hour.
+    fn date(&self, day: Day, hour: usize) -> Day {
+        let is_in = |hours: u32| i32::from(hours & (1 << hour) != 0);
+        day.plus(is_in(self.date_after) - is_in(self.date_before))
     }
 
     /// Takes up the score of an outside hour that had no use before.
@@ -414,17 +426,23 @@ fn describe(
         format!("in {days:.0} days of use about {votes:.0} times at that hour on {kind}")
     };
     let role = &constants.subjects.named_group(constants.subjects.role(presence.group)).name;
+    let date = tally.date(constants.day, hour);
+    let night = if date > constants.day && hour < 4 {
+        format!(", in the night after {}", constants.day.weekday_name())
+    } else {
+        String::new()
+    };
     finding.reason = format!(
-        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {}; {own}, and 1 in {} account-days of {role} has an hour as rare.{why}",
+        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}, and {} account-days of {role} has an hour as rare.{why}",
         finding.subject.id,
-        constants.day.weekday_name(),
-        constants.day,
+        date.weekday_name(),
         one_in(p),
     );
     finding.p = Some(p);
     finding.patients = evidence.patients.len() as u64;
     finding.facts = facts([
         ("hour", json!(hour)),
+        ("date", json!(date.to_string())),
         ("hours_active", json!(bits(tally.hours).collect::<Vec<_>>())),
         ("day_off", json!(presence.off_day)),
         ("own_days_at_that_hour", json!((votes * 10.0).round() / 10.0)),

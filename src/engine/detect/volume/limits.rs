@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::METRICS;
+use super::{MASS, METRICS};
 use crate::engine::detect::Constants;
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::counts::{
@@ -78,14 +78,14 @@ impl Limits {
                 // The tail at twice the count says nearly always that it is far.
                 let far = 2 * counts[metric].max(expected.mu as u64);
                 self.exact[metric] = tail(expected.mu, expected.phi, far) <= shape.p;
-                self.cross[metric] = if self.exact[metric] { crossing(&expected, shape.p) } else { far + 2 };
+                self.cross[metric] = if self.exact[metric] { crossing(metric, &expected, shape.p) } else { far + 2 };
             }
         }
     }
 
     /// The smallest count of a metric that crosses.
     pub(super) fn cross(&self, metric: usize, shape: &Shape, habit: &Habit) -> u64 {
-        if self.exact[metric] { self.cross[metric] } else { crossing(&surged(shape, habit, metric), shape.p) }
+        if self.exact[metric] { self.cross[metric] } else { crossing(metric, &surged(shape, habit, metric), shape.p) }
     }
 
     /// The count that is the most times its limit, and which one it is; what does not cross is less than once its limit.
@@ -107,8 +107,8 @@ fn surged(shape: &Shape, habit: &Habit, metric: usize) -> Expected {
     habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * shape.allowed[metric])
 }
 
-fn crossing(expected: &Expected, p: f64) -> u64 {
-    1 + quantile(expected.mu, expected.phi, p)
+fn crossing(metric: usize, expected: &Expected, p: f64) -> u64 {
+    (1 + quantile(expected.mu, expected.phi, p)).max(MASS[metric])
 }
 
 /// What is learnt of one account.
@@ -263,7 +263,7 @@ mod tests {
             let factors = [1.0, 0.7, 1.9];
             let shape = Shape { factor: factors, allowed: factors, peers, group: 0, p: 10_f64.powf(-digits) };
             let habit = Habit::default();
-            let cross = [0, 1, 2].map(|metric| crossing(&surged(&shape, &habit, metric), shape.p));
+            let cross = [0, 1, 2].map(|metric| crossing(metric, &surged(&shape, &habit, metric), shape.p));
             let exact = Limits { cross, exact: [true; METRICS], off_day: false };
             let mut limits = Limits::new(false);
             let mut counts = [1, 0, 0];

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
-    finding, one_in, shown,
+    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, date_of,
+    facts, finding, home_zone, once_in, shown,
 };
 use crate::engine::stats::counts::{CountStep, Expected, capped, tail};
 use crate::engine::stats::delayed::Delayed;
@@ -76,6 +76,8 @@ const EXPORTS: Detection = Detection {
 const METRICS: usize = 3;
 const UNITS: [&str; METRICS] = ["record accesses", "patients", "records"];
 const VERBS: [&str; METRICS] = ["made", "opened", "exported or printed"];
+/// Fewer are no mass, however unusual: five prints instead of one cost nobody ten minutes.
+const MASS: [u64; METRICS] = [30, 10, 10];
 /// A member's day counts in the mean of the peers up to this many times their usual spread.
 const PEER_CAP: f64 = 4.0;
 /// The detector.
@@ -267,7 +269,8 @@ impl Volume {
             let group = chain.find(|sum| sum.members - own[metric].members >= SURGE_PEERS).unwrap_or_default();
             let surge = group.surge(own[metric]);
             let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * surge);
-            let p = tail(expected.mu, expected.phi, tally.count(metric).saturating_sub(1));
+            let count = tally.count(metric);
+            let p = if count < MASS[metric] { 1.0 } else { tail(expected.mu, expected.phi, count - 1) };
             View { metric, surge, expected, p, p_day: p }
         })
     }
@@ -360,13 +363,12 @@ fn describe(
         String::new()
     };
     finding.reason = format!(
-        "Account {} {} {observed} {} on {} {}; {usual}; a day like this is expected about once in {} working days.{busy}",
+        "Account {} {} {observed} {} on {}; {usual}; a day like this is expected {} working days.{busy}",
         finding.subject.id,
         VERBS[metric],
         UNITS[metric],
-        constants.day.weekday_name(),
-        constants.day,
-        one_in(view.p_day),
+        date_of(constants, home_zone(constants, subject, presence.start), events),
+        once_in(view.p_day),
     );
     finding.patients = tally.patients.len() as u64;
     finding.facts = facts([

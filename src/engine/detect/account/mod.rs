@@ -6,19 +6,24 @@
 //! ## How
 //! The state of the account at the time of the event, with 15 minutes of grace after the moment it ended
 //! (`notes/detection.md`, section 5.4). These are hard: always told, no p-value. Unknown accounts are held to the budget: their p-value is
-//! the share of unknown accounts among those active, so that a site with an incomplete roster is not flooded.
+//! the share of unknown accounts among those active, so that a site with an incomplete roster is not flooded. Those that say of themselves
+//! to be a device or a patient are unknown where they go beyond that (`claimed`).
 //!
 //! ## When it is wrong
 //! A late or wrong HR feed. The sentence names the moment that the roster gives.
 
-use std::collections::BTreeMap;
+mod claimed;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use claimed::Claims;
+
 use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
-    facts, finding,
+    facts, finding, home_zone,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
@@ -26,7 +31,7 @@ use crate::engine::stats::evidence::Events;
 use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
 use crate::event::facts::{Account, Status};
 use crate::event::time::MINUTE;
-use crate::event::{Class, Day, Severity, Time};
+use crate::event::{Class, Day, Event, Facts, Severity, SubjectKind, Time};
 
 /// The registry's entry.
 pub static SPEC: Spec = Spec {
@@ -116,6 +121,7 @@ struct Accounts {
     known: Delayed<Known>,
     /// Few accounts have any, so they lie apart: by day and seat.
     open: BTreeMap<(Day, Seat), Tally>,
+    claims: Claims,
 }
 
 impl Detector for Accounts {
@@ -139,12 +145,36 @@ impl Detector for Accounts {
         }
     }
 
+    fn claimed(&mut self, event: &Event<'_>, facts: &Facts<'_>, constants: &Constants<'_>, out: &mut Findings) {
+        // Where no roster names anybody, nobody is missing from it.
+        let Some(id) = event.actor_id().filter(|_| constants.roster.user_ids().next().is_some()) else { return };
+        let of_day = self.claims.entry(constants.day).or_default();
+        if !of_day.contains_key(id) {
+            of_day.insert(id.to_owned(), Default::default());
+        }
+        let claimed = of_day.get_mut(id).expect("it was there or was made");
+        claimed.add(constants.roster, event, facts);
+        let p = self.known.for_day(constants.day).p();
+        let quantity = if claimed.is_beyond() { unknown(claimed.uses.count(), p, constants) } else { 0.0 };
+        let Some(cut) = cut(quantity) else { return };
+        if claimed.told.is_none_or(|told| cut > told) {
+            claimed.told = Some(cut);
+            let mut finding = claimed.describe(id, p, constants);
+            finding.raised_at = event.time();
+            finding.stage = Stage::Crossing(quantity);
+            out.push(finding);
+        }
+    }
+
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let known = self.known.for_day(day.constants.day);
-        let mut unknown = 0.0;
+        // Accounts that are judged as unknown by what they did without such a claim.
+        let mut judged = BTreeSet::new();
         for (subject, presence) in day.present {
             let Some(tally) = self.open.remove(&(day.constants.day, presence.seat)) else { continue };
-            unknown += f64::from(u8::from(tally.causes[CAUSES - 1].count() > 0));
+            if tally.causes[CAUSES - 1].count() > 0 {
+                judged.insert(*subject);
+            }
             let quantity = tally.quantity(known.p(), day.constants);
             let held = known.p() <= day.constants.alphas.held;
             if quantity >= 1.0 || held {
@@ -153,12 +183,28 @@ impl Detector for Accounts {
                 out.push(finding);
             }
         }
-        let active = day.present.iter().filter(|(_, presence)| presence.sort != Sort::Machine).count();
-        self.known.teach(day.constants.day, (active as f64, unknown));
+        let mut beyond = 0;
+        for (id, claimed) in self.claims.remove(&day.constants.day).unwrap_or_default() {
+            let subject = day.constants.subjects.find(SubjectKind::User, &id);
+            if !claimed.is_beyond() || subject.is_some_and(|subject| judged.contains(&subject)) {
+                continue;
+            }
+            beyond += 1;
+            let quantity = unknown(claimed.uses.count(), known.p(), day.constants);
+            let held = known.p() <= day.constants.alphas.held;
+            if quantity >= 1.0 || held {
+                let mut finding = claimed.describe(&id, known.p(), day.constants);
+                finding.stage = Stage::Settled(Verdict { ratio: quantity, passes: quantity >= 1.0, held });
+                out.push(finding);
+            }
+        }
+        let active = day.present.iter().filter(|(_, presence)| presence.sort != Sort::Machine).count() + beyond;
+        self.known.teach(day.constants.day, (active as f64, (judged.len() + beyond) as f64));
     }
 
     fn forget(&mut self, through: Day) {
         self.open = self.open.split_off(&(through.plus(1), 0));
+        self.claims = self.claims.split_off(&through.plus(1));
     }
 
     fn save(&self) -> Vec<u8> {
@@ -168,6 +214,11 @@ impl Detector for Accounts {
     fn load(&mut self, bytes: &[u8]) -> bool {
         postcard::from_bytes(bytes).map(|memory| *self = memory).is_ok()
     }
+}
+
+/// Whether the account should not work any more or not yet: then its use is told here, whatever else is strange about it.
+pub(super) fn is_over(seen: &Seen<'_>, constants: &Constants<'_>) -> bool {
+    cause(seen, constants).is_some_and(|(cause, _)| cause < CAUSES - 1)
 }
 
 /// Which detection this use belongs to, and since when the account should not work.
@@ -205,9 +256,13 @@ impl Tally {
     /// Uses that are told: the hard ones always, those of an unknown account where unknown accounts are rare enough.
     fn quantity(&self, p: f64, constants: &Constants<'_>) -> f64 {
         let hard: u64 = self.causes[..CAUSES - 1].iter().map(Events::count).sum();
-        let unknown = if p <= constants.alphas.told { self.causes[CAUSES - 1].count() } else { 0 };
-        (hard + unknown) as f64
+        hard as f64 + unknown(self.causes[CAUSES - 1].count(), p, constants)
     }
+}
+
+/// Uses of an unknown account, where unknown accounts are rare enough to be told.
+fn unknown(uses: u64, p: f64, constants: &Constants<'_>) -> f64 {
+    if p <= constants.alphas.told { uses as f64 } else { 0.0 }
 }
 
 fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, constants: &Constants<'_>) -> Finding {
@@ -215,8 +270,12 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
     let events = &tally.causes[worst];
     let mut finding = finding(&SPEC.detections[worst], constants, subject, presence, events);
     let id = &finding.subject.id;
-    let since = tally.since[worst].map(|time| time.to_string());
-    let when = since.as_deref().map(|since| format!(" since {since}")).unwrap_or_default();
+    let (since, zone) = (tally.since[worst], home_zone(constants, subject, presence.start));
+    let clock = |time: Time| {
+        let local = zone.local(time);
+        format!("{} {:02}:{:02}", local.date, local.hour, local.minute)
+    };
+    let when = since.map(|since| format!(" since {}", clock(since))).unwrap_or_default();
     let state = match worst {
         0 => format!("has been terminated{when}"),
         1 => format!("has been disabled{when}"),
@@ -225,17 +284,22 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
         _ => "is in no roster".to_owned(),
     };
     let (uses, patients) = (events.count(), tally.patients.len());
-    let first = events.first().map(|time| time.to_string()).unwrap_or_default();
+    let first = events.first().unwrap_or(presence.start);
     finding.reason = format!(
-        "Account {id} {state} and was used on {}: {}, {}, first at {first}.",
-        constants.day,
+        "Account {id} {state} and was used from {} on: {}, {} (clock of {}).",
+        clock(first),
         counted(uses, "event"),
         counted(patients as u64, "patient"),
+        zone.name(),
     );
     finding.p = (worst == CAUSES - 1).then_some(p);
     finding.patients = patients as u64;
-    finding.facts =
-        facts([("uses", json!(uses)), ("patients", json!(patients)), ("since", json!(since)), ("first", json!(first))]);
+    finding.facts = facts([
+        ("uses", json!(uses)),
+        ("patients", json!(patients)),
+        ("since", json!(since.map(|time| time.to_string()))),
+        ("first", json!(first.to_string())),
+    ]);
     finding
 }
 
@@ -280,6 +344,10 @@ mod tests {
     ];
 
     fn alerts(users: &str, draft: &Draft<'_>) -> Vec<String> {
+        alerts_of(users, &[draft])
+    }
+
+    fn alerts_of(users: &str, drafts: &[&Draft<'_>]) -> Vec<String> {
         let mut files = vec![("users.csv".to_owned(), users.as_bytes().to_vec())];
         files.extend(OTHERS.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())));
         let zone = Zone::get("America/New_York").expect("a zone");
@@ -287,8 +355,9 @@ mod tests {
         let mut engine = Engine::new(Settings::default(), Arc::new(loaded.roster));
         let origin = Origin::file("x");
         let mut builder = EventBuilder::default();
-        builder.push(draft, 1, 0);
-        let decoded = Decoded { batch: builder.finish(&origin), rejects: Vec::new(), from: 1, to: 2, gap: 0 };
+        let to = 1 + drafts.len() as i64;
+        (1..to).zip(drafts).for_each(|(offset, draft)| builder.push(draft, offset, 0));
+        let decoded = Decoded { batch: builder.finish(&origin), rejects: Vec::new(), from: 1, to, gap: 0 };
         engine.step(Time(0), Input::Open(origin.clone()));
         let mut effects = vec![engine.step(Time(0), Input::Decoded(Box::new(decoded)))];
         effects.push(engine.step(Time(0), Input::Close));
@@ -347,6 +416,54 @@ mod tests {
         check("a3", "2026-01-10T12:00:00Z", &["account.vendor-ended"]);
         check("a4", "2026-01-10T12:14:59Z", &[]);
         check("a4", "2026-01-10T12:15:00Z", off);
+    }
+
+    /// What accounts that no roster has do in one day, under what they say to be. Each case is an account of its own.
+    #[test]
+    fn who_says_to_be_a_device_or_a_patient_may_do_what_such_do() {
+        let (patient, device) = (ActorKind::Patient, ActorKind::Device);
+        let cases: &[(&str, ActorKind, Activity, usize, usize, bool)] = &[
+            // Says to be, does, so often, with so many patients in all, and is told.
+            ("own chart", patient, Activity::Read, 40, 1, false),
+            ("a family", patient, Activity::Read, 40, 6, false),
+            ("more than a family", patient, Activity::Read, 40, 7, true),
+            ("asks for them without opening", patient, Activity::Search, 40, 7, true),
+            ("what is their own on paper", patient, Activity::Print, 5, 1, false),
+            ("what is their own to take away", patient, Activity::Export, 5, 2, false),
+            ("an export that names nobody", patient, Activity::Export, 1, 0, true),
+            ("override", patient, Activity::BreakGlass, 1, 1, true),
+            ("rights", patient, Activity::PermissionChange, 1, 0, true),
+            ("messages and dates", patient, Activity::Create, 30, 1, false),
+            ("results of a laboratory", device, Activity::Create, 300, 300, false),
+            ("worklists", device, Activity::Search, 300, 300, false),
+            ("priors of a scanner", device, Activity::Read, 90, 50, false),
+            ("a reader", device, Activity::Read, 90, 51, true),
+            ("paper", device, Activity::Print, 1, 1, true),
+            ("copies", device, Activity::Export, 1, 1, true),
+            ("settings", device, Activity::Admin, 1, 0, true),
+        ];
+        for (name, kind, activity, times, patients, told) in cases {
+            let numbers: Vec<String> = (0..*patients).map(|n| format!("p{n}")).collect();
+            let drafts: Vec<Draft<'_>> = (0..*times)
+                .map(|n| {
+                    let at = Time::parse("2026-02-03T12:00:00Z").unwrap().plus(n as i64 * MINUTE);
+                    let mut draft = Draft::new(format!("e{n}"), at, "ehr", *activity);
+                    (draft.actor_id, draft.actor_kind) = (Some("stranger".into()), Some(*kind));
+                    draft.patients =
+                        numbers.get(n % numbers.len().max(1)).map(|p| p.as_str().into()).into_iter().collect();
+                    draft
+                })
+                .collect();
+            // Somebody is there that day.
+            let known = draft("leave", "2026-02-03T12:00:00Z");
+            let all: Vec<&Draft<'_>> = drafts.iter().chain([&known]).collect();
+            assert_eq!(alerts_of(USERS, &all), vec!["account.unknown"; usize::from(*told)], "{name}");
+            // The same in the reverse order, and where nobody else is there.
+            let reverse: Vec<&Draft<'_>> = drafts.iter().rev().collect();
+            assert_eq!(alerts_of(USERS, &reverse), vec!["account.unknown"; usize::from(*told)], "{name} alone");
+            let nobody = USERS.lines().next().map(|header| format!("{header}\n")).unwrap_or_default();
+            assert_eq!(alerts_of(&nobody, &all), Vec::<String>::new(), "{name}: a roster without anybody");
+        }
     }
 
     #[test]
