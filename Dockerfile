@@ -1,4 +1,5 @@
-# phiwatch in a small image: built with everything linked in but the C library, run as a user without rights.
+# phiwatch in a small image: built with everything linked in but the C library and zlib, which every Debian
+# has; run as a user without rights.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake pkg-config && rm -rf /var/lib/apt/lists/*
 WORKDIR /src

@@ -85,6 +85,11 @@ impl Begun {
 /// The engine as everything on record has left it, and the rosters.
 fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
     let before = rosters::accepted(keep)?;
+    // Rosters and settings were noted before the first row.
+    if before.is_none() && keep.history.newest_segment() > 0 {
+        let what = "the control log is missing or empty, and the tables are not; put it back from a copy";
+        return Err(Stop::Failed(format!("{}: {what}", keep.history.dir().join("control").display())));
+    }
     let loaded = look(settings, before.as_ref())?;
     let bar = ProgressBar::hidden();
     let style = "building the engine anew  {wide_bar} {human_pos} of {human_len} events  {eta}";
@@ -202,9 +207,10 @@ pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathB
     let named = named.ok_or("name the history: --history DIR, or [history] in the settings".to_owned());
     let dir = named.and_then(|dir| local(dir)).map_err(Stop::Usage)?;
     // Before anything is noted beside it: a misspelt name must not leave a folder behind.
-    match dir.join("history.json").exists() {
-        true => Ok(dir),
-        false => Err(Stop::Failed(format!("{} holds no history", dir.display()))),
+    match dir.join("history.json").try_exists() {
+        Ok(true) => Ok(dir),
+        Ok(false) => Err(Stop::Failed(format!("{} holds no history", dir.display()))),
+        Err(error) => Err(Stop::Failed(format!("{}: {error}", dir.display()))),
     }
 }
 

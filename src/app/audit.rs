@@ -39,7 +39,13 @@ const MAC: &str = ",\"mac\":\"";
 pub fn audit(settings: &Settings, dir: &Path, act: &str, words: &str) -> Result<(), Stop> {
     let state = settings.state_dir(dir);
     let seal = seal(settings, dir, &state)?;
-    note(&state, &seal, act, words).map_err(|error| Stop::Failed(format!("the self-audit cannot be written: {error}")))
+    note(&state, &seal, act, words).map_err(|error| {
+        let path = state.join(AUDIT);
+        Stop::Failed(format!(
+            "{}: the self-audit cannot be written, and without it nothing is done: {error}",
+            path.display()
+        ))
+    })
 }
 
 /// Who acts, as far as the system says; `sudo` is looked through. The environment is easily made up, the number of the user is not.

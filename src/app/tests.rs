@@ -7,6 +7,8 @@ use super::*;
 use crate::history::Reader;
 use crate::pipeline::Tally;
 
+mod damage;
+
 /// A site in a folder of its own.
 pub(super) struct Site {
     dir: tempfile::TempDir,

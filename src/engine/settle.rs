@@ -130,6 +130,10 @@ impl Engine {
             }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
+        } else {
+            // Nobody who is watched was there; somebody who says to be a device or a patient may have gone beyond that.
+            let findings = self.judge(day, &present, 0.0);
+            effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by, false)));
         }
         // With the day go the counters of backfill that came for days before it.
         self.detectors.iter_mut().for_each(|detector| detector.forget(day));
@@ -146,7 +150,9 @@ impl Engine {
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
         let settling = Settling { constants: &constants, present, humans };
         let mut findings = Findings::new();
-        for detector in &mut self.detectors {
+        let all = !present.is_empty();
+        let asked = |spec: &detect::Spec| all || spec.family == detect::account::SPEC.family;
+        for (_, detector) in detect::ALL.iter().zip(&mut self.detectors).filter(|(spec, _)| asked(spec)) {
             detector.sums(&settling);
             detector.settle(&settling, &mut findings);
         }

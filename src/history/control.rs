@@ -157,6 +157,9 @@ impl Control {
             take(entry);
             (self.last, self.hash, rest) = (number, hash, after);
         }
+        if holds_a_frame(rest) {
+            return Err(damaged(path, "a frame in the middle of the log is not whole"));
+        }
         Ok((bytes.len() - rest.len()) as u64)
     }
 }
@@ -165,6 +168,15 @@ impl Control {
 fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     bytes.get(FRAME..)?.split_at_checked(length)
+}
+
+/// Whether a whole frame lies behind the start of what looks like a torn end: nothing was ever appended behind one, so that it was
+/// altered. To cut it off would lose what follows.
+fn holds_a_frame(bytes: &[u8]) -> bool {
+    (1..bytes.len()).any(|at| {
+        let body = frame(&bytes[at..]).map(|(body, _)| body).filter(|body| !body.is_empty());
+        body.is_some_and(|body| Sha256::digest(body)[..8] == bytes[at + 4..at + FRAME])
+    })
 }
 
 /// The files of the log in order.
@@ -190,6 +202,7 @@ fn cut(path: &Path, whole: u64) -> Result<(), HistoryError> {
     let bytes = std::fs::read(path).map_err(HistoryError::io(path))?;
     let torn = path.with_extension(format!("{whole}-{}.torn", layout::random_hex()?));
     write_new(&torn, &bytes[whole as usize..], 0o600).map_err(HistoryError::io(&torn))?;
+    tracing::warn!(kept = %torn.display(), "the log ended in a part of an entry, as after a power cut; it was cut off and kept");
     let file = OpenOptions::new().write(true).open(path).map_err(HistoryError::io(path))?;
     file.set_len(whole).and_then(|()| file.sync_all()).map_err(HistoryError::io(path))
 }
@@ -288,12 +301,14 @@ mod tests {
         let (first, rest) = frame(&whole).unwrap();
         let first_end = FRAME + first.len();
         let second_end = first_end + FRAME + frame(rest).unwrap().0.len();
-        for i in (0..first_end).step_by(7) {
+        for i in (0..FRAME).chain((FRAME..first_end).step_by(7)) {
             let mut broken = whole.clone();
             broken[i] ^= 1;
             std::fs::write(&path, &broken).unwrap();
-            let read = kinds(dir.path());
-            assert!(read.is_err() || read.unwrap().is_empty(), "byte {i}");
+            assert!(kinds(dir.path()).is_err(), "byte {i}");
+            // Nor is it taken for a torn end, which would be cut off with all that follows.
+            assert!(Control::open(dir.path(), "control", keyring(dir.path())).is_err(), "byte {i}");
+            assert_eq!(std::fs::read(&path).unwrap(), broken);
         }
         let exchanged = [&whole[first_end..second_end], &whole[..first_end], &whole[second_end..]].concat();
         std::fs::write(&path, exchanged).unwrap();

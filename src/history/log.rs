@@ -159,6 +159,8 @@ impl TableLog {
             }
         }
         let target_size = old.iter().map(|segment| segment.size).sum();
+        #[cfg(test)]
+        super::fuse::pass()?;
         self.commit(actions, &Positions::new(), DeltaOperation::Optimize { predicate: None, target_size }).await
     }
 
@@ -182,6 +184,8 @@ impl TableLog {
             .filter(|(key, next)| before.positions.get(*key) != Some(next))
             .map(|(key, _)| (key.clone(), before.positions.get(key).copied().unwrap_or(GONE)))
             .collect();
+        #[cfg(test)]
+        super::fuse::pass()?;
         self.commit(actions, &to, DeltaOperation::Delete { predicate: None }).await
     }
 

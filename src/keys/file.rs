@@ -54,7 +54,7 @@ impl KeySource {
         let key = text.lines().find(|line| !line.starts_with('#') && !line.trim().is_empty());
         let bytes = key.and_then(|line| decode(line.trim())).ok_or_else(|| KeyError::NotAKey(path.into()))?;
         let key = DataKey::from_slice(&bytes).ok_or_else(|| KeyError::NotAKey(path.into()))?;
-        Ok(KeyFile { key })
+        Ok(KeyFile { key, path: self.path().into() })
     }
 
     /// Makes a fresh key with mode 0600; an existing file is never overwritten.
@@ -62,7 +62,7 @@ impl KeySource {
         let key = DataKey::random()?;
         let text = Zeroizing::new(format!("{HEADER}\n{}\n", *hex(key.bytes())));
         write_new(self.path(), text.as_bytes(), 0o600).map_err(KeyError::io(self.path()))?;
-        Ok(KeyFile { key })
+        Ok(KeyFile { key, path: self.path().into() })
     }
 }
 
@@ -70,6 +70,8 @@ impl KeySource {
 #[derive(Clone)]
 pub struct KeyFile {
     pub(super) key: DataKey,
+    /// Where it lies, for complaints.
+    pub(super) path: PathBuf,
 }
 
 impl fmt::Debug for KeyFile {

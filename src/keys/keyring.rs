@@ -53,7 +53,7 @@ impl Keyring {
         if stored.form != FORM {
             return Err(KeyError::Keyring("it is of another version"));
         }
-        unwrap_text(&kek.key, CHECK, &stored.check)?.ok_or(KeyError::Mismatch)?;
+        unwrap_text(&kek.key, CHECK, &stored.check)?.ok_or_else(|| KeyError::Mismatch(kek.path.clone()))?;
         let mut months = BTreeMap::new();
         for (id, wrapped) in stored.months {
             let bytes = unwrap_text(&kek.key, &month_place(&id), &wrapped)?;
@@ -235,7 +235,10 @@ mod tests {
         let path = dir.path().join("keyring.json");
         Keyring::create(&path, fresh(dir.path(), "a.key")).unwrap();
         let error = Keyring::open(&path, fresh(dir.path(), "b.key")).unwrap_err();
-        assert_eq!(error.to_string(), "this key does not open this history");
+        assert!(
+            error.to_string().starts_with("this key does not open this history: ")
+                && error.to_string().contains("b.key")
+        );
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, &text[..text.len() / 2]).unwrap();
         let kek = KeySource::File(dir.path().join("a.key")).read().unwrap();
@@ -250,7 +253,7 @@ mod tests {
         let (key, metadata) = keyring.parquet_key(NOVEMBER).unwrap();
         keyring.rewrap(fresh(dir.path(), "b.key")).unwrap();
         let old = KeySource::File(dir.path().join("a.key")).read().unwrap();
-        assert!(matches!(Keyring::open(&path, old), Err(KeyError::Mismatch)));
+        assert!(matches!(Keyring::open(&path, old), Err(KeyError::Mismatch(_))));
         let new = KeySource::File(dir.path().join("b.key")).read().unwrap();
         let mut again = Keyring::open(&path, new).unwrap();
         assert_eq!(again.parquet_open("f", &metadata).unwrap().bytes(), key.bytes());

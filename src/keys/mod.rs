@@ -41,8 +41,8 @@ pub enum KeyError {
     #[error("{0} is not a key file: a header line and 32 bytes as 64 hexadecimal digits or as base64 are expected")]
     NotAKey(PathBuf),
     /// The key file belongs to another history.
-    #[error("this key does not open this history")]
-    Mismatch,
+    #[error("this key does not open this history: {0} is the key of another one")]
+    Mismatch(PathBuf),
     /// The keyring is damaged, or of another version.
     #[error("the keyring of this history cannot be used: {0}")]
     Keyring(&'static str),

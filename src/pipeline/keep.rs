@@ -293,7 +293,7 @@ impl Keep {
         }
         let (keyring, path) = (self.history.keyring().cloned(), self.state.join(SNAPSHOT));
         self.saving = Some(std::thread::spawn(move || {
-            let records = seen.positions.values().sum();
+            let records: i64 = seen.positions.values().sum();
             write(&seen, &memory, keyring.as_deref(), &path, now)?;
             debug!(effect = "snapshot", records, "the snapshot is written");
             Ok(now)

@@ -76,7 +76,7 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
             let origin = arrival.origin().filter(|origin| !ends.is_over(origin)).cloned();
             let input = match decoded {
                 Some(decoded) => batch(decoded, road, ahead.source, orders, &mut ends)?,
-                None => calm(arrival, road, orders, &mut ends)?,
+                None => calm(arrival, road, ahead.source, orders, &mut ends)?,
             };
             if let Some(input) = input {
                 let effects = turn(road, ahead.source, now, input)?;
@@ -125,7 +125,8 @@ fn tell(road: &Road<'_>, effects: &Effects) {
         warn!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
     }
     if !effects.settled.is_empty() {
-        info!(days = effects.settled.len(), watermark = ?road.engine.watermark().map(|t| t.to_string()), "days settled");
+        let watermark = road.engine.watermark().map(|time| time.to_string());
+        info!(days = effects.settled.len(), watermark, "days settled");
     }
 }
 
@@ -139,7 +140,7 @@ struct Ends {
     stopped: BTreeSet<Origin>,
     /// Those of them that are read again by command.
     anew: Anew,
-    /// Ends that were asked for before this moment say nothing of now.
+    /// Ends that were asked for before this moment, which may lie ahead, say nothing of now.
     doubted: Instant,
 }
 
@@ -154,6 +155,21 @@ impl Ends {
         if let (News::Resumed(resumed), None) = (news, &self.until) {
             self.anew.add(resumed.clone());
         }
+    }
+
+    /// Those that time waits for again because this one has spoken. Whoever has been silent for a minute was perhaps not alone in that:
+    /// after an outage of the producer the others may have lag that is not known yet, and time must not run away from them. Their ends
+    /// are believed again when they were asked for anew; where all of `partitions` were silent, a minute later, for not everybody wakes
+    /// at once. A stopped one has no end that could be asked for: it stays as it is.
+    fn awake<'o>(&mut self, origin: &Origin, mut partitions: impl Iterator<Item = &'o Origin>) -> BTreeSet<Origin> {
+        let all = partitions.all(|partition| self.idle.contains(partition));
+        if !self.idle.remove(origin) {
+            return BTreeSet::new();
+        }
+        self.doubted = Instant::now() + if all { IDLE_AFTER } else { Duration::ZERO };
+        let (stopped, others) = std::mem::take(&mut self.idle).into_iter().partition(|one| self.stopped.contains(one));
+        self.idle = stopped;
+        others
     }
 
     fn reached(&mut self, origin: &Origin, to: i64) {
@@ -186,13 +202,8 @@ fn batch(
     if ends.is_over(origin) {
         return Ok(None);
     }
-    // Whoever has been silent for a minute was perhaps not alone in that: after an outage of the producer the others may have lag
-    // that is not known yet, and time must not run away from them. Their ends are believed again when they were asked for anew.
-    if ends.idle.remove(origin) {
-        ends.doubted = Instant::now();
-        for origin in std::mem::take(&mut ends.idle) {
-            turn(road, source, (orders.clock)(), Input::Open(origin))?;
-        }
+    for origin in ends.awake(origin, road.keys.keys()) {
+        turn(road, source, (orders.clock)(), Input::Open(origin))?;
     }
     ends.reached(origin, decoded.to);
     Ok(Some(Input::Decoded(decoded)))
@@ -237,6 +248,7 @@ fn pass_time(
 fn calm(
     arrival: Arrival,
     road: &mut Road<'_>,
+    source: &mut dyn Source,
     orders: &Orders<'_>,
     ends: &mut Ends,
 ) -> Result<Option<Input>, RoadError> {
@@ -248,7 +260,9 @@ fn calm(
             Ok(newly.then_some(Input::Idle(origin)))
         }
         Arrival::Gap { origin, from, to } => {
-            ends.idle.remove(&origin);
+            for other in ends.awake(&origin, road.keys.keys()) {
+                turn(road, source, (orders.clock)(), Input::Open(other))?;
+            }
             ends.reached(&origin, to);
             error!(%origin, from, to, "records were deleted before they could be read; the gap is on record");
             let gap = (to - from).max(0) as u64;
@@ -274,5 +288,165 @@ fn calm(
         // The reader says these in the log, once when it begins and once when it is over.
         Arrival::Trouble { .. } | Arrival::Recovered { .. } => Ok(None),
         Arrival::Fatal { what } => Err(RoadError::Source(what)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::engine::settings::Settings;
+    use crate::event::time::HOUR;
+    use crate::event::{Raised, Zone};
+    use crate::ingest::kafka::{LogId, RawBatch, RawRecord};
+    use crate::pipeline::Outlet;
+    use crate::roster::Roster;
+
+    /// Says what is in its list, and then asks for the end.
+    struct Listed<'s>(VecDeque<Arrival>, &'s AtomicBool);
+
+    impl Source for Listed<'_> {
+        fn next(&mut self, timeout: Duration) -> Option<Arrival> {
+            // Without patience it is asked while something still waits for its turn.
+            if self.0.is_empty() && timeout > Duration::ZERO {
+                self.1.store(true, Ordering::Relaxed);
+            }
+            self.0.pop_front()
+        }
+
+        fn pause(&mut self, _: &[Origin]) {}
+
+        fn resume(&mut self, _: &[Origin]) {}
+
+        fn commit_hint(&mut self, _: &BTreeMap<Origin, i64>) {}
+
+        fn begin_anew(&mut self, _: &Origin, _: &LogId, _: i64) {}
+
+        fn close(self: Box<Self>, _: Duration) -> bool {
+            true
+        }
+    }
+
+    /// Counts records that came too late.
+    #[derive(Default)]
+    struct Late(u64);
+
+    impl Beside for Late {
+        fn turned(&mut self, effects: &Effects, _: Time) {
+            self.0 += effects.notices.iter().filter(|it| it.kind == "backfill").map(|it| it.count).sum::<u64>();
+        }
+    }
+
+    struct Nowhere;
+
+    impl Outlet for Nowhere {
+        fn raise(&mut self, _: &[Raised], _: Time) -> Result<(), RoadError> {
+            Ok(())
+        }
+    }
+
+    fn begin() -> Time {
+        Time::parse("2026-03-02T12:00:00Z").expect("a time")
+    }
+
+    fn origin(partition: i32) -> Origin {
+        Origin::topic("ehr", partition)
+    }
+
+    /// Records of these hours after the beginning, one each.
+    fn records(partition: i32, from: i64, hours: std::ops::Range<i64>) -> Arrival {
+        let mut raw = RawBatch::new(origin(partition), from);
+        for (offset, hour) in (from..).zip(hours) {
+            let time = begin().plus(hour * HOUR);
+            let line = format!(
+                r#"{{"event_id":"{partition}/{offset}","time":"{time}","source":"ehr","actor":{{"id":"u"}},"activity":"read"}}"#
+            );
+            raw.push(RawRecord { offset, at: None, value: Some(line.as_bytes()) });
+        }
+        Arrival::Batch(raw)
+    }
+
+    /// It stands at its end for so long, as a broker said that was asked soon after the beginning.
+    fn end(partition: i32, offset: i64, stood: u64) -> Arrival {
+        let asked = Instant::now() + Duration::from_secs(5);
+        Arrival::End { origin: origin(partition), offset, stood: Duration::from_secs(stood), asked }
+    }
+
+    /// Goes through the list; how far time has come, and how many records came too late.
+    fn go_through(list: Vec<Arrival>) -> (Option<Time>, u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let engine = Engine::new(Settings::default(), Roster::empty(Zone::utc()).into());
+        let mut nowhere = Nowhere;
+        let mut road = Road::new(engine, None, &mut nowhere, runtime.handle().clone());
+        for partition in 0..3 {
+            road.keys.insert(origin(partition), partition.to_string());
+            road.turn(begin(), Input::Open(origin(partition))).expect("nothing can fail");
+        }
+        let stop = AtomicBool::new(false);
+        let (mut source, mut late) = (Listed(list.into(), &stop), Late::default());
+        let mut orders = Orders {
+            stop: &stop,
+            hints: &Hints::new,
+            age: Duration::from_secs(60),
+            until: None,
+            beside: &mut late,
+            clock: &begin,
+        };
+        read(&mut road, &mut source, &mut orders).expect("nothing can fail");
+        (road.engine.watermark(), late.0)
+    }
+
+    #[test]
+    fn after_a_silence_of_all_time_waits_for_those_who_wake_later() {
+        let quiet = || vec![records(0, 0, 0..1), records(1, 0, 0..1), records(2, 0, 0..1)];
+        let silent = || (0..3).map(|partition| end(partition, 1, 61));
+        let hours = |hours: i64| Some(begin().plus(hours * HOUR));
+        // The first has all of ten days before the others have any.
+        let mut list = quiet();
+        list.extend(silent());
+        list.extend([records(0, 1, 1..240), end(1, 1, 90), end(2, 1, 90)]);
+        assert_eq!(go_through(list.clone()), (hours(0), 0), "their ends are not believed for a minute");
+        list.extend([records(1, 1, 1..240), records(2, 1, 1..200)]);
+        assert_eq!(go_through(list), (hours(199), 0));
+        // Where one was busy all the time the others are idle as soon as the broker says so again.
+        let mut list = quiet();
+        list.extend([
+            end(1, 1, 61),
+            end(2, 1, 61),
+            records(0, 1, 1..30),
+            records(1, 1, 1..2),
+            end(1, 2, 61),
+            end(2, 1, 90),
+        ]);
+        assert_eq!(go_through(list), (hours(29), 0));
+    }
+
+    #[test]
+    fn a_stopped_partition_holds_nobody_back_whoever_wakes() {
+        let again = LogId { cluster: None, topic: Some("other".to_owned()) };
+        let (expected, found) = (LogId::default(), again);
+        let stopped = Arrival::TopicMadeAgain { origin: origin(2), position: 1, end: 0, expected, found };
+        let list = vec![
+            records(0, 0, 0..1),
+            records(1, 0, 0..1),
+            records(2, 0, 0..1),
+            stopped,
+            end(0, 1, 61),
+            end(1, 1, 61),
+            records(0, 1, 1..30),
+            records(1, 1, 1..20),
+        ];
+        assert_eq!(go_through(list), (Some(begin().plus(19 * HOUR)), 0));
+    }
+
+    #[test]
+    fn who_is_stopped_is_waited_for_by_nobody() {
+        let all = |numbers: &[i32]| numbers.iter().map(|number| origin(*number)).collect::<BTreeSet<_>>();
+        let mut ends = Ends::new(None);
+        (ends.idle, ends.stopped) = (all(&[0, 1, 2]), all(&[1]));
+        assert_eq!(ends.awake(&origin(3), [].iter()), all(&[]), "it was not idle");
+        assert_eq!((ends.awake(&origin(0), [].iter()), ends.idle), (all(&[2]), all(&[1])));
     }
 }

@@ -4,7 +4,7 @@
 //! engine is renewed. A crash between two of these only repeats work that is recognised by id, by offset or by revision.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tracing::debug;

@@ -1,7 +1,8 @@
 //! The canonical form of a roster file: CSV with every known column in our order, then the others by name, rows sorted by their bytes.
 //!
 //! Two files with the same rows have the same canonical bytes, whatever the order of their rows and columns. Reading the canonical
-//! form gives back the same rows. It is what is stored, compared and hashed.
+//! form gives back the same rows, each of them once: a dump that lists a row twice says no more than one that does not, and has to be
+//! the same version. It is what is stored, compared and hashed.
 
 use super::columns::FileSpec;
 use super::text::{self, Layout, Row};
@@ -44,8 +45,13 @@ impl Lines {
         order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| line(a.1).cmp(line(b.1))));
         let mut file = Vec::with_capacity(self.bytes.len() + 256);
         write_line(&mut file, self.header.iter().map(String::as_str));
+        let mut before: &[u8] = &[];
         for (_, index) in order {
-            file.extend_from_slice(line(index));
+            let own = line(index);
+            if own != before {
+                file.extend_from_slice(own);
+            }
+            before = own;
         }
         file
     }
@@ -108,7 +114,7 @@ mod tests {
         let expected = "user_id,start,end,valid_from,valid_to,accepted_at,floor,note\n\
                         \"a\"\"b,c\",2026-01-01,2026-01-02,,,,2,\"x\ny\"\n\
                         u1,2026-01-03,2026-01-04,,,,3,\n";
-        let csv = "\u{FEFF}Floor,note,END,start,user_id\r\n3,,2026-01-04,2026-01-03,u1\r\n2,\"x\ny\",2026-01-02,2026-01-01,\"a\"\"b,c\"\r\n";
+        let csv = "\u{FEFF}Floor,note,END,start,user_id\r\n3,,2026-01-04,2026-01-03,u1\r\n3,,2026-01-04,2026-01-03,u1\r\n2,\"x\ny\",2026-01-02,2026-01-01,\"a\"\"b,c\"\r\n";
         assert_eq!(form(false, csv.as_bytes()), expected);
         assert_eq!(form(false, expected.as_bytes()), expected, "the canonical form is its own");
         let json = r#"{"user_id":"u1","start":"2026-01-03","end":"2026-01-04","floor":3}

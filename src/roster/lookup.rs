@@ -93,6 +93,8 @@ pub struct User<'a> {
     pub undated_end: bool,
     /// When the row begins to hold; `None` is open.
     pub row_from: Option<Time>,
+    /// First instant at which it no longer holds; `None` is open.
+    pub row_to: Option<Time>,
     pub(super) roster: &'a Roster,
     pub(super) row: &'a UserRow,
 }
@@ -124,6 +126,8 @@ pub struct VendorAccount<'a> {
     pub undated_end: bool,
     /// When the row begins to hold; `None` is open.
     pub row_from: Option<Time>,
+    /// First instant at which it no longer holds; `None` is open.
+    pub row_to: Option<Time>,
     pub(super) roster: &'a Roster,
     pub(super) row: &'a AccountRow,
 }
@@ -235,6 +239,7 @@ impl Roster {
             ended,
             undated_end,
             row_from: row.valid.start(),
+            row_to: row.valid.end(),
             roster: self,
             row,
         })
@@ -363,6 +368,10 @@ impl std::fmt::Debug for Roster {
 impl Valid {
     pub(super) fn start(&self) -> Option<Time> {
         Some(self.from).filter(|from| *from != Time::MIN)
+    }
+
+    pub(super) fn end(&self) -> Option<Time> {
+        Some(self.to).filter(|to| *to != Time::MAX)
     }
 }
 

@@ -263,6 +263,7 @@ impl Roster {
             ended,
             undated_end,
             row_from: row.valid.start(),
+            row_to: row.valid.end(),
             roster: self,
             row,
         }

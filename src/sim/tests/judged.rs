@@ -226,7 +226,8 @@ fn hard_causes(judged: &Judgement, settled: &[&Raised], what: &str) {
 #[test]
 fn awkward_towns_are_judged_alike() {
     let (mut all, mut outcomes) = (BTreeMap::new(), [0; 6]);
-    for seed in 0..super::seeds(12) {
+    let seeds = super::seeds(0, 12);
+    for seed in seeds.clone() {
         let world = awkward::town(seed);
         for (id, count) in check(&world, &format!("town {seed}")) {
             *all.entry(id).or_insert(0) += count;
@@ -246,6 +247,9 @@ fn awkward_towns_are_judged_alike() {
         }
     }
     println!("rejects, duplicates, events, conflicts, future, backfill {outcomes:?}; alerts {all:?}");
+    if seeds.count() < 12 {
+        return;
+    }
     assert!(outcomes.iter().all(|count| *count > 30), "every outcome occurs: {outcomes:?}");
     for id in ["mass-query.events", "mass-query.distinct-patients", "mass-query.exports"] {
         assert!(all.contains_key(id), "{id}: {all:?}");

@@ -4,6 +4,8 @@ mod awkward;
 mod faults;
 mod fuzz;
 mod judged;
+mod shapes;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +14,6 @@ use serde::Deserialize;
 use super::*;
 use crate::event::Time;
 use crate::event::time::{DAY, HOUR, SECOND};
-
-/// How many seeds to try: `few`, or what `PHIWATCH_SEEDS` says (see `.ci/long`).
-fn seeds(few: u64) -> u64 {
-    std::env::var("PHIWATCH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
-}
 
 /// What a plain reader takes from a line.
 #[derive(Deserialize)]

@@ -199,6 +199,10 @@ impl Detector for Accounts {
             }
         }
         let active = day.present.iter().filter(|(_, presence)| presence.sort != Sort::Machine).count() + beyond;
+        // A day without anybody teaches nothing.
+        if active == 0 && day.present.is_empty() {
+            return;
+        }
         self.known.teach(day.constants.day, (active as f64, (judged.len() + beyond) as f64));
     }
 
@@ -244,7 +248,20 @@ fn cause(seen: &Seen<'_>, constants: &Constants<'_>) -> Option<(usize, Option<Ti
     {
         return Some((2, None));
     }
-    seen.facts.outside_dates.then_some((3, None))
+    seen.facts.outside_dates.then(|| (3, edge(id, event.time(), seen.facts.account, constants)))
+}
+
+/// Where the dates of an account that is outside of them begin, or ended.
+fn edge(id: &str, at: Time, account: Account, constants: &Constants<'_>) -> Option<Time> {
+    let (begins, from, to) = if account == Account::VendorAccount {
+        let account = constants.roster.vendor_account(id, at)?;
+        ([account.created, None], account.row_from, account.row_to)
+    } else {
+        let user = constants.roster.user(id, at)?;
+        ([user.created, user.hired], user.row_from, user.row_to)
+    };
+    let begin = begins.into_iter().flatten().max().max(from).filter(|begin| at < *begin);
+    begin.or(to.filter(|end| *end <= at))
 }
 
 impl Tally {
@@ -280,7 +297,13 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
         0 => format!("has been terminated{when}"),
         1 => format!("has been disabled{when}"),
         2 => "belongs to a vendor whose contract has ended or is suspended".to_owned(),
-        3 => "is outside the dates for which the roster allows it".to_owned(),
+        3 => match since {
+            Some(edge) if events.first().is_some_and(|first| first < edge) => {
+                format!("is outside its dates, which begin on {},", clock(edge))
+            }
+            Some(edge) => format!("is outside its dates, which ended on {},", clock(edge)),
+            None => "is outside the dates for which the roster allows it".to_owned(),
+        },
         _ => "is in no roster".to_owned(),
     };
     let (uses, patients) = (events.count(), tally.patients.len());
@@ -311,7 +334,7 @@ mod tests {
     use crate::engine::settings::Settings;
     use crate::engine::{Engine, Input};
     use crate::event::effects::Decoded;
-    use crate::event::{Activity, ActorKind, Draft, EventBuilder, Origin, Outcome, Zone};
+    use crate::event::{Activity, ActorKind, Alert, Draft, EventBuilder, Origin, Outcome, Zone};
     use crate::roster::{Intake, load};
 
     const USERS: &str = "user_id,role,site,status,kind,account_created_at,hired_at,terminated_at,valid_from,valid_to\n\
@@ -348,6 +371,10 @@ mod tests {
     }
 
     fn alerts_of(users: &str, drafts: &[&Draft<'_>]) -> Vec<String> {
+        settled(users, drafts).into_iter().map(|alert| alert.detection_id).collect()
+    }
+
+    fn settled(users: &str, drafts: &[&Draft<'_>]) -> Vec<Alert> {
         let mut files = vec![("users.csv".to_owned(), users.as_bytes().to_vec())];
         files.extend(OTHERS.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())));
         let zone = Zone::get("America/New_York").expect("a zone");
@@ -361,8 +388,7 @@ mod tests {
         engine.step(Time(0), Input::Open(origin.clone()));
         let mut effects = vec![engine.step(Time(0), Input::Decoded(Box::new(decoded)))];
         effects.push(engine.step(Time(0), Input::Close));
-        let settled = effects.iter().flat_map(|e| &e.raised).filter(|raised| raised.alert.settled);
-        settled.map(|raised| raised.alert.detection_id.clone()).collect()
+        effects.into_iter().flat_map(|e| e.raised).map(|raised| raised.alert).filter(|alert| alert.settled).collect()
     }
 
     fn draft<'a>(actor: &'a str, at: &str) -> Draft<'a> {
@@ -463,6 +489,48 @@ mod tests {
             assert_eq!(alerts_of(USERS, &reverse), vec!["account.unknown"; usize::from(*told)], "{name} alone");
             let nobody = USERS.lines().next().map(|header| format!("{header}\n")).unwrap_or_default();
             assert_eq!(alerts_of(&nobody, &all), Vec::<String>::new(), "{name}: a roster without anybody");
+        }
+    }
+
+    #[test]
+    fn sentences_say_since_when_on_the_clock_of_the_site() {
+        for (actor, at, expected) in [
+            (
+                "left",
+                "2026-01-12T12:00:00Z",
+                "has been terminated since 2026-01-11 00:00 and was used from 2026-01-12 06:00 on",
+            ),
+            (
+                "off",
+                "2026-01-12T12:00:00Z",
+                "has been disabled since 2026-01-10 00:00 and was used from 2026-01-12 06:00 on",
+            ),
+            (
+                "made",
+                "2026-01-09T12:00:00Z",
+                "is outside its dates, which begin on 2026-01-10 00:00, and was used from 2026-01-09 06:00 on",
+            ),
+            (
+                "guest",
+                "2026-01-12T12:00:00Z",
+                "is outside its dates, which ended on 2026-01-11 00:00, and was used from 2026-01-12 06:00 on",
+            ),
+            (
+                "gap",
+                "2026-01-07T12:00:00Z",
+                "is outside its dates, which ended on 2026-01-06 00:00, and was used from 2026-01-07 06:00 on",
+            ),
+            // No site: the default zone.
+            (
+                "a1",
+                "2026-01-09T12:00:00Z",
+                "is outside its dates, which begin on 2026-01-10 00:00, and was used from 2026-01-09 07:00 on",
+            ),
+        ] {
+            let said: Vec<String> =
+                settled(USERS, &[&draft(actor, at)]).into_iter().map(|alert| alert.reason).collect();
+            let zone = if actor == "a1" { "New_York" } else { "Chicago" };
+            assert_eq!(said, [format!("Account {actor} {expected}: 1 event, 0 patients (clock of America/{zone}).")]);
         }
     }
 
