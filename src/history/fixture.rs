@@ -146,6 +146,7 @@ fn facts_of(row: &Row) -> Facts<'static> {
         department: row.department,
         home_site: Some("main"),
         status: None,
+        ended: None,
         employment: None,
         day,
         clock: Local { day, date: day, hour, minute: 0 },

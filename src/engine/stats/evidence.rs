@@ -20,7 +20,7 @@ const GROW_MIN: usize = 40;
 pub struct Events {
     packed: Vec<u8>,
     /// Sources other than the anchor's; nearly every account has but one.
-    #[expect(clippy::box_collection, reason = "nearly always absent, and there are many of these")]
+    #[allow(clippy::box_collection, reason = "nearly always absent, and there are many of these")]
     others: Option<Box<Vec<Box<str>>>>,
     /// Time of the newest; [`Time::MIN`] where there is none.
     last: Time,

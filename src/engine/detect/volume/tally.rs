@@ -34,6 +34,7 @@ struct Exports {
     /// Records exported without a correlation id.
     single: u64,
     /// Exports that share a correlation id: the stated count and the patients, of which the larger counts.
+    #[allow(clippy::box_collection, reason = "nearly always absent, and there are many of these")]
     requests: Option<Box<BTreeMap<u64, (u64, BTreeSet<u64>)>>>,
     events: Events,
 }
