@@ -153,6 +153,7 @@ fn known<'a>(patient: &'a str, actor: &'a str, clock: Local) -> Facts<'a> {
         department: Some("unit 7"),
         home_site: Some("main"),
         status: None,
+        ended: None,
         employment: None,
         day: clock.day,
         clock,
