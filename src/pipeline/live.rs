@@ -388,7 +388,7 @@ mod tests {
         let (mut source, mut late) = (Listed(list.into(), &stop), Late::default());
         let mut orders = Orders {
             stop: &stop,
-            hints: &Hints::new,
+            hints: &|name| Hints::new(name),
             age: Duration::from_secs(60),
             until: None,
             beside: &mut late,
