@@ -257,7 +257,6 @@ fn watch(dir: &Path, topic: &str, roster: Arc<Roster>, outlet: &mut Timed, stop:
     let mut orders = Orders {
         stop,
         hints: &|topic| Hints::new(topic),
-        key: &|origin| origin.to_string(),
         age: Duration::from_secs(5),
         until: None,
         beside: &mut Nothing,

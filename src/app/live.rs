@@ -89,18 +89,16 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let accepted = loaded.accepted.clone();
     put_in_force(&settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
     open_lanes(&mut road, &places)?;
-    let (reload, depths) = (signals.reload.clone(), source.depths());
-    let made_by = made_by(&settings, &road);
-    let operator = Operator::new(settings.default_zone.clone(), made_by);
+    let operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
     let parts = Parts {
         settings: settings.clone(),
         path: path.to_owned(),
         dirs,
         store: store.clone(),
         board,
-        depths,
+        depths: source.depths(),
         channels,
-        reload,
+        reload: signals.reload.clone(),
         accepted,
         places,
         desk,
@@ -126,8 +124,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         warn!("a channel did not end in time; what it has not sent stays in the outbox");
     }
     watch.drain(now());
-    done.map_err(Stop::failed)?;
-    Ok(tally)
+    done.map(|_| tally).map_err(Stop::failed)
 }
 
 /// The sections without which there is nothing to run.

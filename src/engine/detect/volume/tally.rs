@@ -27,13 +27,16 @@ pub(super) struct Tally {
     pub(super) limits: Option<Limits>,
 }
 
+/// By correlation id: the stated count and the patients, of which the larger counts.
+type Requests = BTreeMap<u64, (u64, BTreeSet<u64>)>;
+
 /// Exports and prints of one account's day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Exports {
     /// Records exported without a correlation id.
     single: u64,
-    /// Exports that share a correlation id: the stated count and the patients, of which the larger counts.
-    requests: Option<Box<BTreeMap<u64, (u64, BTreeSet<u64>)>>>,
+    /// Exports that share a correlation id.
+    requests: Option<Box<Requests>>,
     events: Events,
 }
 
