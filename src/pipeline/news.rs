@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Road, RoadError};
 use crate::engine::Input;
+use crate::engine::rule::RuleSet;
 use crate::engine::settings::Settings;
 use crate::engine::triage::Exception;
 use crate::event::{Effects, Origin, Time};
@@ -23,6 +24,13 @@ pub enum News {
         roster: Arc<Roster>,
         /// The zone of plain dates in rows without a site.
         zone: String,
+    },
+    /// Other rules.
+    Rules {
+        /// The files that they were read from, as they are kept.
+        files: Vec<(String, Vec<u8>)>,
+        /// The same, ready to be asked.
+        rules: Arc<RuleSet>,
     },
     /// A person gave a verdict.
     Verdict {
@@ -63,6 +71,14 @@ impl Road<'_> {
                 self.write(|keep| keep.history.put_roster(&hash, now, &bytes))?;
                 Change::Roster { hash, zone: zone.clone() }
             }
+            News::Rules { files, rules } => {
+                let hash = rules.hash().to_owned();
+                if !hash.is_empty() {
+                    let bytes = postcard::to_stdvec(files).expect("names and bytes can always be written");
+                    self.write(|keep| keep.history.put_rules(&hash, now, &bytes))?;
+                }
+                Change::Rules { hash }
+            }
             News::Verdict { id, exception } => {
                 let json = |exception| serde_json::to_string(exception).expect("an exception is plain values");
                 Change::Verdict { id: id.clone(), exception: exception.as_ref().map(json) }
@@ -79,6 +95,7 @@ impl Road<'_> {
         }
         match news {
             News::Settings(settings) => self.turn(now, Input::Settings(settings)),
+            News::Rules { rules, .. } => self.turn(now, Input::Rules(rules)),
             News::Roster { roster, .. } => self.turn(now, Input::Roster(roster)),
             News::Verdict { exception: Some(exception), .. } => self.turn(now, Input::Exception(exception)),
             News::Left { origin, left, .. } => self.turn(now, Input::Leave(origin, left)),
