@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::acts::Act;
-use super::places::{Places, meant};
+use super::places::{Halted, Places, meant};
 use super::{Stop, now, open_keep, runtime};
 use crate::event::Origin;
 use crate::history::{Change, History, Noted, Resumed};
 use crate::ingest::kafka;
+use crate::pipeline::News;
 use crate::settings::Settings;
 
 /// Does it where no `run` is at work; what was done, in words.
@@ -33,39 +34,57 @@ pub(super) fn act(settings: &Settings, dir: &Path, act: &Act) -> Result<String, 
             if !known.keys().any(is) {
                 return Err(Stop::Failed(format!("{origin} was never read")));
             }
-            let (who, reason) = (who.clone(), reason.clone());
-            note(&mut keep.history, &Change::Left { origin: origin.clone(), left: true, who, reason })?;
+            note(&mut keep.history, &leave(&origin, true, who, reason))?;
             Ok(left(&origin))
         }
         Act::Resume { topic, partition, reason, who } => {
             let survey = kafka::survey(plan).map_err(Stop::failed)?;
-            let places = Places::new(&survey, &keep.history.positions(), &changes);
-            let mut done = Vec::new();
-            for origin in waited_for(&changes, topic, *partition) {
-                let (who, reason) = (who.clone(), reason.clone());
-                note(&mut keep.history, &Change::Left { origin: origin.clone(), left: false, who, reason })?;
-                done.push(again(&origin));
-            }
-            match meant(&places.halted(&survey), topic, *partition) {
-                Ok(halted) => {
-                    for one in &halted {
-                        let resumed = places.resumed(one, who, reason);
-                        done.push(words(&resumed));
-                        note(&mut keep.history, &Change::Resumed(resumed))?;
-                    }
-                }
-                Err(what) if done.is_empty() => return Err(Stop::Failed(what)),
-                Err(_) => {}
-            }
-            Ok(done.join("\n"))
+            let mut places = Places::new(&survey, &keep.history.positions(), &changes);
+            let (halted, behind) = (places.halted(&survey), waited_for(&changes, topic, *partition));
+            let decided = resume(&mut places, &halted, &behind, (topic, *partition), (who, reason));
+            let (said, news) = decided.map_err(Stop::Failed)?;
+            news.iter().try_for_each(|one| note(&mut keep.history, one))?;
+            Ok(said.join("\n"))
         }
         Act::Verdict { .. } | Act::Mute { .. } => Err(Stop::Usage("this is no act about partitions".to_owned())),
     }
 }
 
-fn note(history: &mut History, change: &Change) -> Result<(), Stop> {
+fn note(history: &mut History, news: &News) -> Result<(), Stop> {
     let mark = history.mark();
-    history.note(now(), change, mark).map(|_| ()).map_err(Stop::failed)
+    history.note(now(), &news.change(), mark).map(|_| ()).map_err(Stop::failed)
+}
+
+/// What follows where partitions are to be read again, or waited for again: in words, and as news. `halted` are the stopped ones, `behind`
+/// those of the meant ones that time does not wait for.
+///
+/// # Errors
+/// In words, where nothing of the sort is meant.
+pub(super) fn resume(
+    places: &mut Places,
+    halted: &[Halted],
+    behind: &[Origin],
+    (topic, partition): (&str, Option<i32>),
+    (who, reason): (&str, &str),
+) -> Result<(Vec<String>, Vec<News>), String> {
+    let waited = behind.iter().map(|origin| (again(origin), leave(origin, false, who, reason)));
+    let (mut said, mut news): (Vec<String>, Vec<News>) = waited.unzip();
+    let found = match meant(halted, topic, partition) {
+        Err(what) if news.is_empty() => return Err(what),
+        found => found.unwrap_or_default(),
+    };
+    for one in found {
+        let resumed = places.resumed(&one, who, reason);
+        places.follow(&resumed);
+        said.push(words(&resumed));
+        news.push(News::Resumed(resumed));
+    }
+    Ok((said, news))
+}
+
+/// Time does not wait for a partition, or waits for it again.
+pub(super) fn leave(origin: &Origin, left: bool, who: &str, reason: &str) -> News {
+    News::Left { origin: origin.clone(), left, who: who.to_owned(), reason: reason.to_owned() }
 }
 
 /// The partitions that are meant and that time does not wait for, as the control log has it.

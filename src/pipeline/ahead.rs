@@ -94,27 +94,7 @@ fn decode(decoders: &mut BTreeMap<Origin, Decoder>, raw: &RawBatch, hints: Hints
 mod tests {
     use super::*;
     use crate::ingest::kafka::{LogId, RawRecord as Arrived};
-
-    /// Says what is in its list, with a silence for each `None`.
-    struct Listed(VecDeque<Option<Arrival>>);
-
-    impl Source for Listed {
-        fn next(&mut self, _: Duration) -> Option<Arrival> {
-            self.0.pop_front().flatten()
-        }
-
-        fn pause(&mut self, _: &[Origin]) {}
-
-        fn resume(&mut self, _: &[Origin]) {}
-
-        fn commit_hint(&mut self, _: &BTreeMap<Origin, i64>) {}
-
-        fn begin_anew(&mut self, _: &Origin, _: &LogId, _: i64) {}
-
-        fn close(self: Box<Self>, _: Duration) -> bool {
-            true
-        }
-    }
+    use crate::pipeline::fixture::Listed;
 
     fn batch(partition: i32, from: i64, count: i64) -> RawBatch {
         let mut raw = RawBatch::new(Origin::topic("ehr", partition), from);
@@ -144,7 +124,7 @@ mod tests {
             }
         }
         let expected: Vec<Arrival> = list.iter().flatten().cloned().collect();
-        let mut source = Listed(list);
+        let mut source = Listed { list, ended: None };
         let mut decoders = BTreeMap::new();
         std::thread::scope(|scope| {
             let hints = |topic: &str| Hints::new(topic);

@@ -293,7 +293,6 @@ fn calm(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
 
     use super::*;
     use crate::engine::Engine;
@@ -302,32 +301,8 @@ mod tests {
     use crate::event::{Raised, Zone};
     use crate::ingest::kafka::{LogId, RawBatch, RawRecord};
     use crate::pipeline::Outlet;
+    use crate::pipeline::fixture::Listed;
     use crate::roster::Roster;
-
-    /// Says what is in its list, and then asks for the end.
-    struct Listed<'s>(VecDeque<Arrival>, &'s AtomicBool);
-
-    impl Source for Listed<'_> {
-        fn next(&mut self, timeout: Duration) -> Option<Arrival> {
-            // Without patience it is asked while something still waits for its turn.
-            if self.0.is_empty() && timeout > Duration::ZERO {
-                self.1.store(true, Ordering::Relaxed);
-            }
-            self.0.pop_front()
-        }
-
-        fn pause(&mut self, _: &[Origin]) {}
-
-        fn resume(&mut self, _: &[Origin]) {}
-
-        fn commit_hint(&mut self, _: &BTreeMap<Origin, i64>) {}
-
-        fn begin_anew(&mut self, _: &Origin, _: &LogId, _: i64) {}
-
-        fn close(self: Box<Self>, _: Duration) -> bool {
-            true
-        }
-    }
 
     /// Counts records that came too late.
     #[derive(Default)]
@@ -385,7 +360,8 @@ mod tests {
             road.turn(begin(), Input::Open(origin(partition))).expect("nothing can fail");
         }
         let stop = AtomicBool::new(false);
-        let (mut source, mut late) = (Listed(list.into(), &stop), Late::default());
+        let (mut source, mut late) =
+            (Listed { list: list.into_iter().map(Some).collect(), ended: Some(&stop) }, Late::default());
         let mut orders = Orders {
             stop: &stop,
             hints: &|name| Hints::new(name),

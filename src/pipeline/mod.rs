@@ -18,6 +18,8 @@ use crate::store::StoreError;
 mod ahead;
 mod anew;
 mod commit;
+#[cfg(test)]
+mod fixture;
 mod keep;
 pub mod live;
 mod news;

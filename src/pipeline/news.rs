@@ -46,23 +46,14 @@ pub enum News {
     Resumed(Resumed),
 }
 
-impl Road<'_> {
-    /// Takes up what became known. What was read before is durable first, so that it takes effect between two segments.
-    ///
-    /// # Errors
-    /// Where an edge fails; it has not taken effect then, or is in the control log.
-    pub fn hear(&mut self, now: Time, news: News) -> Result<Effects, RoadError> {
-        self.commit(now)?;
-        let change = match &news {
+impl News {
+    /// What the control log says of it.
+    pub fn change(&self) -> Change {
+        match self {
             News::Settings(settings) => {
                 Change::Settings { json: serde_json::to_string(settings).expect("settings are plain values") }
             }
-            News::Roster { accepted, roster, zone } => {
-                let hash = roster.hash().to_owned();
-                let bytes = accepted.to_bytes();
-                self.write(|keep| keep.history.put_roster(&hash, now, &bytes))?;
-                Change::Roster { hash, zone: zone.clone() }
-            }
+            News::Roster { roster, zone, .. } => Change::Roster { hash: roster.hash().to_owned(), zone: zone.clone() },
             News::Verdict { id, exception } => {
                 let json = |exception| serde_json::to_string(exception).expect("an exception is plain values");
                 Change::Verdict { id: id.clone(), exception: exception.as_ref().map(json) }
@@ -72,7 +63,22 @@ impl Road<'_> {
                 Change::Left { origin, left: *left, who, reason }
             }
             News::Resumed(resumed) => Change::Resumed(resumed.clone()),
-        };
+        }
+    }
+}
+
+impl Road<'_> {
+    /// Takes up what became known. What was read before is durable first, so that it takes effect between two segments.
+    ///
+    /// # Errors
+    /// Where an edge fails; it has not taken effect then, or is in the control log.
+    pub fn hear(&mut self, now: Time, news: News) -> Result<Effects, RoadError> {
+        self.commit(now)?;
+        if let News::Roster { accepted, roster, .. } = &news {
+            let (hash, bytes) = (roster.hash().to_owned(), accepted.to_bytes());
+            self.write(|keep| keep.history.put_roster(&hash, now, &bytes))?;
+        }
+        let change = news.change();
         let number = self.note(now, &change, self.engine.mark())?;
         if let (Some(keep), Some(number), true) = (&mut self.keep, number, change.is_barrier()) {
             keep.heard = number;

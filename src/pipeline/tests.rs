@@ -401,6 +401,18 @@ fn a_full_disk_delays_and_changes_nothing() {
     }
 }
 
+/// A road of the history at `dir` whose partitions are open.
+fn opened<'a>(dir: &Path, runtime: &Runtime, origins: &[Origin], told: &'a mut Told) -> Road<'a> {
+    let mut keep = keep(dir, runtime).unwrap();
+    let engine = keep.engine(&Settings::default(), &zone(), now(), &mut |_, _| {}).unwrap();
+    let mut road = Road::new(engine, Some(keep), told, runtime.handle().clone());
+    for origin in origins {
+        road.keys.insert(origin.clone(), origin.to_string());
+        road.turn(now(), Input::Open(origin.clone())).unwrap();
+    }
+    road
+}
+
 /// That time does not wait for a partition is an input: it is in the state, whether the snapshot survives or not.
 #[test]
 fn a_partition_that_is_left_behind_stays_so_until_it_is_waited_for() {
@@ -418,13 +430,7 @@ fn a_partition_that_is_left_behind_stays_so_until_it_is_waited_for() {
     let (first, last) = (own[39].time, others[2_959].time);
     let mut told = Told::default();
     {
-        let mut keep = keep(dir.path(), &runtime).unwrap();
-        let engine = keep.engine(&Settings::default(), &zone(), now(), &mut |_, _| {}).unwrap();
-        let mut road = Road::new(engine, Some(keep), &mut told, runtime.handle().clone());
-        for origin in &origins {
-            road.keys.insert(origin.clone(), origin.to_string());
-            road.turn(now(), Input::Open(origin.clone())).unwrap();
-        }
+        let mut road = opened(dir.path(), &runtime, &origins, &mut told);
         road.turn(now(), Input::Decoded(Box::new(decoded(&origins[0], 0, own)))).unwrap();
         road.turn(now(), Input::Decoded(Box::new(decoded(&origins[1], 0, others)))).unwrap();
         assert_eq!(at(&road), Some(first), "time waits for the first partition");
@@ -451,13 +457,7 @@ fn a_partition_that_is_left_behind_stays_so_until_it_is_waited_for() {
         let stands: Vec<bool> = engine.stands().map(|(_, stand)| stand.left).collect();
         assert_eq!((stands, engine.watermark()), (vec![true, false], Some(last)), "with a snapshot: {snapshot}");
     }
-    let mut keep = keep(dir.path(), &runtime).unwrap();
-    let engine = keep.engine(&Settings::default(), &zone(), now(), &mut |_, _| {}).unwrap();
-    let mut road = Road::new(engine, Some(keep), &mut told, runtime.handle().clone());
-    for origin in &origins {
-        road.keys.insert(origin.clone(), origin.to_string());
-        road.turn(now(), Input::Open(origin.clone())).unwrap();
-    }
+    let mut road = opened(dir.path(), &runtime, &origins, &mut told);
     road.hear(now(), left(&origins[0], false)).unwrap();
     let next = Record { id: "next".to_owned(), time: last.plus(crate::event::time::DAY / 2), ..records[0].clone() };
     road.turn(now(), Input::Decoded(Box::new(decoded(&origins[1], 2_960, std::slice::from_ref(&next))))).unwrap();

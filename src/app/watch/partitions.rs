@@ -8,8 +8,8 @@ use super::super::acts::Act;
 use super::super::desk::{Answer, Desk};
 use super::super::monitor::board::{Board, Doing};
 use super::super::operator::{self, Seen};
-use super::super::partitions::{again, is_meant, left, words};
-use super::super::places::{Halted, Places, meant};
+use super::super::partitions::{is_meant, leave, left, resume, words};
+use super::super::places::{Halted, Places};
 use super::wrong::{Signs, furthest};
 use crate::event::{Origin, Time};
 use crate::ingest::kafka::Arrival;
@@ -95,22 +95,14 @@ impl Partitions {
             }
             Act::Resume { topic, partition, reason, who } => {
                 let behind = road.engine.stands().filter(|(_, stand)| stand.left).map(|(origin, _)| origin);
-                let behind = behind.filter(|origin| is_meant(origin, topic, *partition));
-                let (mut said, mut news): (Vec<String>, Vec<News>) =
-                    behind.map(|origin| (again(origin), leave(origin, false, who, reason))).unzip();
+                let behind: Vec<Origin> =
+                    behind.filter(|origin| is_meant(origin, topic, *partition)).cloned().collect();
                 let halted: Vec<Halted> = self.halted.values().cloned().collect();
-                match meant(&halted, topic, *partition) {
-                    Ok(found) => {
-                        for one in found {
-                            let resumed = self.places.resumed(&one, who, reason);
-                            self.places.follow(&resumed);
-                            self.halted.remove(&one.origin);
-                            said.push(words(&resumed));
-                            news.push(News::Resumed(resumed));
-                        }
+                let (said, news) = resume(&mut self.places, &halted, &behind, (topic, *partition), (who, reason))?;
+                for one in &news {
+                    if let News::Resumed(resumed) = one {
+                        self.halted.remove(&resumed.origin);
                     }
-                    Err(what) if news.is_empty() => return Err(what),
-                    Err(_) => {}
                 }
                 Ok((said.join("\n"), news))
             }
@@ -146,8 +138,4 @@ fn by_itself(road: &Road<'_>, board: &Board) -> Vec<News> {
     let known = |origin: &&&Origin| road.engine.stands().any(|(known, stand)| known == **origin && !stand.left);
     let reason = "time has waited for it as long as [monitor] leave_after says";
     behind.iter().filter(known).map(|origin| leave(origin, true, BY_ITSELF, reason)).collect()
-}
-
-fn leave(origin: &Origin, left: bool, who: &str, reason: &str) -> News {
-    News::Left { origin: origin.clone(), left, who: who.to_owned(), reason: reason.to_owned() }
 }

@@ -218,7 +218,8 @@ impl Hours {
         tally.told = Some(cut as u8);
         let role = constants.subjects.role(seen.presence.group);
         let p = calibration(&self.groups, role, constants).p(score);
-        let habit = self.habits.get(seen.subject).map(|habit| habit.for_day(constants.day)).unwrap_or_default();
+        let habit = self.habit(seen.subject, constants);
+        let tally = self.open.get(constants.day, seen.presence.seat).expect("it was just counted on");
         let mut finding = describe(tally, &habit, hour, p, "", seen.subject, seen.presence, constants);
         finding.raised_at = seen.event.time();
         finding.stage = Stage::Crossing(ratio);
