@@ -144,7 +144,7 @@ fn known<'a>(patient: &'a str, actor: &'a str, clock: Local) -> Facts<'a> {
         patient_id: patient,
         relations: vec!["encounter"],
         explained_by: Some("encounter"),
-        marks: vec![],
+        ..PatientFacts::default()
     };
     Facts {
         account: Account::User,
@@ -159,10 +159,11 @@ fn known<'a>(patient: &'a str, actor: &'a str, clock: Local) -> Facts<'a> {
         off_day: false,
         on_shift: None,
         outside_dates: false,
-        privileged: false,
+        privilege: phiwatch::event::facts::Privilege::None,
         entitlements: Vec::new(),
         vendor_id: None,
         vendor_status: None,
+        vendor_parent: None,
         baa: None,
         approval: None,
         in_window: None,

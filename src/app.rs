@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::TryRng;
 use tokio::runtime::Runtime;
 
+use self::rules::RulesNow;
 use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
@@ -31,6 +32,7 @@ mod partitions;
 mod past;
 mod places;
 mod rosters;
+mod rules;
 mod scan;
 mod spool;
 mod stop;
@@ -43,6 +45,7 @@ mod watch;
 pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use rosters::{look_at_rosters, nobody, people, rosters};
+pub use rules::{Matched, diff_rules, export_rules, look_at_rules, match_rules, unproven};
 pub use scan::scan;
 pub use stop::Stop;
 
@@ -71,6 +74,8 @@ struct Begun {
     before: Option<Accepted>,
     /// The rosters as they are now.
     loaded: Loaded,
+    /// The rules as they are now.
+    rules: RulesNow,
 }
 
 impl Begun {
@@ -78,7 +83,8 @@ impl Begun {
     fn anew(settings: &Settings) -> Result<Begun, Stop> {
         let loaded = look(settings, None)?;
         let engine = Engine::new(settings.engine.clone(), Arc::new(Roster::empty(settings.default_zone.clone())));
-        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded })
+        let rules = rules::now(settings)?;
+        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded, rules })
     }
 }
 
@@ -91,6 +97,7 @@ fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
         return Err(Stop::Failed(format!("{}: {what}", keep.history.dir().join("control").display())));
     }
     let loaded = look(settings, before.as_ref())?;
+    let rules = rules::now(settings)?;
     let bar = ProgressBar::hidden();
     let style = "building the engine anew  {wide_bar} {human_pos} of {human_len} events  {eta}";
     bar.set_style(ProgressStyle::with_template(style).map_err(Stop::failed)?);
@@ -104,7 +111,7 @@ fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
     let engine = keep.engine(&settings.engine, &settings.default_zone, now(), &mut progress);
     bar.finish_and_clear();
     let seen = keep.history.positions();
-    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded })
+    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded, rules })
 }
 
 /// Loads the rosters and says what is wrong with them.

@@ -1,7 +1,9 @@
-//! JSON Schemas of what other people's systems hold on to, derived from the code: events, rosters, alert, settings.
+//! JSON Schemas of what other people's systems hold on to, derived from the code: events, rosters, alert, settings, rule.
 //!
 //! The files in `schemas/` are written from here and a stale one fails a test. Nothing about a field is typed a second time: names, types
 //! and vocabularies come from `event`, `roster` and the settings themselves. It must not describe what the program only writes for itself.
+
+mod rule;
 
 use arrow::datatypes::DataType;
 use schemars::{JsonSchema, schema_for};
@@ -29,6 +31,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("rosters.schema.json", rosters()),
         ("alert.schema.json", of::<Alert>()),
         ("settings.schema.json", Settings::schema()),
+        ("rule.schema.json", rule::rule()),
     ]
 }
 

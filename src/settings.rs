@@ -2,6 +2,7 @@
 //! reports every problem at once.
 
 mod channels;
+mod rules;
 mod tree;
 mod words;
 
@@ -20,6 +21,7 @@ use crate::event::{Problem, Zone};
 use crate::keys::KeySource;
 use tree::Tree;
 
+pub use rules::Rules;
 pub use words::{duration, local, unknown_format};
 
 /// The file as it was written: strict, and without meaning.
@@ -38,8 +40,8 @@ struct Written {
     sources: BTreeMap<String, Source>,
     /// The folder of the rosters.
     rosters: Folder,
-    /// The folder of the rules.
-    rules: Folder,
+    /// The rules: the shipped ones where this is absent.
+    rules: rules::WrittenRules,
     /// The history.
     history: Option<crate::history::Settings>,
     /// The state folder: beside the history, unless named.
@@ -118,6 +120,8 @@ pub struct Settings {
     pub default_zone: Zone,
     /// Folder of the rosters.
     pub rosters: Option<PathBuf>,
+    /// Where the rules come from.
+    pub rules: Rules,
     /// Takes rosters even where they shrank by more than half or are gone: asked for on the command line, for this start only.
     pub allow_shrink: bool,
     /// The history, where one is kept.
@@ -145,6 +149,7 @@ impl Default for Settings {
             engine: EngineSettings::default(),
             default_zone: Zone::utc(),
             rosters: None,
+            rules: Rules { dir: None, shipped: true },
             allow_shrink: false,
             history: None,
             state: None,
@@ -194,16 +199,16 @@ impl Settings {
     pub fn restart_for(&self, new: &Settings) -> Vec<String> {
         let names: BTreeSet<&String> = self.sections.keys().chain(new.sections.keys()).collect();
         let differs = |name: &&&String| match name.as_str() {
-            "rosters" => false,
+            "rosters" | "rules" => false,
             "monitor" => self.monitor.listen != new.monitor.listen,
             _ => self.sections.get(**name) != new.sections.get(**name),
         };
         names.iter().filter(differs).map(|name| format!("[{name}]")).collect()
     }
 
-    /// Takes over what a running process can: where the rosters lie, and what is told to the operator.
+    /// Takes over what a running process can: where rosters and rules lie, and what is told to the operator.
     pub fn take_over(&mut self, new: Settings) {
-        self.rosters = new.rosters;
+        (self.rosters, self.rules) = (new.rosters, new.rules);
         let (listen, asked) = (self.monitor.listen, self.monitor.asked);
         self.monitor = crate::app::monitor::Plan { listen, asked, ..new.monitor };
     }
@@ -276,9 +281,7 @@ impl Reading<'_> {
         };
         let default_zone = self.zone(written.sites.default_timezone.as_deref().unwrap_or("UTC"));
         let rosters = written.rosters.dir.map(|dir| folder.join(dir));
-        if let Some(rules) = written.rules.dir.map(|dir| folder.join(dir)).filter(|dir| !dir.is_dir()) {
-            self.tree.problem(&["rules", "dir"], format!("the folder of the rules {} does not exist", rules.display()));
-        }
+        let rules = rules::read(&mut self.tree, folder, written.rules);
         let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
         let history = written.history.map(|history| self.history(folder, history));
         let kafka = written.kafka.and_then(|kafka| match kafka.check(self.file) {
@@ -298,6 +301,7 @@ impl Reading<'_> {
             engine,
             default_zone,
             rosters,
+            rules,
             allow_shrink: false,
             history,
             state,

@@ -108,9 +108,9 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let bar = bar(events, "{wide_bar} {human_pos} of {human_len} records")?;
     let mut screen =
         Screen { lines: Lines { out: &mut file, store, printed: BTreeSet::new() }, bar: bar.clone(), told: 0 };
-    let Begun { engine, before, loaded, .. } = begin(settings, &mut keep)?;
+    let Begun { engine, before, loaded, rules, .. } = begin(settings, &mut keep)?;
     let mut road = Road::new(engine, Some(keep), &mut screen, runtime.handle().clone());
-    put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
+    put_in_force(settings, &mut road, before.as_ref(), loaded, rules)?;
     let origins: Vec<Origin> = (0..PARTITIONS).map(|partition| Origin::topic(TOPIC, partition)).collect();
     for origin in &origins {
         road.keys.insert(origin.clone(), origin.to_string());

@@ -61,7 +61,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
     let mut keep = open_keep(&settings, history, &runtime)?;
-    let Begun { engine, seen, before, loaded } = begin(&settings, &mut keep)?;
+    let Begun { engine, seen, before, loaded, rules } = begin(&settings, &mut keep)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
@@ -87,7 +87,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
     let accepted = loaded.accepted.clone();
-    put_in_force(&settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
+    put_in_force(&settings, &mut road, before.as_ref(), loaded, rules)?;
     open_lanes(&mut road, &places)?;
     let operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
     let parts = Parts {
@@ -114,9 +114,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         clock: &now,
     };
     let done = read(&mut road, &mut source, &mut orders).and_then(|ended| watch.close().map(|()| ended));
-    if !Box::new(source).close(GRACE) {
-        warn!("the Kafka client did not close in time and is left behind");
-    }
+    leave(source);
     let done = done.and_then(|ended| if ended { road.close(now()) } else { road.commit(now()) });
     let tally = road.tally.clone();
     drop(road);
@@ -125,6 +123,13 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     }
     watch.drain(now());
     done.map(|_| tally).map_err(Stop::failed)
+}
+
+/// Closes the Kafka client, as far as that can be waited for.
+fn leave(source: Kafka) {
+    if !Box::new(source).close(GRACE) {
+        warn!("the Kafka client did not close in time and is left behind");
+    }
 }
 
 /// The sections without which there is nothing to run.

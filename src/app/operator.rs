@@ -58,10 +58,16 @@ pub static CHANNEL: Kind = kind("channel", "Alerts do not arrive", Severity::Hig
 pub static AUDIT: Kind = kind("audit", "The self-audit was altered", Severity::Critical, SubjectKind::System);
 /// The settings were refused at a reload.
 pub static SETTINGS: Kind = kind("settings", "New settings were refused", Severity::Medium, SubjectKind::System);
+/// The rules were refused at a reload.
+pub static RULES_REFUSED: Kind = kind("rules-refused", "New rules were refused", Severity::Medium, SubjectKind::System);
+/// A correlation kept less than it was given.
+pub static WINDOW: Kind = kind("window-limit", "A correlation left hits out", Severity::Medium, SubjectKind::System);
 
 /// Every kind: the docs have to say what to do about each.
 #[cfg(test)]
-static ALL: [&Kind; 14] = [
+static ALL: [&Kind; 16] = [
+    &RULES_REFUSED,
+    &WINDOW,
     &STALLED,
     &STOPPED,
     &LEFT,

@@ -6,13 +6,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::rules::{self, RulesNow};
 use super::{now, runtime};
 use crate::app::Stop;
 use crate::event::Problem;
 use crate::history::{Reader, newest_roster};
 use crate::ingest::rosters::read_folder;
 use crate::inquiry::kept_roster;
-use crate::pipeline::{Keep, News, Road, RoadError};
+use crate::pipeline::{Keep, News, Road};
 use crate::roster::{Accepted, Intake, Loaded, Roster, load};
 use crate::settings::Settings;
 
@@ -94,20 +95,28 @@ pub(super) fn complain(loaded: &Loaded) {
     }
 }
 
-/// Puts the settings and the loaded rosters in force where they are others than those that were.
+/// Puts the settings, the loaded rosters and the rules in force where they are others than those that were.
 pub(super) fn put_in_force(
     settings: &Settings,
     road: &mut Road<'_>,
     before: Option<&Accepted>,
     loaded: Loaded,
-) -> Result<(), RoadError> {
+    rules: RulesNow,
+) -> Result<(), Stop> {
     if before.is_none() || *road.engine.settings() != settings.engine {
-        road.hear(now(), News::Settings(Box::new(settings.engine.clone())))?;
+        road.hear(now(), News::Settings(Box::new(settings.engine.clone()))).map_err(Stop::failed)?;
     }
     // The same dates mean other moments in another zone.
     let zone = road.engine.roster().zone(None).name() != settings.default_zone.name();
     if zone || before.is_none_or(|before| *before != loaded.accepted) {
-        road.hear(now(), news(settings, loaded))?;
+        road.hear(now(), news(settings, loaded)).map_err(Stop::failed)?;
+    }
+    if road.engine.rules().hash() != rules.set.hash() {
+        let words = rules::in_force(rules.set.hash(), road.engine.rules().hash());
+        road.hear(now(), rules.news()).map_err(Stop::failed)?;
+        if let (Some(history), true) = (&settings.history, road.keep.is_some()) {
+            super::audit(settings, &history.dir, "rules", &words)?;
+        }
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ impl Outlet for Lines<'_> {
 pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
     let runtime = runtime()?;
     let mut keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
-    let Begun { engine, seen, before, loaded } = match &mut keep {
+    let Begun { engine, seen, before, loaded, rules } = match &mut keep {
         Some(keep) => begin(settings, keep)?,
         None => Begun::anew(settings)?,
     };
@@ -74,7 +74,7 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
     let told = store.clone();
     let mut outlet = Lines { out, store: told, printed: BTreeSet::new() };
     let mut road = Road::new(engine, keep, &mut outlet, runtime.handle().clone());
-    put_in_force(settings, &mut road, before.as_ref(), loaded).map_err(Stop::failed)?;
+    put_in_force(settings, &mut road, before.as_ref(), loaded, rules)?;
     for news in verdicts.iter_mut().flat_map(Verdicts::poll) {
         road.hear(now(), news).map_err(Stop::failed)?;
     }

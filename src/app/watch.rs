@@ -6,6 +6,7 @@
 mod partitions;
 mod reload;
 mod rosters;
+mod rules;
 mod wrong;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use tracing::error;
 
 use self::partitions::Partitions;
 use self::rosters::Rosters;
+use self::rules::RulesInForce;
 use self::wrong::Signs;
 use super::desk::Desk;
 use super::drain::Drain;
@@ -75,6 +77,7 @@ pub(super) struct Watch<'a> {
     parts: Parts,
     rosters: Rosters,
     partitions: Partitions,
+    rules: RulesInForce,
     verdicts: Verdicts<'a>,
     drain: Drain,
     upkeep: Upkeep,
@@ -97,12 +100,13 @@ impl<'a> Watch<'a> {
     ) -> Watch<'a> {
         let partitions = Partitions::new(std::mem::take(&mut parts.places), parts.desk.clone());
         let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
+        let rules = RulesInForce::new(parts.settings.rules.clone());
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
         let upkeep = Upkeep::new(now);
         let happened = Vec::new();
-        Watch { parts, rosters, partitions, verdicts, drain, upkeep, operator, signs, happened, slow_at: now }
+        Watch { parts, rosters, rules, partitions, verdicts, drain, upkeep, operator, signs, happened, slow_at: now }
     }
 
     /// The loop has ended: what it was given is in the control log.
@@ -156,6 +160,7 @@ impl<'a> Watch<'a> {
         let board = self.parts.board.lock().clone();
         let mut wrong = wrong::wrong(&board, &self.signs, &channels, &self.parts.settings.monitor, now);
         wrong.extend(self.rosters.wrong(&self.parts.settings.monitor, now));
+        wrong.extend(self.rules.wrong());
         let store = self.parts.store.clone();
         // Where the store cannot be read the alert cannot be raised either, and the next chores try again.
         let known = |id: &str| store.show(id).ok().flatten().map_or(0, |(listed, _)| listed.alert.revision);
@@ -207,7 +212,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn take_reload(&mut self, now: Time) -> Vec<News> {
+    fn take_reload(&mut self, rules: &str, now: Time) -> Vec<News> {
         if !self.parts.reload.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
@@ -220,14 +225,26 @@ impl<'a> Watch<'a> {
         }
         self.rosters.follow(self.parts.settings.rosters.clone());
         let (news, about) = self.rosters.reload(&self.parts.settings, now);
-        let words = format!("{words}; {about}");
+        let (rules, about_rules) = self.rules.reload(&self.parts.settings, rules);
+        let words = format!("{words}; {about}; {about_rules}");
         tracing::info!("SIGHUP: {words}");
+        self.audit("reload", &words);
+        news.into_iter().chain(rules).collect()
+    }
+
+    fn audit(&self, act: &str, words: &str) {
         if let Err(Stop::Failed(what) | Stop::Usage(what)) =
-            super::audit(&self.parts.settings, &self.parts.dirs.0, "reload", &words)
+            super::audit(&self.parts.settings, &self.parts.dirs.0, act, words)
         {
-            error!(what, "the reload is not in the self-audit");
+            error!(what, act, "this is not in the self-audit");
         }
-        news.into_iter().collect()
+    }
+
+    /// Rules whose files have changed.
+    fn poll_rules(&mut self, before: &str) -> Option<News> {
+        let (news, words) = self.rules.poll(&self.parts.settings, before)?;
+        self.audit("rules", &words);
+        news
     }
 }
 
@@ -252,19 +269,23 @@ impl Beside for Watch<'_> {
             let (kind, words) = match notice.kind {
                 "id-conflict" => (&operator::CONFLICT, "Records that repeat an identifier and say something else"),
                 "future" => (&operator::FUTURE, "Records that lie in the future"),
+                "window-limit" => (&operator::WINDOW, "Hits that were not counted because its windows hold no more"),
                 _ => continue,
             };
-            let what = format!("{words}: {}. They are kept and flagged.", notice.count);
+            let kept = if notice.kind == "window-limit" { "" } else { " They are kept and flagged." };
+            let what = format!("{words}: {}.{kept}", notice.count);
             self.happened.push(Seen { kind, about: notice.about.clone(), what, count: notice.count });
         }
     }
 
     fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<News>, RoadError> {
-        let mut news = self.take_reload(now);
+        let rules = road.engine.rules().hash().to_owned();
+        let mut news = self.take_reload(&rules, now);
         if now >= self.slow_at {
             self.slow(now);
         }
         news.extend(self.rosters.poll(&self.parts.settings, now));
+        news.extend(self.poll_rules(&rules));
         news.extend(self.verdicts.poll());
         let busy = self.parts.board.lock().lanes.values().any(|lane| lane.lag() > BUSY);
         if let Some(keep) = &mut road.keep {

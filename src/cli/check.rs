@@ -1,4 +1,4 @@
-//! `phiwatch check`: every problem in settings and rosters at once.
+//! `phiwatch check`: every problem in settings, rosters and rules at once.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::event::Problem;
 use crate::keys::KeySource;
 use crate::settings::Settings;
 
-/// Name every problem in settings and rosters at once.
+/// Name every problem in settings, rosters and rules at once.
 ///
 /// With --online it also tries the broker, the topics and the rights to read them, the mail server, webhooks and collectors (nothing
 /// is sent), and the history with its key and state folder.
@@ -43,6 +43,13 @@ impl Check {
                 }
                 problems.extend(app::nobody(&settings, &loaded));
                 problems.extend(app::spread(&settings, &loaded.roster));
+                problems.extend(loaded.problems);
+            }
+            Err(problem) => problems.push(problem),
+        }
+        match app::look_at_rules(&settings.rules) {
+            Ok((_, loaded)) => {
+                eprintln!("{} rules", loaded.set.rules().len());
                 problems.extend(loaded.problems);
             }
             Err(problem) => problems.push(problem),

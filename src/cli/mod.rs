@@ -20,6 +20,7 @@ mod decode;
 mod demo;
 mod partitions;
 mod peek;
+mod rules;
 mod run;
 mod scan;
 mod shown;
@@ -43,6 +44,7 @@ enum Command {
     Channels(channels::Channels),
     Partitions(partitions::Partitions),
     Check(check::Check),
+    Rules(rules::Rules),
     Peek(peek::Peek),
     Decode(decode::Decode),
     Simulate(simulate::Simulate),
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Peek(command) => command.run(),
         Command::Decode(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Rules(command) => command.run(),
         Command::Simulate(command) => command.run(),
     };
     match done {

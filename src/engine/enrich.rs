@@ -18,7 +18,9 @@
 //! Everything else explains nothing: a stay on another ward, a study of others, being a contact, a colleague or a namesake, and one's
 //! own chart.
 
-use crate::event::facts::{Account, Agreement, Approval, Facts, PatientFacts, Status};
+use std::borrow::Cow;
+
+use crate::event::facts::{Account, Agreement, Approval, Facts, PatientFacts, Privilege, Status};
 use crate::event::time::{Day, HOUR, Local, Time};
 use crate::event::{Event, Kind};
 use crate::roster::{Actor, Near, RelationKind, Roster, User, Vendor, VendorAccount};
@@ -54,10 +56,11 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
         off_day: times.off_day,
         on_shift: user.and_then(|user| on_shift(roster.shifts(user.id), at)),
         outside_dates: who.outside_dates(at),
-        privileged: false,
+        privilege: Privilege::None,
         entitlements: Vec::new(),
         vendor_id,
         vendor_status: vendor.map(|vendor| vendor.status),
+        vendor_parent: vendor.and_then(|vendor| vendor.parent_vendor_id),
         baa: vendor.map(|vendor| agreement(&vendor, at)),
         approval: approval(roster, event, account.is_some(), vendor_id, at),
         in_window: account.and_then(|account| account.access_window).map(|window| {
@@ -65,14 +68,19 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
             window.contains(clock.date, u16::from(clock.hour) * 60 + u16::from(clock.minute))
         }),
         patients: Vec::new(),
-        // No rule asks for a column yet.
         extra: Default::default(),
     };
     if let Some(id) = event.actor_id() {
-        roster.entitlements(id, at, |entitlement, privileged| {
-            facts.privileged |= privileged;
+        let mut valid = false;
+        let expired = roster.entitlements(id, at, |entitlement, privileged| {
+            valid |= privileged;
             facts.entitlements.push(entitlement);
         });
+        facts.privilege = match (valid, expired) {
+            (true, _) => Privilege::Valid,
+            (false, true) => Privilege::Expired,
+            (false, false) => Privilege::None,
+        };
         facts.entitlements.sort_unstable();
         facts.entitlements.dedup();
     }
@@ -83,6 +91,32 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
         facts.patients.extend(patients.map(|patient| patient_facts(roster, actor.as_ref(), patient, at)));
     }
     facts
+}
+
+/// Adds the columns of the rosters that rules name, such as `user.union`; those of several patients are joined with `;`.
+pub fn columns<'r>(roster: &'r Roster, event: &Event<'r>, names: &'r [String], facts: &mut Facts<'r>) {
+    if names.is_empty() {
+        return;
+    }
+    let at = event.time();
+    let who = identify(roster, event, at);
+    let vendor = facts.vendor_id.and_then(|id| roster.vendor(id, at));
+    for name in names {
+        let Some((table, column)) = name.split_once('.') else { continue };
+        let cell = match table {
+            "user" => who.user().and_then(|user| user.extra(column)).map(Cow::Borrowed),
+            "account" => who.account().and_then(|account| account.extra(column)).map(Cow::Borrowed),
+            "vendor" => vendor.as_ref().and_then(|vendor| vendor.extra(column)).map(Cow::Borrowed),
+            _ => {
+                let patients = event.patients().filter_map(|patient| roster.patient(patient, at)?.extra(column));
+                let cells: Vec<&str> = patients.collect();
+                (!cells.is_empty()).then(|| Cow::Owned(cells.join(";")))
+            }
+        };
+        if let Some(cell) = cell {
+            facts.extra.insert(name, cell);
+        }
+    }
 }
 
 /// Whose account it is.
@@ -216,9 +250,15 @@ fn approval(
 
 fn patient_facts<'r>(roster: &'r Roster, actor: Option<&Actor>, patient: &'r str, at: Time) -> PatientFacts<'r> {
     let Some(chart) = roster.chart(patient, at) else {
-        return PatientFacts { patient_id: patient, ..PatientFacts::default() };
+        let encounter = roster.encounter(None, at);
+        return PatientFacts { patient_id: patient, encounter, ..PatientFacts::default() };
     };
-    let mut facts = PatientFacts { patient_id: chart.id, ..PatientFacts::default() };
+    let mut facts = PatientFacts {
+        patient_id: chart.id,
+        days_deceased: roster.days_deceased(&chart, at),
+        encounter: roster.encounter(Some(&chart), at),
+        ..PatientFacts::default()
+    };
     let actor = actor.unwrap_or(&Actor::NOBODY);
     if let Some(near) = roster.near(&chart, actor, at) {
         facts.relations = relations(&near);
@@ -441,18 +481,18 @@ mod tests {
 
     #[test]
     fn entitlements() {
-        let look = |actor: &str, at: &str, privileged: bool, expected: &[&str]| {
+        let look = |actor: &str, at: &str, privilege: Privilege, expected: &[&str]| {
             check(&access(actor, at), |facts| {
-                assert_eq!((facts.privileged, facts.entitlements.as_slice()), (privileged, expected), "{actor} {at}");
+                assert_eq!((facts.privilege, facts.entitlements.as_slice()), (privilege, expected), "{actor} {at}");
             });
         };
-        look("nurse", "2026-01-10T05:59:59Z", false, &["chart"]);
-        look("nurse", "2026-01-10T06:00:00Z", true, &["admin", "chart"]);
+        look("nurse", "2026-01-10T05:59:59Z", Privilege::None, &["chart"]);
+        look("nurse", "2026-01-10T06:00:00Z", Privilege::Valid, &["admin", "chart"]);
         // A plain date as an end includes that day; entitlements have no site, so it is Chicago's.
-        look("nurse", "2026-01-12T05:59:59Z", true, &["admin", "chart"]);
-        look("nurse", "2026-01-12T06:00:00Z", false, &["chart"]);
-        look("a1", "2026-01-12T06:00:00Z", true, &["root"]);
-        look("stranger", "2026-01-12T06:00:00Z", false, &[]);
+        look("nurse", "2026-01-12T05:59:59Z", Privilege::Valid, &["admin", "chart"]);
+        look("nurse", "2026-01-12T06:00:00Z", Privilege::Expired, &["chart"]);
+        look("a1", "2026-01-12T06:00:00Z", Privilege::Valid, &["root"]);
+        look("stranger", "2026-01-12T06:00:00Z", Privilege::None, &[]);
     }
 
     #[test]
@@ -542,6 +582,30 @@ mod tests {
         look("nurse", "nowhere", "2026-01-11T00:00:00Z", &[], None);
         // An account that only relations know; the study goes on, the bill was a day ago.
         look("other", "r4", "2026-01-13T00:00:00Z", &["research", "billing"], Some("billing"));
+    }
+
+    #[test]
+    fn encounters_and_deaths() {
+        use crate::event::facts::Encounter;
+        let look = |patient: &str, at: &str, encounter: Encounter, days: Option<i32>| {
+            let mut draft = access("nurse", at);
+            draft.patients = vec![patient.into()];
+            check(&draft, |facts| {
+                let found = &facts.patients[0];
+                assert_eq!((found.encounter, found.days_deceased), (Some(encounter), days), "{patient} {at}");
+            });
+        };
+        look("r1", "2026-01-09T23:59:59Z", Encounter::None, None);
+        look("r1", "2026-01-10T00:00:00Z", Encounter::Open, None);
+        look("r1", "2026-01-11T23:59:59Z", Encounter::Open, None);
+        look("r1", "2026-01-12T00:00:00Z", Encounter::Closed, None);
+        look("r1", "2027-01-12T00:00:00Z", Encounter::Closed, None);
+        look("r2", "2026-01-20T00:00:00Z", Encounter::None, None);
+        look("nowhere", "2026-01-20T00:00:00Z", Encounter::None, None);
+        look("p1", "2026-01-15T05:59:59Z", Encounter::None, None);
+        look("p1", "2026-01-15T06:00:00Z", Encounter::None, Some(0));
+        look("p1", "2026-01-17T05:59:59Z", Encounter::None, Some(1));
+        look("old", "2026-01-17T06:00:00Z", Encounter::None, Some(2));
     }
 
     #[test]

@@ -106,3 +106,90 @@ pub(crate) fn decoded(origin: &Origin, from: i64, records: &[Record]) -> Decoded
     let to = from + records.len() as i64;
     Decoded { batch: builder.finish(origin), rejects: Vec::new(), from, to, gap: 0 }
 }
+
+/// A rule of each class and kind over the records of the ward.
+const RULES: &str = "title: A stranger reads
+id: hard-stranger
+status: stable
+logsource: { product: phiwatch }
+detection:
+  s: { fact.account: unknown }
+  condition: s
+level: medium
+phiwatch:
+  sentence: '{actor.id} read {patients|chart|charts} in {count|event|events} ({activity}).'
+  subject: user
+  class: hard
+  suppress: 30m
+  severity:
+    - when: { patients: p3 }
+      level: high
+---
+title: A clerk reads one of ten charts
+id: budgeted-clerk
+status: stable
+logsource: { product: phiwatch }
+detection:
+  s: { fact.role: clerk, patients: [p1, p2, p3, p4, p5, p6, p7, p8, p9, p10] }
+  condition: s
+level: low
+phiwatch: { sentence: '{actor.id} read {count}.', subject: user, class: budgeted }
+---
+title: A chart is read by a nurse
+id: informational-chart
+status: stable
+logsource: { product: phiwatch }
+detection:
+  s: { fact.role: nurse, patients|startswith: p1 }
+  condition: s
+level: informational
+phiwatch: { sentence: '{hits} reads by {actor.id}.', subject: patient, class: informational, suppress: 1h }
+---
+title: On trial
+id: shadow-night
+status: experimental
+logsource: { product: phiwatch }
+detection:
+  s: { fact.hour|lt: 6 }
+  condition: s
+level: high
+phiwatch: { sentence: '{actor.id} was awake at {fact.hour}.', subject: user, class: hard }
+---
+title: Many charts in an hour
+id: crossing-many
+status: stable
+correlation:
+  type: value_count
+  rules: [any-read]
+  group-by: [actor.id]
+  timespan: 1h
+  condition: { field: patients, gte: 12 }
+level: high
+phiwatch: { sentence: '{actor.id} opened {value} charts.', subject: user, class: hard }
+---
+title: Few patients on average
+id: settled-average
+status: stable
+correlation:
+  type: value_avg
+  rules: [any-read]
+  group-by: [actor.id]
+  timespan: 30m
+  condition: { field: fact.hour, gte: 16 }
+level: low
+phiwatch: { sentence: '{actor.id} at {value}.', subject: source, class: informational }
+---
+title: Any read
+id: any-read
+status: stable
+logsource: { product: phiwatch }
+detection:
+  s: { activity: read }
+  condition: s
+level: informational
+";
+
+/// The rules as a folder of files.
+pub(crate) fn rule_files() -> Vec<(String, Vec<u8>)> {
+    vec![("r.yml".to_owned(), RULES.as_bytes().to_vec())]
+}

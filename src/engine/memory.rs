@@ -9,6 +9,8 @@ use super::budget::Budget;
 use super::calendar::Calendar;
 use super::gate::Gate;
 use super::identity::Identity;
+use super::rule::RuleSet;
+use super::rule::detector::Watcher;
 use super::settings::Settings;
 use super::settle::DayConstants;
 use super::subjects::Subjects;
@@ -18,7 +20,7 @@ use crate::event::Day;
 use crate::roster::Roster;
 
 /// Raised whenever the meaning or the form of the state changes.
-pub const MEMORY_VERSION: u32 = 9;
+pub const MEMORY_VERSION: u32 = 10;
 
 #[derive(Serialize, Deserialize)]
 struct Memory {
@@ -30,6 +32,7 @@ struct Memory {
     budget: Budget,
     triage: Triage,
     detectors: BTreeMap<String, Vec<u8>>,
+    rules: Vec<u8>,
     settled: Option<Day>,
     began: Option<Day>,
     first_settled: Option<Day>,
@@ -48,6 +51,7 @@ impl Engine {
             budget: self.budget.clone(),
             triage: self.triage.clone(),
             detectors: self.detectors.iter().map(|(name, detector)| ((*name).to_owned(), detector.save())).collect(),
+            rules: self.rules.save(),
             settled: self.settled,
             began: self.began,
             first_settled: self.first_settled,
@@ -57,7 +61,7 @@ impl Engine {
     }
 
     /// An engine with the memory that `save` wrote; `None` where it is of another version or cannot be read.
-    pub fn load(settings: Settings, roster: Arc<Roster>, bytes: &[u8]) -> Option<Engine> {
+    pub fn load(settings: Settings, roster: Arc<Roster>, rules: Arc<RuleSet>, bytes: &[u8]) -> Option<Engine> {
         let version: u32 = postcard::take_from_bytes(bytes).ok()?.0;
         if version != MEMORY_VERSION {
             return None;
@@ -69,6 +73,11 @@ impl Engine {
             if !detector.load(memory.detectors.get(spec.family)?) {
                 return None;
             }
+        }
+        engine.made_by.rules = rules.hash().to_owned();
+        engine.rules = Watcher::new(rules);
+        if !engine.rules.load(&memory.rules) {
+            return None;
         }
         engine.gate = memory.gate;
         engine.identity = memory.identity;
@@ -85,6 +94,7 @@ impl Engine {
 
     /// A copy that can go its own way, without what is queued.
     pub fn copy(&self) -> Engine {
-        Engine::load(self.settings.clone(), self.roster.clone(), &self.save()).expect("own memory can be read")
+        let rules = self.rules.set().clone();
+        Engine::load(self.settings.clone(), self.roster.clone(), rules, &self.save()).expect("own memory can be read")
     }
 }

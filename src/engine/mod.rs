@@ -25,6 +25,7 @@ mod lane;
 pub mod memory;
 mod present;
 mod record;
+pub mod rule;
 pub mod settings;
 mod settle;
 pub mod stats;
@@ -40,6 +41,8 @@ use calendar::Calendar;
 use detect::Detector;
 use gate::{Gate, Next};
 use identity::{Identity, Repeat};
+use rule::RuleSet;
+use rule::detector::{Watcher, place_day};
 use settings::Settings;
 use stats::delayed::DELAY;
 use stretch::{Run, applied};
@@ -73,6 +76,8 @@ pub enum Input {
     Settings(Box<Settings>),
     /// New rosters.
     Roster(Arc<Roster>),
+    /// Other rules.
+    Rules(Arc<RuleSet>),
     /// A justified verdict, as an exception.
     Exception(Exception),
     /// Nothing more will come from anywhere: everything settles.
@@ -90,6 +95,7 @@ pub struct Engine {
     calendar: Calendar,
     budget: Budget,
     triage: Triage,
+    rules: Watcher,
     detectors: BTreeMap<&'static str, Box<dyn Detector>>,
     /// The newest settled day; `None` before time has begun.
     settled: Option<Day>,
@@ -124,6 +130,7 @@ impl Engine {
             calendar: Calendar::default(),
             budget: Budget::default(),
             triage: Triage::default(),
+            rules: Watcher::default(),
             detectors: detect::build(),
             settled: None,
             began: None,
@@ -159,6 +166,7 @@ impl Engine {
                 self.roster = roster;
                 self.horizon = None;
             }
+            Input::Rules(rules) => self.replace_rules(rules, &mut effects),
             Input::Exception(mut exception) => {
                 // It holds from the first local day that nobody has entered.
                 if let Some(last) = self.subjects.open_days().last() {
@@ -295,14 +303,17 @@ impl Engine {
         }
         let earliest = self.horizon.map_or(Time::MIN, |horizon| horizon.fixed_until);
         let record = (row..stretch.batch.len()).map(|i| stretch.batch.row(i)).take_while(|e| e.offset() == offset);
-        record
-            .filter(|event| event.time() >= earliest)
-            .all(|event| enrich::enrich(&self.roster, &event).day <= settled.plus(DELAY))
+        record.filter(|event| event.time() >= earliest).all(|event| {
+            let fixed = settled.plus(DELAY);
+            // Days of patients, workstations and vendors are those of the place.
+            let places = self.rules.set().speaks_of_places();
+            enrich::enrich(&self.roster, &event).day <= fixed && (!places || place_day(&self.roster, &event) <= fixed)
+        })
     }
 
     /// Takes up one row: repetition, facts, detectors.
     fn take_up(&mut self, origin: &Origin, flags: Flags, run: &mut Run, effects: &mut Effects) {
-        let roster = self.roster.clone();
+        let (roster, rules) = (self.roster.clone(), self.rules.set().clone());
         let (stretch, row) = self.gate.front(origin);
         if run.keep.is_empty() {
             run.start = row;
@@ -319,7 +330,8 @@ impl Engine {
             flags |= ID_CONFLICT;
             notice(effects, "id-conflict", event.source(), event.time());
         }
-        let facts = enrich::enrich(&roster, &event);
+        let mut facts = enrich::enrich(&roster, &event);
+        enrich::columns(&roster, &event, rules.columns(), &mut facts);
         let outside = flags & (FUTURE | UNDECLARED) != 0;
         if self.settled.is_some_and(|settled| facts.day <= settled) && !outside {
             flags |= BACKFILL;
@@ -330,20 +342,19 @@ impl Engine {
         }
         run.flags.push(flags);
         run.facts.push(&facts, roster.hash());
-        if !outside {
-            let mut watch = Watch {
-                settings: &self.settings,
-                roster: &roster,
-                made_by: &self.made_by,
-                subjects: &mut self.subjects,
-                budget: &self.budget,
-                open: &mut self.open,
-                detectors: &mut self.detectors,
-                triage: &mut self.triage,
-                first_settled: self.first_settled,
-            };
-            watch.show(&event, &facts, flags, effects);
-        }
+        let mut watch = Watch {
+            settings: &self.settings,
+            roster: &roster,
+            made_by: &self.made_by,
+            subjects: &mut self.subjects,
+            budget: &self.budget,
+            open: &mut self.open,
+            detectors: &mut self.detectors,
+            rules: &mut self.rules,
+            triage: &mut self.triage,
+            first_settled: self.first_settled,
+        };
+        watch.show(&event, &facts, flags, effects);
     }
 
     /// The first stretch of a lane is used up: its rows, rejects and offsets leave together.

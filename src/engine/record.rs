@@ -39,13 +39,14 @@ impl Engine {
             }
         }
         rows.sort_unstable();
-        let roster = self.roster.clone();
+        let (roster, rules) = (self.roster.clone(), self.rules.set().clone());
         for (day, _, index, row) in rows {
             if self.settled.is_some_and(|settled| settled.plus(DELAY) < day) {
                 self.settle_through(day.plus(-DELAY), effects);
             }
             let event = segment[index].batch.row(row);
-            let facts = enrich::enrich(&roster, &event);
+            let mut facts = enrich::enrich(&roster, &event);
+            enrich::columns(&roster, &event, rules.columns(), &mut facts);
             let mut watch = self.watch();
             watch.show(&event, &facts, event.flags(), effects);
         }

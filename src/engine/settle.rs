@@ -1,5 +1,7 @@
 //! What happens when a local day is over for everybody: sums, verdicts, learning, and the thresholds of later days.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::budget::{Alphas, Budget, BudgetStep};
@@ -8,7 +10,7 @@ use super::settings::Settings;
 use super::stats::delayed::DELAY;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
 use super::{Engine, calendar};
-use crate::event::{Class, Day, Disposition, Effects, State, Time, Unjudged};
+use crate::event::{Class, Day, Disposition, Effects, Notice, State, Time, Unjudged};
 use crate::roster::Roster;
 
 /// Days without anybody are settled one by one only up to this many; a longer silence is passed over at once.
@@ -21,7 +23,7 @@ const SILENCE_DAYS: i32 = 400;
 pub struct DayConstants {
     day: Day,
     sizes: Sizes,
-    alphas: Alphas,
+    pub(super) alphas: Alphas,
 }
 
 impl DayConstants {
@@ -76,7 +78,7 @@ impl Engine {
         let mut day = settled;
         while day < due {
             // Days without anybody settle in closed form: nothing is learnt from them.
-            let next = self.subjects.open_days().into_iter().find(|open| *open > day).unwrap_or(due);
+            let next = self.open_days_with_anything().into_iter().find(|open| *open > day).unwrap_or(due);
             if next.0 - day.0 > SILENCE_DAYS {
                 // What lies before such a silence says nothing about who was absent.
                 self.first_settled = None;
@@ -98,28 +100,39 @@ impl Engine {
 
     /// At the end of the input every open day settles.
     pub(super) fn settle_all(&mut self, effects: &mut Effects) {
-        for day in self.subjects.open_days() {
+        for day in self.open_days_with_anything() {
             if self.settled.is_none_or(|settled| day > settled) {
                 self.settle(day, effects);
             }
         }
     }
 
+    /// Days with somebody present, or with hits of rules, that have not settled, oldest first.
+    fn open_days_with_anything(&self) -> BTreeSet<Day> {
+        self.subjects.open_days().into_iter().chain(self.rules.open_days()).collect()
+    }
+
     /// Settles one day: two passes over those who were there, then learning.
     fn settle(&mut self, day: Day, effects: &mut Effects) {
         let mut present = self.subjects.present_on(day);
-        if !present.is_empty() {
+        if present.is_empty() {
+            // Nobody who is watched was there; somebody who says to be a device or a patient may have gone beyond that, and rules see all.
+            let findings = self.findings(day, &present, 0.0);
+            effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by)));
+        } else {
             self.calendar.correct(day, &mut present);
             let humans = self.humans(day);
-            let findings = self.judge(day, &present, humans);
+            let findings = self.findings(day, &present, humans);
             let (mut told, mut near) = (0.0, 0.0);
             for finding in findings {
-                let raised = self.triage.admit(finding, &self.made_by, false);
+                let raised = self.triage.admit(finding, &self.made_by);
+                let is_shadow = raised.alert.disposition == Disposition::Shadow;
                 let counts = raised.alert.class == Class::Budgeted
                     && raised.alert.disposition == Disposition::Notified
                     && raised.alert.state == State::Open;
                 told += f64::from(u8::from(counts));
-                near += f64::from(u8::from(raised.alert.class == Class::Budgeted && raised.alert.state == State::Open));
+                let near_by = raised.alert.class == Class::Budgeted && raised.alert.state == State::Open && !is_shadow;
+                near += f64::from(u8::from(near_by));
                 effects.raised.push(raised);
             }
             // What honest p-values let pass is a quarter of what lies below 4α: misuse itself must not use up the threshold.
@@ -130,10 +143,10 @@ impl Engine {
             }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
-        } else {
-            // Nobody who is watched was there; somebody who says to be a device or a patient may have gone beyond that.
-            let findings = self.judge(day, &present, 0.0);
-            effects.raised.extend(findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by, false)));
+        }
+        for (about, count) in self.rules.left_out() {
+            let at = self.watermark().unwrap_or(Time::MIN);
+            effects.notices.push(Notice { kind: "window-limit", about, count, at });
         }
         // With the day go the counters of backfill that came for days before it.
         self.detectors.values_mut().for_each(|detector| detector.forget(day));
@@ -144,9 +157,16 @@ impl Engine {
         effects.settled.push(day);
     }
 
+    /// What detectors and rules say of a day, by subject.
+    fn findings(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
+        let mut findings = self.judge(day, present, humans);
+        findings.extend(self.judge_rules(day, present));
+        findings.sort_by(|a, b| (&a.subject, a.detection.id()).cmp(&(&b.subject, b.detection.id())));
+        findings
+    }
+
     fn judge(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
-        let fixed = self.open.remove(&day);
-        let fixed = fixed.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget));
+        let fixed = self.fixed(day);
         let constants = fixed.constants(&self.settings, &self.roster, &self.subjects, self.first_settled);
         let settling = Settling { constants: &constants, present, humans };
         let mut findings = Findings::new();
@@ -156,7 +176,20 @@ impl Engine {
             detector.sums(&settling);
             detector.settle(&settling, &mut findings);
         }
-        findings.sort_by(|a, b| (&a.subject, a.detection.id).cmp(&(&b.subject, b.detection.id)));
+        findings
+    }
+
+    /// The constants of a day that settles.
+    pub(super) fn fixed(&self, day: Day) -> DayConstants {
+        let known = self.open.get(&day).cloned();
+        known.unwrap_or_else(|| DayConstants::new(day, &self.settings, &self.subjects, &self.budget))
+    }
+
+    fn judge_rules(&mut self, day: Day, present: &[(SubjectIx, Presence)]) -> Findings {
+        let alphas = self.fixed(day).alphas;
+        let present: Vec<Presence> = present.iter().map(|(_, presence)| *presence).collect();
+        let mut findings = Findings::new();
+        self.rules.settle(day, alphas, &present, &self.subjects, &mut findings);
         findings
     }
 
@@ -170,7 +203,8 @@ impl Engine {
 
     fn teach_budget(&mut self, day: Day, told: f64, humans: f64) {
         let target = self.settings.per_1000_users_per_day / 1_000.0 * humans;
-        let tests = self.detectors.values().map(|detector| detector.tested()).sum::<u64>() as f64;
+        let tested = self.detectors.values().map(|detector| detector.tested()).sum::<u64>() as f64;
+        let tests = tested + self.rules.tests();
         let surge = self.detectors.values().map(|detector| detector.surge()).fold(1.0, f64::max);
         self.budget.teach(day, BudgetStep { target, tests, told, surge });
     }

@@ -1,12 +1,14 @@
 //! The time contract on a small ward: the settled alerts depend on the records and the rosters, and on nothing else.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::fixture::{Record, decoded, first_day, roster, ward, zone};
+use super::rule::RuleSet;
 use super::settings::Settings;
 use super::{Engine, Input};
 use crate::event::effects::Decoded;
@@ -21,9 +23,20 @@ fn now() -> Time {
 
 /// Runs partitions side by side, `cut` records at a time; saves and loads the engine after every `restart` steps.
 fn run(partitions: &[Vec<Record>], cut: usize, restart: Option<usize>) -> Vec<Effects> {
+    run_by(&Arc::default(), partitions, cut, restart)
+}
+
+/// The same with rules in force.
+pub(super) fn run_by(
+    rules: &Arc<RuleSet>,
+    partitions: &[Vec<Record>],
+    cut: usize,
+    restart: Option<usize>,
+) -> Vec<Effects> {
     let mut engine = Engine::new(Settings::default(), roster());
     let origins: Vec<Origin> = (0..partitions.len()).map(|p| Origin::topic("ehr", p as i32)).collect();
     let mut all: Vec<Effects> = origins.iter().map(|origin| engine.step(now(), Input::Open(origin.clone()))).collect();
+    all.push(engine.step(now(), Input::Rules(rules.clone())));
     let mut next = vec![0_usize; partitions.len()];
     let mut steps = 0;
     loop {
@@ -55,7 +68,8 @@ fn run(partitions: &[Vec<Record>], cut: usize, restart: Option<usize>) -> Vec<Ef
 
 /// What a crash leaves: the saved memory, and the offsets that have left the engine.
 fn reload(engine: Engine, origins: &[Origin], all: &[Effects], next: &mut [usize]) -> Engine {
-    let engine = Engine::load(Settings::default(), engine.roster().clone(), &engine.save()).unwrap();
+    let engine =
+        Engine::load(Settings::default(), engine.roster().clone(), engine.rules().clone(), &engine.save()).unwrap();
     for (index, origin) in origins.iter().enumerate() {
         let spans = all.iter().flat_map(|e| &e.applied).filter(|a| a.span.origin == *origin);
         next[index] = spans.map(|a| a.span.to).max().unwrap_or(0) as usize;
@@ -64,14 +78,14 @@ fn reload(engine: Engine, origins: &[Origin], all: &[Effects], next: &mut [usize
 }
 
 /// The settled revisions by id, as lines.
-fn settled(all: &[Effects]) -> Vec<String> {
+pub(super) fn settled(all: &[Effects]) -> Vec<String> {
     let alerts = all.iter().flat_map(|effects| &effects.raised).filter(|raised| raised.alert.settled);
     let mut lines: Vec<String> = alerts.map(|raised| serde_json::to_string(&raised.alert).unwrap()).collect();
     lines.sort();
     lines
 }
 
-fn check_same(expected: &[String], all: &[Effects], what: &str) {
+pub(super) fn check_same(expected: &[String], all: &[Effects], what: &str) {
     let found = settled(all);
     let missing: Vec<_> = expected.iter().filter(|line| !found.contains(line)).collect();
     let added: Vec<_> = found.iter().filter(|line| !expected.contains(line)).collect();

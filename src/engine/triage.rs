@@ -67,9 +67,12 @@ impl Triage {
 
     /// Turns a finding into a revision of its alert.
     ///
-    /// With `backfill` the day has settled before: the revision goes beyond those that were told, and is settled at once.
-    pub fn admit(&mut self, finding: Finding, made_by: &MadeBy, backfill: bool) -> Raised {
-        let thread = (family(finding.detection.id).to_owned(), finding.subject.clone());
+    /// What rests on records outside of the open days goes beyond the revisions that were told, and is settled at once. Where the day
+    /// itself may still be open, it has a family of its own: the day's alert stays as it is promised.
+    pub fn admit(&mut self, finding: Finding, made_by: &MadeBy) -> Raised {
+        let own_family = finding.aside.filter(|why| *why != "backfill");
+        let family = own_family.unwrap_or_else(|| family(finding.detection.id()));
+        let thread = (family.to_owned(), finding.subject.clone());
         let verdict = match finding.stage {
             Stage::Crossing(_) => None,
             Stage::Settled(verdict) => Some(verdict),
@@ -84,14 +87,20 @@ impl Triage {
             alert.episode = Some(self.episode(&thread, finding.day));
         }
         let newest = self.revisions.entry((thread.clone(), finding.day)).or_default();
-        if backfill {
+        if let Some(why) = finding.aside {
             alert.revision = alert.revision.max(*newest + 1);
             alert.settled = true;
-            alert.facts.insert("backfill".to_owned(), true.into());
+            alert.facts.insert(why.to_owned(), true.into());
+        }
+        if let Some(family) = own_family {
+            alert.detection_id = format!("{family}.{}", alert.detection_id);
         }
         *newest = alert.revision.max(*newest);
-        if excepted && finding.detection.class != Class::Hard {
+        if excepted && finding.detection.class() != Class::Hard {
             alert.disposition = Disposition::Suppressed;
+        }
+        if finding.detection.is_shadow() {
+            alert.disposition = Disposition::Shadow;
         }
         let interrupts = self.interrupts(thread, &alert, finding.day);
         Raised { at: finding.raised_at, day: finding.day, alert, interrupts }
@@ -151,24 +160,24 @@ fn alert(finding: &Finding, thread: &Thread, made_by: &MadeBy) -> Alert {
         Stage::Settled(verdict) => verdict.ratio,
     };
     let level = cut(ratio).unwrap_or(0);
-    let severity = finding.detection.severity[(level as usize).min(3)];
+    let severity = finding.detection.severity(level);
     Alert {
         schema: "phiwatch.alert/1".to_owned(),
         alert_id: Alert::id(&thread.0, &thread.1, finding.day),
-        detection_id: finding.detection.id.to_owned(),
-        class: finding.detection.class,
-        title: finding.detection.title.to_owned(),
+        detection_id: finding.detection.id().to_owned(),
+        class: finding.detection.class(),
+        title: finding.detection.title().to_owned(),
         severity,
         subject: finding.subject.clone(),
         window: Window { start: finding.window.0.to_string(), end: finding.window.1.to_string() },
         raised_at: finding.raised_at.to_string(),
-        score: score(finding.detection.class, severity, finding.p.map(significant)),
+        score: score(finding.detection.class(), severity, finding.p.map(significant)),
         p_value: finding.p.map(significant),
         reason: finding.reason.clone(),
         facts: finding.facts.clone(),
         evidence: finding.evidence.clone(),
         patients: Patients { count: finding.patients },
-        references: finding.detection.references.iter().map(|text| (*text).to_owned()).collect(),
+        references: finding.detection.references(),
         revision: level + 1,
         settled: false,
         episode: None,

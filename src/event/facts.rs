@@ -3,6 +3,7 @@
 //! Facts hold as of the event's own time and are stored with it, so that investigations and replays do not depend on the rosters of
 //! today. The columns are those of [`super::schema::FACTS`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,6 +64,45 @@ words! {
     }
 }
 
+words! {
+    /// What an account holds of privileged entitlements.
+    Privilege {
+        /// One that is valid.
+        Valid = "valid",
+        /// None any more: those that it had have expired.
+        Expired = "expired",
+        /// None at all.
+        None = "none",
+    }
+}
+
+words! {
+    /// The newest encounter of a patient at the time of the event.
+    Encounter {
+        Open = "open",
+        Closed = "closed",
+        /// None has begun.
+        None = "none",
+    }
+}
+
+/// Days of the week, from Monday.
+pub const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+/// What can be special about a patient of an event, in the order in which enrichment says it.
+pub const MARKS: [&str; 10] = [
+    "own_chart",
+    "staff",
+    "colleague",
+    "same_surname",
+    "same_address",
+    "contact",
+    "vip",
+    "restricted",
+    "deceased",
+    "merged",
+];
+
 /// What is known of one patient of an event, in relation to the actor.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PatientFacts<'a> {
@@ -72,8 +112,12 @@ pub struct PatientFacts<'a> {
     pub relations: Vec<&'static str>,
     /// What explains the access (`encounter`, `care_team`, ..., `own_unit:encounter`); `None` is unexplained.
     pub explained_by: Option<&'static str>,
-    /// `own_chart`, `staff`, `colleague`, `same_surname`, `same_address`, `contact`, `vip`, `restricted`, `deceased`, `merged`.
+    /// Some of [`MARKS`].
     pub marks: Vec<&'static str>,
+    /// Whole days since the patient died, where that is known.
+    pub days_deceased: Option<i32>,
+    /// The newest encounter; `None` where the site keeps no relations.
+    pub encounter: Option<Encounter>,
 }
 
 /// What is known of an event at its own time.
@@ -103,14 +147,16 @@ pub struct Facts<'a> {
     pub on_shift: Option<bool>,
     /// Used before it was created or hired, or after its rows end.
     pub outside_dates: bool,
-    /// Holds an entitlement marked privileged.
-    pub privileged: bool,
+    /// What it holds of entitlements marked privileged.
+    pub privilege: Privilege,
     /// Entitlements valid at that time.
     pub entitlements: Vec<&'a str>,
     /// Vendor: as recorded, else by the account.
     pub vendor_id: Option<&'a str>,
     /// Status of the vendor.
     pub vendor_status: Option<Status>,
+    /// The company that the vendor is a subcontractor of.
+    pub vendor_parent: Option<&'a str>,
     /// The vendor's agreement.
     pub baa: Option<Agreement>,
     /// The approval of a vendor's access, where one is named or needed.
@@ -120,13 +166,24 @@ pub struct Facts<'a> {
     /// One for each of the event's patients, in their order.
     pub patients: Vec<PatientFacts<'a>>,
     /// Columns of the rosters beyond the standard ones, by name, as far as somebody asks for them.
-    pub extra: BTreeMap<&'a str, &'a str>,
+    /// The name has its table before it (`user.union`); cells of several patients are joined with `;`.
+    pub extra: BTreeMap<&'a str, Cow<'a, str>>,
 }
 
 impl Facts<'_> {
     /// Patients whose opening nothing explains.
     pub fn unexplained(&self) -> usize {
         self.patients.iter().filter(|patient| patient.explained_by.is_none()).count()
+    }
+
+    /// Day of the week by the clock.
+    pub fn weekday(&self) -> &'static str {
+        WEEKDAYS[usize::from(self.clock.date.weekday())]
+    }
+
+    /// The largest number of whole days since death among its patients.
+    pub fn days_deceased(&self) -> Option<i32> {
+        self.patients.iter().filter_map(|patient| patient.days_deceased).max()
     }
 }
 
@@ -142,13 +199,15 @@ pub struct FactsBuilder {
     employment: StringBuilder,
     day: Date32Builder,
     hour: Int32Builder,
+    weekday: StringBuilder,
     off_day: BooleanBuilder,
     on_shift: BooleanBuilder,
     outside_dates: BooleanBuilder,
-    privileged: BooleanBuilder,
+    privilege: StringBuilder,
     entitlements: ListBuilder<StringBuilder>,
     vendor_id: StringBuilder,
     vendor_status: StringBuilder,
+    vendor_parent: StringBuilder,
     baa: StringBuilder,
     approval: StringBuilder,
     in_window: BooleanBuilder,
@@ -157,6 +216,8 @@ pub struct FactsBuilder {
     explained_by: ListBuilder<StringBuilder>,
     marks: ListBuilder<StringBuilder>,
     unexplained: Int32Builder,
+    days_deceased: Int32Builder,
+    encounter: ListBuilder<StringBuilder>,
     roster: StringBuilder,
     extra: StringBuilder,
 }
@@ -173,13 +234,15 @@ impl FactsBuilder {
         self.employment.append_option(facts.employment);
         self.day.append_value(facts.day.0);
         self.hour.append_value(i32::from(facts.clock.hour));
+        self.weekday.append_value(facts.weekday());
         self.off_day.append_value(facts.off_day);
         self.on_shift.append_option(facts.on_shift);
         self.outside_dates.append_value(facts.outside_dates);
-        self.privileged.append_value(facts.privileged);
+        self.privilege.append_value(facts.privilege.as_str());
         push_list(&mut self.entitlements, facts.entitlements.iter().map(|e| Some(*e)));
         self.vendor_id.append_option(facts.vendor_id);
         self.vendor_status.append_option(facts.vendor_status.map(Status::as_str));
+        self.vendor_parent.append_option(facts.vendor_parent);
         self.baa.append_option(facts.baa.map(Agreement::as_str));
         self.approval.append_option(facts.approval.map(Approval::as_str));
         self.in_window.append_option(facts.in_window);
@@ -188,6 +251,8 @@ impl FactsBuilder {
         push_list(&mut self.explained_by, facts.patients.iter().map(|p| p.explained_by));
         push_joined(&mut self.marks, facts.patients.iter().map(|p| p.marks.as_slice()));
         self.unexplained.append_value(facts.unexplained() as i32);
+        self.days_deceased.append_option(facts.days_deceased());
+        push_list(&mut self.encounter, facts.patients.iter().map(|p| p.encounter.map(Encounter::as_str)));
         self.roster.append_value(roster);
         let extra = serde_json::to_string(&facts.extra).expect("texts are written as JSON");
         self.extra.append_option((!facts.extra.is_empty()).then_some(extra));
@@ -205,13 +270,15 @@ impl FactsBuilder {
             Arc::new(self.employment.finish()),
             Arc::new(self.day.finish()),
             Arc::new(self.hour.finish()),
+            Arc::new(self.weekday.finish()),
             Arc::new(self.off_day.finish()),
             Arc::new(self.on_shift.finish()),
             Arc::new(self.outside_dates.finish()),
-            Arc::new(self.privileged.finish()),
+            Arc::new(self.privilege.finish()),
             Arc::new(self.entitlements.finish()),
             Arc::new(self.vendor_id.finish()),
             Arc::new(self.vendor_status.finish()),
+            Arc::new(self.vendor_parent.finish()),
             Arc::new(self.baa.finish()),
             Arc::new(self.approval.finish()),
             Arc::new(self.in_window.finish()),
@@ -220,6 +287,8 @@ impl FactsBuilder {
             Arc::new(self.explained_by.finish()),
             Arc::new(self.marks.finish()),
             Arc::new(self.unexplained.finish()),
+            Arc::new(self.days_deceased.finish()),
+            Arc::new(self.encounter.finish()),
             Arc::new(self.roster.finish()),
             Arc::new(self.extra.finish()),
         ];
@@ -269,10 +338,11 @@ mod tests {
             off_day: false,
             on_shift: None,
             outside_dates: false,
-            privileged: false,
+            privilege: Privilege::None,
             entitlements: Vec::new(),
             vendor_id: None,
             vendor_status: None,
+            vendor_parent: None,
             baa: None,
             approval: None,
             in_window: None,
@@ -281,7 +351,7 @@ mod tests {
         };
         let mut builder = FactsBuilder::default();
         builder.push(&facts, "r");
-        facts.extra = BTreeMap::from([("union", "yes"), ("cost \"centre\"", "7")]);
+        facts.extra = BTreeMap::from([("union", "yes".into()), ("cost \"centre\"", "7".into())]);
         builder.push(&facts, "r");
         let rows = builder.finish();
         let extra = rows.column_by_name("fact_extra").unwrap().as_string::<i32>();

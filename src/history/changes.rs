@@ -21,6 +21,8 @@ use crate::keys::Keyring;
 
 /// The kind of blob under which roster versions are kept.
 const ROSTER: &str = "roster";
+/// The kind of blob under which versions of the rules are kept.
+const RULES: &str = "rules";
 
 /// What changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,11 @@ pub enum Change {
         hash: String,
         /// The zone of plain dates in rows without a site, by its IANA name.
         zone: String,
+    },
+    /// Other rules are in force; their files are kept under `hash`.
+    Rules {
+        /// Hash of the version.
+        hash: String,
     },
     /// Other settings of the engine are in force.
     Settings {
@@ -108,6 +115,7 @@ impl Change {
     pub fn kind(&self) -> &'static str {
         match self {
             Change::Roster { .. } => ROSTER,
+            Change::Rules { .. } => RULES,
             Change::Settings { .. } => "settings",
             Change::Verdict { .. } => "verdict",
             Change::Advance { .. } => "advance",
@@ -123,8 +131,8 @@ impl Change {
 
     /// Whether a rebuild of the engine has to apply it, and at its place.
     pub fn is_barrier(&self) -> bool {
-        let of_engine = matches!(self, Change::Roster { .. } | Change::Settings { .. } | Change::Verdict { .. });
-        of_engine || matches!(self, Change::Left { .. })
+        use Change::*;
+        matches!(self, Roster { .. } | Rules { .. } | Settings { .. } | Verdict { .. } | Left { .. })
     }
 }
 
@@ -202,7 +210,23 @@ impl History {
     /// # Errors
     /// [`HistoryError::Damaged`] where they are not there: whoever asks has the hash from the control log.
     pub fn roster(&self, hash: &str) -> Result<Vec<u8>, HistoryError> {
-        roster(self.dir(), &self.keyring, hash)
+        kept(self.dir(), &self.keyring, ROSTER, hash)
+    }
+
+    /// Keeps the files of a version of the rules, encrypted, under its hash.
+    ///
+    /// # Errors
+    /// Where the disk refuses.
+    pub fn put_rules(&self, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
+        self.put_blob(RULES, hash, at, bytes)
+    }
+
+    /// The files of the version of the rules with this hash.
+    ///
+    /// # Errors
+    /// [`HistoryError::Damaged`] where they are not there: whoever asks has the hash from the control log.
+    pub fn rules(&self, hash: &str) -> Result<Vec<u8>, HistoryError> {
+        kept(self.dir(), &self.keyring, RULES, hash)
     }
 }
 
@@ -221,7 +245,7 @@ impl Reader {
     /// Where the control log or the version cannot be read.
     pub fn newest_roster(&self) -> Result<Option<Vec<u8>>, HistoryError> {
         let changes = self.changes()?;
-        newest_roster(&changes).map(|(hash, _)| roster(&self.dir, &self.keyring, hash)).transpose()
+        newest_roster(&changes).map(|(hash, _)| kept(&self.dir, &self.keyring, ROSTER, hash)).transpose()
     }
 }
 
@@ -246,9 +270,9 @@ fn changes(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Vec<Noted>, Hist
     Ok(changes)
 }
 
-fn roster(dir: &Path, keyring: &Option<Arc<Keyring>>, hash: &str) -> Result<Vec<u8>, HistoryError> {
-    blobs::get(dir, keyring, ROSTER, hash)?.ok_or_else(|| HistoryError::Damaged {
-        file: format!("blobs/{ROSTER}/{hash}"),
+fn kept(dir: &Path, keyring: &Option<Arc<Keyring>>, kind: &str, hash: &str) -> Result<Vec<u8>, HistoryError> {
+    blobs::get(dir, keyring, kind, hash)?.ok_or_else(|| HistoryError::Damaged {
+        file: format!("blobs/{kind}/{hash}"),
         what: "it is missing, and the control log names it".into(),
     })
 }

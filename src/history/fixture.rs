@@ -152,10 +152,11 @@ fn facts_of(row: &Row) -> Facts<'static> {
         off_day: false,
         on_shift: None,
         outside_dates: false,
-        privileged: false,
+        privilege: crate::event::facts::Privilege::None,
         entitlements: Vec::new(),
         vendor_id: row.vendor,
         vendor_status: None,
+        vendor_parent: None,
         baa: None,
         approval: None,
         in_window: None,
@@ -166,5 +167,10 @@ fn facts_of(row: &Row) -> Facts<'static> {
 
 fn recorded(patient: std::borrow::Cow<'static, str>) -> PatientFacts<'static> {
     let std::borrow::Cow::Borrowed(patient_id) = patient else { panic!("record numbers of tests are literals") };
-    PatientFacts { patient_id, relations: vec!["encounter"], explained_by: Some("encounter"), marks: Vec::new() }
+    PatientFacts {
+        patient_id,
+        relations: vec!["encounter"],
+        explained_by: Some("encounter"),
+        ..PatientFacts::default()
+    }
 }

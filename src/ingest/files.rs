@@ -277,6 +277,13 @@ impl Read for Failing {
     }
 }
 
+/// The content of a file that may be compressed; `-` is standard input.
+pub(super) fn decompressed_file(path: &Path) -> io::Result<impl Read + Send + use<>> {
+    let input: Box<dyn Read + Send> =
+        if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    Ok(decompressed(Counted { input, taken: Arc::default() })?.0)
+}
+
 /// The content of a file that may be compressed, and whether it is.
 fn decompressed(file: Counted) -> io::Result<(Stream, bool)> {
     let (head, stream) = peek(file, 8);

@@ -1,4 +1,4 @@
-//! EDGE: what comes in from outside: Kafka, files and roster folders.
+//! EDGE: what comes in from outside: Kafka, files, roster and rule folders.
 
 mod array;
 mod convert;
@@ -8,6 +8,8 @@ pub mod kafka;
 mod lines;
 pub mod rosters;
 mod row_groups;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 pub mod topic_id;
+pub mod values;

@@ -21,7 +21,7 @@ pub type Files = Vec<(String, Vec<u8>)>;
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// There is no such folder.
-    #[error("the roster folder {0} does not exist")]
+    #[error("the folder {0} does not exist")]
     Missing(PathBuf),
     /// The system refused or failed.
     #[error("{path} cannot be read: {cause}")]
@@ -31,13 +31,15 @@ pub enum FolderError {
         /// What the system said.
         cause: io::Error,
     },
-    /// Larger than [`FILE_MAX`].
-    #[error("{path} has {bytes} bytes; roster files have at most {FILE_MAX}")]
+    /// Larger than any such file should be.
+    #[error("{path} has {bytes} bytes; a file here has at most {most}")]
     TooLarge {
         /// The file.
         path: PathBuf,
         /// Its size.
         bytes: u64,
+        /// What it may have.
+        most: u64,
     },
 }
 
@@ -65,21 +67,32 @@ pub fn read_folder(dir: &Path) -> Result<Files, FolderError> {
 }
 
 /// Size and time of change of each file, by name.
-type Look = BTreeMap<String, (u64, Option<SystemTime>)>;
+pub(super) type Look = BTreeMap<String, (u64, Option<SystemTime>)>;
 
-/// Watches a roster folder by polling.
+/// Watches a folder of rosters, or of rules, by polling.
 #[derive(Debug)]
-pub struct RosterWatch {
+pub struct FolderWatch {
     dir: PathBuf,
+    look: fn(&Path) -> Result<Look, FolderError>,
+    read: fn(&Path) -> Result<Files, FolderError>,
     last: Option<Look>,
     taken: Option<Look>,
     content: Option<[u8; 32]>,
 }
 
-impl RosterWatch {
+impl FolderWatch {
     /// A watch that has seen nothing: the second quiet poll gives the folder as it is.
-    pub fn new(dir: impl Into<PathBuf>) -> RosterWatch {
-        RosterWatch { dir: dir.into(), last: None, taken: None, content: None }
+    pub fn new(dir: impl Into<PathBuf>) -> FolderWatch {
+        FolderWatch::by(dir.into(), look, read_folder)
+    }
+
+    /// A watch of a folder that is looked at and read in another way.
+    pub(super) fn by(
+        dir: PathBuf,
+        look: fn(&Path) -> Result<Look, FolderError>,
+        read: fn(&Path) -> Result<Files, FolderError>,
+    ) -> FolderWatch {
+        FolderWatch { dir, look, read, last: None, taken: None, content: None }
     }
 
     /// Tells the watch that these files are in force already.
@@ -92,14 +105,14 @@ impl RosterWatch {
     /// # Errors
     /// Where the folder cannot be read; the watch stays as it is and the next poll tries again.
     pub fn poll(&mut self) -> Result<Option<Files>, FolderError> {
-        let now = look(&self.dir)?;
+        let now = (self.look)(&self.dir)?;
         let still = self.last.as_ref() == Some(&now);
         if !still || self.taken.as_ref() == Some(&now) {
             self.last = Some(now);
             return Ok(None);
         }
-        let files = read_folder(&self.dir)?;
-        let after = look(&self.dir)?;
+        let files = (self.read)(&self.dir)?;
+        let after = (self.look)(&self.dir)?;
         if after != now {
             self.last = Some(after);
             return Ok(None);
@@ -139,7 +152,7 @@ fn look(dir: &Path) -> Result<Look, FolderError> {
             continue;
         }
         if meta.len() > FILE_MAX {
-            return Err(FolderError::TooLarge { path, bytes: meta.len() });
+            return Err(FolderError::TooLarge { path, bytes: meta.len(), most: FILE_MAX });
         }
         found.insert(name, (meta.len(), meta.modified().ok()));
     }
@@ -170,7 +183,7 @@ mod tests {
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(second)).unwrap();
     }
 
-    fn polled(watch: &mut RosterWatch) -> Option<String> {
+    fn polled(watch: &mut FolderWatch) -> Option<String> {
         let files = watch.poll().unwrap()?;
         let shown: Vec<String> =
             files.iter().map(|(name, bytes)| format!("{name}={}", String::from_utf8_lossy(bytes))).collect();
@@ -194,7 +207,7 @@ mod tests {
     #[test]
     fn waits_until_the_folder_is_still() {
         let dir = tempfile::tempdir().unwrap();
-        let mut watch = RosterWatch::new(dir.path());
+        let mut watch = FolderWatch::new(dir.path());
         write(dir.path(), "users.csv", "half", 1);
         assert_eq!(polled(&mut watch), None, "seen for the first time");
         write(dir.path(), "users.csv", "half and more", 2);
@@ -216,7 +229,7 @@ mod tests {
     fn does_not_tell_what_is_in_force() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "users.csv", "x", 1);
-        let mut watch = RosterWatch::new(dir.path());
+        let mut watch = FolderWatch::new(dir.path());
         watch.known(&read_folder(dir.path()).unwrap());
         assert_eq!([polled(&mut watch), polled(&mut watch), polled(&mut watch)], [None, None, None]);
     }

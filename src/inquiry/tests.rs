@@ -47,7 +47,7 @@ fn accesses() -> Effects {
     let merged = |id: &str, time: &str| {
         let mut row = read(id, time, "user-b", &["patient-old"]);
         let marks = vec!["merged"];
-        row.patients = vec![PatientFacts { patient_id: "patient-new", relations: vec![], explained_by: None, marks }];
+        row.patients = vec![PatientFacts { patient_id: "patient-new", marks, ..PatientFacts::default() }];
         row
     };
     let mut glass = read("e4", "2026-11-22T10:00:00Z", "user-c", &["patient-x"]);

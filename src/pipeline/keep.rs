@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tracing::{debug, warn};
 
 use super::RoadError;
+use crate::engine::rule::{self, RuleSet};
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Input};
 use crate::event::{Time, Zone};
@@ -104,8 +105,8 @@ impl Keep {
         let newest = changes.last().map_or(0, |noted| noted.number);
         let (seen, engine) = match self.snapshot(newest) {
             Ok((seen, bytes)) => {
-                let (settings, roster) = self.in_force(&changes, seen.heard, settings, zone)?;
-                (seen, Engine::load(settings, roster, &bytes))
+                let (settings, roster, rules) = self.in_force(&changes, seen.heard, settings, zone)?;
+                (seen, Engine::load(settings, roster, rules, &bytes))
             }
             Err(why) => {
                 if let Some(why) = why.filter(|_| newest > 0) {
@@ -178,6 +179,7 @@ impl Keep {
         let damaged = |what: &str| HistoryError::Damaged { file: "control".into(), what: what.into() };
         Ok(match change {
             Change::Roster { hash, zone: name } => Some(Input::Roster(self.roster(hash, name, zone)?)),
+            Change::Rules { hash } => Some(Input::Rules(self.rules(hash)?)),
             Change::Settings { json } => {
                 let read = serde_json::from_str(json).map_err(|_| damaged("settings that cannot be read"))?;
                 Some(Input::Settings(Box::new(read)))
@@ -191,16 +193,17 @@ impl Keep {
         })
     }
 
-    /// Settings and rosters that are in force after the change with this number.
+    /// Settings, rosters and rules that are in force after the change with this number.
     fn in_force(
         &self,
         changes: &[Noted],
         number: u64,
         settings: &Settings,
         zone: &Zone,
-    ) -> Result<(Settings, Arc<Roster>), HistoryError> {
+    ) -> Result<(Settings, Arc<Roster>, Arc<RuleSet>), HistoryError> {
         let mut before = changes.iter().rev().filter(|noted| noted.number <= number).map(|noted| &noted.change);
         let roster = before.clone().find(|change| matches!(change, Change::Roster { .. }));
+        let rules = before.clone().find(|change| matches!(change, Change::Rules { .. }));
         let chosen = before.find(|change| matches!(change, Change::Settings { .. }));
         let input = |change: Option<&Change>| change.map(|change| self.input(change, zone)).transpose();
         let settings = match input(chosen)?.flatten() {
@@ -211,7 +214,22 @@ impl Keep {
             Some(Input::Roster(roster)) => roster,
             _ => Arc::new(Roster::empty(zone.clone())),
         };
-        Ok((settings, roster))
+        let rules = match input(rules)?.flatten() {
+            Some(Input::Rules(rules)) => rules,
+            _ => Arc::default(),
+        };
+        Ok((settings, roster, rules))
+    }
+
+    fn rules(&self, hash: &str) -> Result<Arc<RuleSet>, HistoryError> {
+        if hash.is_empty() {
+            return Ok(Arc::default());
+        }
+        let what = "files that cannot be read".to_owned();
+        let damaged = |_| HistoryError::Damaged { file: format!("blobs/rules/{hash}"), what };
+        let files: Vec<(String, Vec<u8>)> = postcard::from_bytes(&self.history.rules(hash)?).map_err(damaged)?;
+        // A newer program may refuse what an older one took: then it goes on with the others.
+        Ok(Arc::new(rule::load(&files).set))
     }
 
     fn roster(&self, hash: &str, name: &str, zone: &Zone) -> Result<Arc<Roster>, HistoryError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Road, RoadError};
 use crate::engine::Input;
+use crate::engine::rule::RuleSet;
 use crate::engine::settings::Settings;
 use crate::engine::triage::Exception;
 use crate::event::{Effects, Origin, Time};
@@ -23,6 +24,13 @@ pub enum News {
         roster: Arc<Roster>,
         /// The zone of plain dates in rows without a site.
         zone: String,
+    },
+    /// Other rules.
+    Rules {
+        /// The files that they were read from, as they are kept.
+        files: Vec<(String, Vec<u8>)>,
+        /// The same, ready to be asked.
+        rules: Arc<RuleSet>,
     },
     /// A person gave a verdict.
     Verdict {
@@ -54,6 +62,7 @@ impl News {
                 Change::Settings { json: serde_json::to_string(settings).expect("settings are plain values") }
             }
             News::Roster { roster, zone, .. } => Change::Roster { hash: roster.hash().to_owned(), zone: zone.clone() },
+            News::Rules { rules, .. } => Change::Rules { hash: rules.hash().to_owned() },
             News::Verdict { id, exception } => {
                 let json = |exception| serde_json::to_string(exception).expect("an exception is plain values");
                 Change::Verdict { id: id.clone(), exception: exception.as_ref().map(json) }
@@ -74,9 +83,17 @@ impl Road<'_> {
     /// Where an edge fails; it has not taken effect then, or is in the control log.
     pub fn hear(&mut self, now: Time, news: News) -> Result<Effects, RoadError> {
         self.commit(now)?;
-        if let News::Roster { accepted, roster, .. } = &news {
-            let (hash, bytes) = (roster.hash().to_owned(), accepted.to_bytes());
-            self.write(|keep| keep.history.put_roster(&hash, now, &bytes))?;
+        match &news {
+            News::Roster { accepted, roster, .. } => {
+                let bytes = accepted.to_bytes();
+                self.write(|keep| keep.history.put_roster(roster.hash(), now, &bytes))?;
+            }
+            // A set of no rules has no hash and nothing to keep.
+            News::Rules { files, rules } if !rules.hash().is_empty() => {
+                let bytes = postcard::to_stdvec(files).expect("names and bytes can always be written");
+                self.write(|keep| keep.history.put_rules(rules.hash(), now, &bytes))?;
+            }
+            _ => {}
         }
         let change = news.change();
         let number = self.note(now, &change, self.engine.mark())?;
@@ -85,6 +102,7 @@ impl Road<'_> {
         }
         match news {
             News::Settings(settings) => self.turn(now, Input::Settings(settings)),
+            News::Rules { rules, .. } => self.turn(now, Input::Rules(rules)),
             News::Roster { roster, .. } => self.turn(now, Input::Roster(roster)),
             News::Verdict { exception: Some(exception), .. } => self.turn(now, Input::Exception(exception)),
             News::Left { origin, left, .. } => self.turn(now, Input::Leave(origin, left)),

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::engine::fixture::{Record, decoded, first_day, roster_files, ward, zone};
+use crate::engine::fixture::{Record, decoded, first_day, roster_files, rule_files, ward, zone};
 use crate::engine::settings::Settings;
 use crate::engine::triage::Exception;
 use crate::event::time::{DAY, HOUR, MINUTE};
@@ -112,6 +112,18 @@ fn news_of(files: &[(String, Vec<u8>)]) -> News {
     News::Roster { accepted: loaded.accepted, roster: loaded.roster.into(), zone: zone().name().to_owned() }
 }
 
+fn rules_of(files: Vec<(String, Vec<u8>)>) -> News {
+    let loaded = crate::engine::rule::load(&files);
+    assert_eq!(loaded.problems, []);
+    News::Rules { files, rules: loaded.set.into() }
+}
+
+fn changed_rules() -> Vec<(String, Vec<u8>)> {
+    let text = String::from_utf8(rule_files().remove(0).1).unwrap();
+    let text = text.replace("p9, p10]", "p9, p10, p11]").replace("status: experimental", "status: deprecated");
+    vec![("r.yml".to_owned(), text.into_bytes())]
+}
+
 impl Script {
     fn new(rng: &mut ChaCha8Rng, seed: u64, filling: Filling) -> Script {
         let arrivals = filling.arrivals(ward(seed), rng);
@@ -132,8 +144,11 @@ impl Script {
         let exception = Exception { family: "mass-query".to_owned(), subject, from: first_day(), until };
         let turnings = vec![
             Turning { at: vec![0; count], news: news_of(&roster_files("2026-03-10T12:00:00Z")) },
+            Turning { at: vec![0; count], news: rules_of(rule_files()) },
             // The termination was entered late: before, the account was alive as far as anybody knew.
             Turning { at: at(20), news: news_of(&roster_files("2026-03-01T12:00:00Z")) },
+            // A rule that reads another list of charts, and one that is gone.
+            Turning { at: at(36), news: rules_of(changed_rules()) },
             Turning { at: at(42), news: News::Verdict { id: "1/a/1".to_owned(), exception: Some(exception) } },
             Turning { at: at(44), news: News::Verdict { id: "2/b/2".to_owned(), exception: None } },
             Turning { at: at(54), news: news_of(&roster_files("2026-02-20T12:00:00Z")) },
@@ -176,6 +191,7 @@ fn heard(keep: &Keep, script: &Script) -> usize {
         let kind = match &turning.news {
             News::Roster { .. } => "roster",
             News::Verdict { .. } => "verdict",
+            News::Rules { .. } => "rules",
             News::Settings(_) => "settings",
             News::Left { .. } => "left",
             News::Resumed(_) => "resumed",

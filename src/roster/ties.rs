@@ -4,8 +4,8 @@ use super::build::Extras;
 use super::lookup::{Patient, Roster, User, Vendor, VendorAccount, status_at};
 use super::people::is_billing;
 use super::rows::*;
-use crate::event::facts::Approval;
-use crate::event::time::{Day, Time, Zone};
+use crate::event::facts::{Approval, Encounter};
+use crate::event::time::{DAY, Day, Time, Zone};
 
 /// What of an actor can tie it to a patient, found once for all patients of an event.
 #[derive(Debug, Clone, Copy)]
@@ -194,12 +194,45 @@ impl Roster {
         theirs || (actor.has_contacts && self.patients.at(actor.patient, at).is_some_and(own))
     }
 
-    /// Calls `take` with each entitlement of the account that is valid then, and whether it is privileged.
-    pub fn entitlements<'a>(&'a self, id: &str, at: Time, mut take: impl FnMut(&'a str, bool)) {
-        let Some(key) = self.user_ids.find(id) else { return };
-        for row in self.entitlements.of(key).iter().filter(|row| row.from <= at && at < row.to) {
-            take(self.texts.get(row.entitlement), row.privileged);
+    /// Whole days since the patient died, where that was before `at`.
+    pub fn days_deceased(&self, chart: &Chart<'_>, at: Time) -> Option<i32> {
+        let died = chart.row?.deceased;
+        (died <= at).then(|| (at.0.saturating_sub(died.0) / DAY) as i32)
+    }
+
+    /// The newest encounter that had begun by `at` and was known then; `None` where no relation is kept at all.
+    ///
+    /// One that was withdrawn counts no more; what leaves the papers 30 days after its end was not withdrawn.
+    pub fn encounter(&self, chart: Option<&Chart<'_>>, at: Time) -> Option<Encounter> {
+        if self.relations.rows().is_empty() {
+            return None;
         }
+        let relations = chart.map_or(&[][..], |chart| self.relations.of(chart.key));
+        let begun = &relations[..relations.partition_point(|relation| relation.start <= at)];
+        let withdrawn =
+            |relation: &Relation| relation.near_to <= at && relation.near_to < relation.end.plus(NEAR_AFTER);
+        let counts = |relation: &&Relation| {
+            relation.kind == RelationKind::Encounter && relation.near_from <= at && !withdrawn(relation)
+        };
+        Some(match begun.iter().rev().find(counts) {
+            Some(newest) if at < newest.end => Encounter::Open,
+            Some(_) => Encounter::Closed,
+            None => Encounter::None,
+        })
+    }
+
+    /// Calls `take` with each entitlement of the account that is valid then, and whether it is privileged; says whether a privileged one
+    /// has expired.
+    pub fn entitlements<'a>(&'a self, id: &str, at: Time, mut take: impl FnMut(&'a str, bool)) -> bool {
+        let Some(key) = self.user_ids.find(id) else { return false };
+        let mut expired = false;
+        for row in self.entitlements.of(key).iter().filter(|row| row.from <= at) {
+            match at < row.to {
+                true => take(self.texts.get(row.entitlement), row.privileged),
+                false => expired |= row.privileged,
+            }
+        }
+        expired
     }
 
     /// Whether any approval is known.

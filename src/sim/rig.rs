@@ -141,7 +141,8 @@ pub fn run(roster: &Arc<Roster>, settings: &Settings, partitions: &[Partition], 
         run.effects.push(engine.step(Time(0), input));
         if dice.chance(weather.restarts) {
             let bytes = engine.save();
-            engine = Engine::load(settings.clone(), roster.clone(), &bytes).expect("a snapshot of this version");
+            engine = Engine::load(settings.clone(), roster.clone(), std::sync::Arc::default(), &bytes)
+                .expect("a snapshot of this version");
             run.restarts += 1;
             feed.rewind(&run);
             open(&mut engine, &mut run, &feed.origins);

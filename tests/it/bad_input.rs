@@ -200,7 +200,7 @@ fn a_roster_folder_that_is_named_has_to_know_somebody() {
     std::fs::write(dir.join("rosters/users.csv"), "user_id,status\nu1,retired\n").unwrap();
     check(&scan(), 2, &["rosters/users.csv:2", "no users.csv with a usable row"]);
     std::fs::remove_dir_all(dir.join("rosters")).unwrap();
-    check(&scan(), 2, &["the roster folder rosters does not exist"]);
+    check(&scan(), 2, &["the folder rosters does not exist"]);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn every_problem_of_the_settings_is_named_at_once() {
         "phiwatch.toml:2: unknown key `per_1000` in budget; do you mean `per_1000_users_per_day`?",
         "phiwatch.toml:5: `path` is missing in channels",
         "phiwatch.toml:7: unknown key `paht` in channels; do you mean `path`?",
-        "none: the roster folder none does not exist",
+        "none: the folder none does not exist",
         "4 problems",
     ];
     check(&said, 2, &words);

@@ -14,4 +14,5 @@ mod partitions;
 mod program;
 mod real_kafka;
 mod road;
+mod rules;
 mod smtp;

@@ -11,7 +11,7 @@ use super::super::monitor::Plan;
 use super::super::operator::{self, Seen};
 use super::super::rosters::news;
 use crate::event::{Problem, Time};
-use crate::ingest::rosters::{Files, RosterWatch, read_folder};
+use crate::ingest::rosters::{Files, FolderWatch, read_folder};
 use crate::pipeline::News;
 use crate::roster::{Accepted, Intake, Loaded, load};
 use crate::settings::Settings;
@@ -19,7 +19,7 @@ use crate::settings::Settings;
 /// The rosters in force.
 pub(super) struct Rosters {
     dir: Option<PathBuf>,
-    watch: Option<RosterWatch>,
+    watch: Option<FolderWatch>,
     accepted: Accepted,
     /// Since when they are in force.
     pub since: Time,
@@ -31,7 +31,7 @@ pub(super) struct Rosters {
 
 impl Rosters {
     pub(super) fn new(dir: Option<PathBuf>, accepted: Accepted, now: Time) -> Rosters {
-        let watch = dir.clone().map(RosterWatch::new);
+        let watch = dir.clone().map(FolderWatch::new);
         let mut rosters = Rosters { dir, watch, accepted, since: now, refused: None, written: None };
         rosters.look();
         rosters
@@ -40,7 +40,7 @@ impl Rosters {
     /// The folder that the settings name now.
     pub(super) fn follow(&mut self, dir: Option<PathBuf>) {
         if self.dir != dir {
-            self.watch = dir.clone().map(RosterWatch::new);
+            self.watch = dir.clone().map(FolderWatch::new);
             self.dir = dir;
         }
     }

@@ -5,10 +5,12 @@
 //! (`settle`): that verdict is a function of the day's events alone. It learns with the delay of [`super::stats::delayed`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::budget::Alphas;
+use super::rule::{Rule, Standing};
 use super::settings::Settings;
 use super::stats::evidence::Events;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
@@ -57,6 +59,65 @@ pub struct Detection {
     pub severity: [Severity; 4],
     /// Regulation clauses and runbook.
     pub references: &'static [&'static str],
+}
+
+/// What has found something: one detection of a detector, or a rule with the severity of its hits.
+#[derive(Debug, Clone)]
+pub enum Detected {
+    /// A detector.
+    Detector(&'static Detection),
+    /// A rule.
+    Rule(Arc<Rule>, Severity),
+}
+
+impl Detected {
+    /// Stable slug; the family stands before its dot.
+    pub fn id(&self) -> &str {
+        match self {
+            Detected::Detector(detection) => detection.id,
+            Detected::Rule(rule, _) => &rule.id,
+        }
+    }
+
+    /// A few words.
+    pub fn title(&self) -> &str {
+        match self {
+            Detected::Detector(detection) => detection.title,
+            Detected::Rule(rule, _) => &rule.title,
+        }
+    }
+
+    /// Whether it is held to the budget.
+    pub fn class(&self) -> Class {
+        match self {
+            Detected::Detector(detection) => detection.class,
+            Detected::Rule(rule, _) => rule.meta.class,
+        }
+    }
+
+    /// Severity when the quantity has doubled so many times.
+    pub fn severity(&self, level: u32) -> Severity {
+        match self {
+            Detected::Detector(detection) => detection.severity[(level as usize).min(3)],
+            Detected::Rule(_, severity) => *severity,
+        }
+    }
+
+    /// Regulation clauses and runbook.
+    pub fn references(&self) -> Vec<String> {
+        match self {
+            Detected::Detector(detection) => detection.references.iter().map(|text| (*text).to_owned()).collect(),
+            Detected::Rule(rule, _) => {
+                let runbook = rule.meta.runbook.strip_suffix(".md").unwrap_or(&rule.meta.runbook);
+                rule.references.iter().cloned().chain([format!("runbook:{runbook}")]).collect()
+            }
+        }
+    }
+
+    /// Whether it is on trial, so that nobody hears of it.
+    pub fn is_shadow(&self) -> bool {
+        matches!(self, Detected::Rule(rule, _) if rule.standing == Standing::Shadow)
+    }
 }
 
 /// An event on its way through the detectors.
@@ -135,8 +196,8 @@ pub struct Verdict {
 /// A detector's remark on one subject's day.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// Which detection.
-    pub detection: &'static Detection,
+    /// What found it.
+    pub detection: Detected,
     /// Whom it is about.
     pub subject: Subject,
     /// The subject's local day.
@@ -157,6 +218,8 @@ pub struct Finding {
     pub evidence: crate::event::alert::Evidence,
     /// Distinct patients behind it.
     pub patients: u64,
+    /// Why what it rests on counts in no open day (`backfill`, `future`, `undeclared`), where that is so.
+    pub aside: Option<&'static str>,
 }
 
 /// Findings on their way to triage.
@@ -270,7 +333,7 @@ pub fn finding(
     events: &Events,
 ) -> Finding {
     Finding {
-        detection,
+        detection: Detected::Detector(detection),
         subject: constants.subjects.get(subject).subject.clone(),
         day: constants.day,
         window: presence.window,
@@ -281,6 +344,7 @@ pub fn finding(
         facts: Map::new(),
         evidence: events.evidence(),
         patients: 0,
+        aside: None,
     }
 }
 

@@ -7,4 +7,5 @@ pub mod dense;
 pub mod distinct;
 pub mod evidence;
 pub mod groups;
+pub mod numbered;
 pub mod open;

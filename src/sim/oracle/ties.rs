@@ -13,7 +13,8 @@ const KINDS: [&str; 9] =
 
 /// Fills in the facts of all patients of a record.
 pub fn patients(papers: &Papers, record: &Record, who: &Who<'_>, facts: &mut Facts) {
-    let (mut ids, mut relations, mut explained, mut marks) = (vec![], vec![], vec![], vec![]);
+    let (mut ids, mut relations, mut explained, mut marks, mut encounters) = (vec![], vec![], vec![], vec![], vec![]);
+    let mut days: Option<i64> = None;
     for patient in &record.patients {
         let chart = papers.living(patient);
         let ties = Ties::new(papers, record, who, chart);
@@ -21,7 +22,11 @@ pub fn patients(papers: &Papers, record: &Record, who: &Who<'_>, facts: &mut Fac
         relations.push(joined(ties.relations()));
         explained.push(ties.explained_by());
         marks.push(joined(self::marks(papers, record, who, patient, chart)));
+        days = days.max(days_deceased(papers, record, patient, chart));
+        encounters.push(papers.has("relations").then(|| encounter(papers, record.time, chart).to_owned()));
     }
+    facts.set("days_deceased", days.map(|days| days.to_string()).as_deref());
+    facts.list("encounter", encounters);
     facts.set("unexplained", Some(&explained.iter().filter(|by| by.is_none()).count().to_string()));
     facts.list("patients", ids);
     facts.list("relations", relations);
@@ -103,6 +108,32 @@ fn distance(papers: &Papers, row: &Row, at: Time) -> Option<i64> {
     let near = start.plus(-7 * DAY) <= at && at < end.plus(30 * DAY) && valid_from <= at && at < valid_to;
     let beside = if at < start { start.0.saturating_sub(at.0) } else { at.0.saturating_sub(end.0).max(0) };
     near.then_some(beside)
+}
+
+fn days_deceased(papers: &Papers, record: &Record, named: &str, chart: &str) -> Option<i64> {
+    let row = papers.as_of("patients", chart, record.time).or_else(|| papers.as_of("patients", named, record.time));
+    let died = papers.moment(row?.0, "deceased_at", false)?;
+    (died <= record.time).then(|| (record.time.0 - died.0) / DAY)
+}
+
+/// The newest encounter that has begun: open or closed. One that was withdrawn before it was 30 days over counts no more.
+fn encounter(papers: &Papers, at: Time, chart: &str) -> &'static str {
+    let rows = papers.numbers(chart).into_iter().flat_map(|number| papers.about("relations", number));
+    let newest = rows
+        .filter(|row| cell(row, "kind") == Some("encounter"))
+        .filter_map(|row| {
+            let start = papers.moment(row, "start", false).unwrap_or(Time::MIN);
+            let end = papers.moment(row, "end", true).unwrap_or(Time::MAX);
+            let (valid_from, valid_to) = papers.validity(row);
+            let withdrawn = valid_to <= at && valid_to < end.plus(30 * DAY);
+            (start <= at && valid_from <= at && !withdrawn).then_some((start, end))
+        })
+        .max();
+    match newest {
+        Some((_, end)) if at < end => "open",
+        Some(_) => "closed",
+        None => "none",
+    }
 }
 
 fn marks(papers: &Papers, record: &Record, who: &Who<'_>, named: &str, chart: &str) -> Vec<String> {

@@ -129,7 +129,7 @@ fn on_shift(papers: &Papers, user: &str, at: Time) -> Option<bool> {
 }
 
 fn entitlements(papers: &Papers, id: Option<&str>, at: Time, facts: &mut Facts) {
-    let (mut privileged, mut held) = (false, BTreeSet::new());
+    let (mut privileged, mut expired, mut held) = (false, false, BTreeSet::new());
     for row in id.map_or(&[][..], |id| papers.about("entitlements", id)) {
         let (valid_from, valid_to) = papers.validity(row);
         let from = papers.moment(row, "granted_at", false).unwrap_or(Time::MIN).max(valid_from);
@@ -138,8 +138,16 @@ fn entitlements(papers: &Papers, id: Option<&str>, at: Time, facts: &mut Facts) 
             privileged |= cell(row, "privileged") == Some("true");
             held.extend(cell(row, "entitlement").map(str::to_owned));
         }
+        expired |= from <= at && to <= at && cell(row, "privileged") == Some("true");
     }
-    facts.truth("privileged", Some(privileged));
+    let privilege = if privileged {
+        "valid"
+    } else if expired {
+        "expired"
+    } else {
+        "none"
+    };
+    facts.set("privilege", Some(privilege));
     facts.list("entitlements", held.into_iter().map(Some));
 }
 
@@ -155,6 +163,8 @@ pub fn times(papers: &Papers, record: &Record, who: &Who<'_>, facts: &mut Facts)
     };
     facts.set("day", Some(&day.to_string()));
     facts.set("hour", Some(&zone.local(record.time).hour.to_string()));
+    let weekdays = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    facts.set("weekday", Some(weekdays[usize::from(zone.local(record.time).date.weekday())]));
     facts.truth("off_day", Some(day.weekday() >= 5 || papers.holiday(day_site, day)));
     day
 }
@@ -166,6 +176,7 @@ pub fn vendor(papers: &Papers, record: &Record, who: &Who<'_>, facts: &mut Facts
     facts.set("vendor_id", id);
     let row = id.and_then(|id| papers.as_of("vendors", id, record.time)).map(|(row, _)| row);
     facts.set("vendor_status", row.map(|row| cell(row, "status").unwrap_or("active")));
+    facts.set("vendor_parent", row.and_then(|row| cell(row, "parent_vendor_id")));
     facts.set("baa", row.map(|row| agreement(papers, row, record.time)));
     facts.set("approval", approval(papers, record, account.is_some(), id));
     let window = account.and_then(|row| cell(row, "access_window"));

@@ -275,7 +275,7 @@ proptest! {
         let bytes = SNAPSHOT.with(|bytes| changed(bytes, &changes));
         let roster = Arc::new(crate::roster::Roster::empty(Zone::utc()));
         // Taken or thrown away, never a crash.
-        drop(Engine::load(crate::engine::settings::Settings::default(), roster, &bytes));
+        drop(Engine::load(crate::engine::settings::Settings::default(), roster, std::sync::Arc::default(), &bytes));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::facts;
 use super::{Finding, UNKNOWN};
-use crate::engine::detect::{Constants, counted};
+use crate::engine::detect::{Constants, Detected, counted};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::event::{Activity, ActorKind, Day, Event, Facts, Subject, SubjectKind, Time};
@@ -75,7 +75,7 @@ impl Claimed {
         let first = self.uses.first().map(|time| time.to_string()).unwrap_or_default();
         let window = self.window.expect("it has a use");
         Finding {
-            detection: &UNKNOWN,
+            detection: Detected::Detector(&UNKNOWN),
             subject: Subject { kind: SubjectKind::User, id: id.to_owned() },
             day: constants.day,
             window,
@@ -97,6 +97,7 @@ impl Claimed {
             ]),
             evidence: self.uses.evidence(),
             patients: patients as u64,
+            aside: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Dormant, REVIEW, constants_start};
-use crate::engine::detect::{Finding, Settling, Stage, Verdict, facts};
+use crate::engine::detect::{Detected, Finding, Settling, Stage, Verdict, facts};
 use crate::engine::stats::evidence::Events;
 use crate::event::{Subject, SubjectKind, Time};
 
@@ -38,7 +38,7 @@ impl Dormant {
         }
         let verdict = Verdict { ratio: 0.0, passes: true, held: true };
         (!accounts.is_empty()).then(|| Finding {
-            detection: &REVIEW,
+            detection: Detected::Detector(&REVIEW),
             subject: Subject { kind: SubjectKind::System, id: "accounts".to_owned() },
             day: constants.day,
             window: (at, constants.roster.zone(None).day_start(constants.day.plus(1))),
@@ -57,6 +57,7 @@ impl Dormant {
             ]),
             evidence: Events::default().evidence(),
             patients: 0,
+            aside: None,
         })
     }
 }

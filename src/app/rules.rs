@@ -1,0 +1,192 @@
+//! The rules of an installation: those of its folder, the shipped ones, or both.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Stop;
+use crate::engine::rule::foreign::Foreign;
+use crate::engine::rule::load::SHIPPED;
+use crate::engine::rule::{self, Loaded, Rule, RuleSet, Standing};
+use crate::event::Problem;
+use crate::ingest::files::FileError;
+use crate::ingest::rosters::Files;
+use crate::ingest::rules::{read_folder, shipped};
+use crate::ingest::values::values;
+use crate::pipeline::News;
+use crate::settings::{Rules, Settings};
+
+/// The files of the rules: those of the folder, and the shipped ones marked as such.
+///
+/// # Errors
+/// Where the folder cannot be read.
+fn rule_files(rules: &Rules) -> Result<Files, Problem> {
+    let own = rules.dir.as_deref().map(|dir| {
+        read_folder(dir).map_err(|error| Problem { file: dir.to_owned(), line: None, what: error.to_string() })
+    });
+    let mut files = own.transpose()?.unwrap_or_default();
+    if rules.shipped {
+        files.extend(shipped().into_iter().map(|(name, bytes)| (format!("{SHIPPED}{name}"), bytes)));
+    }
+    Ok(files)
+}
+
+/// Loads rules and runs their examples; problems are named by the path of the file.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn look_at_rules(rules: &Rules) -> Result<(Files, Loaded), Problem> {
+    let files = rule_files(rules)?;
+    let mut loaded = rule::load(&files);
+    loaded.problems.extend(failing(&loaded.set, &files));
+    loaded.problems.sort();
+    if let Some(dir) = &rules.dir {
+        let own = |file: &Path| !file.starts_with(SHIPPED);
+        loaded.problems.iter_mut().filter(|p| own(&p.file)).for_each(|problem| problem.file = dir.join(&problem.file));
+    }
+    Ok((files, loaded))
+}
+
+/// Rules that are ready to be taken into force.
+#[derive(Debug)]
+pub(super) struct RulesNow {
+    /// The files that they were read from.
+    pub files: Files,
+    /// The rules.
+    pub set: Arc<RuleSet>,
+}
+
+impl RulesNow {
+    /// As an input: what has to be kept of them, without the runbooks.
+    pub fn news(self) -> News {
+        let files = self.files.into_iter().filter(|(name, _)| !name.ends_with(".md")).collect();
+        News::Rules { files, rules: self.set }
+    }
+}
+
+/// What is noted of a change of the rules: their hashes.
+pub(super) fn in_force(now: &str, before: &str) -> String {
+    let name = |hash: &str| if hash.is_empty() { "none".to_owned() } else { hash.to_owned() };
+    format!("new rules are in force ({}, before {})", name(now), name(before))
+}
+
+/// The rules that the settings name.
+///
+/// # Errors
+/// Every problem in them.
+pub(super) fn now(settings: &Settings) -> Result<RulesNow, Stop> {
+    let (files, loaded) = look_at_rules(&settings.rules).map_err(|problem| Stop::Problems(vec![problem]))?;
+    if !loaded.problems.is_empty() {
+        return Err(Stop::Problems(loaded.problems));
+    }
+    Ok(RulesNow { files, set: Arc::new(loaded.set) })
+}
+
+/// Examples that do not do what they should.
+fn failing(set: &RuleSet, files: &Files) -> Vec<Problem> {
+    set.rules().iter().flat_map(|rule| rule::example::failing(set, rule, files)).collect()
+}
+
+/// What keeps a rule out of the shipped set although it could be in force: no example of either kind, no runbook.
+pub fn unproven(set: &RuleSet, files: &Files) -> Vec<Problem> {
+    let lacks = |rule: &Rule| {
+        let prefix = if rule.file.starts_with(SHIPPED) { SHIPPED } else { "" };
+        let runbook = format!("{prefix}runbooks/{}", rule.meta.runbook);
+        [
+            (rule.meta.fires.is_empty(), "no example under `fires`".to_owned()),
+            (rule.meta.quiet.is_empty(), "no near miss under `quiet`".to_owned()),
+            (!files.iter().any(|(name, _)| *name == runbook), format!("no runbook {runbook}")),
+        ]
+        .into_iter()
+        .filter_map(|(lacks, what)| lacks.then_some(what))
+        .map(|what| Problem { file: rule.file.clone().into(), line: None, what: format!("{} has {what}", rule.id) })
+        .collect::<Vec<_>>()
+    };
+    set.rules().iter().flat_map(|rule| lacks(rule)).collect()
+}
+
+/// Asks the rules of the folder of any JSON: one line a match, with the rule's id and the number of the record from 0.
+///
+/// # Errors
+/// Where the folder or an input cannot be read, or the results cannot be written.
+pub fn match_rules(dir: &Path, inputs: &[std::path::PathBuf], out: &mut dyn std::io::Write) -> Result<Matched, Stop> {
+    let files = read_folder(dir).map_err(Stop::failed)?;
+    let loaded = rule::load(&files);
+    let foreign = Foreign::new(&loaded.sigma).map_err(Stop::Failed)?;
+    let mut matched = Matched { problems: loaded.problems, ..Matched::default() };
+    let mut take = |value: Option<Value>| {
+        let record = matched.records;
+        matched.records += 1;
+        let Some(value) = value else {
+            matched.broken += 1;
+            return Ok(());
+        };
+        for id in foreign.fired(&value) {
+            matched.matches += 1;
+            let line = serde_json::json!({"rule_id": id, "event": record});
+            writeln!(out, "{line}").map_err(FileError::write)?;
+        }
+        Ok(())
+    };
+    inputs.iter().try_for_each(|input| values(input, &mut take)).map_err(Stop::failed)?;
+    out.flush().map_err(Stop::failed)?;
+    Ok(matched)
+}
+
+/// What came of asking rules of any JSON.
+#[derive(Debug, Default)]
+pub struct Matched {
+    /// Records that were read.
+    pub records: u64,
+    /// Records that are no JSON.
+    pub broken: u64,
+    /// Lines that were written.
+    pub matches: u64,
+    /// Rules that could not be loaded.
+    pub problems: Vec<Problem>,
+}
+
+/// Writes the shipped rules to a folder that is empty or not there.
+///
+/// # Errors
+/// Where something is in the folder, or it cannot be written.
+pub fn export_rules(dir: &Path) -> Result<usize, Stop> {
+    let full = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    if full {
+        return Err(Stop::Usage(format!("{} is not empty; name another folder", dir.display())));
+    }
+    let files = shipped();
+    for (name, bytes) in &files {
+        let path = dir.join(name);
+        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, bytes));
+        written.map_err(|error| Stop::Failed(format!("{}: {error}", path.display())))?;
+    }
+    Ok(files.len())
+}
+
+/// What differs between two versions of the rules, one line a rule: `+` new, `-` gone, `~` changed and in which keys.
+///
+/// # Errors
+/// Where a folder cannot be read.
+pub fn diff_rules(before: &Rules, after: &Rules) -> Result<Vec<String>, Stop> {
+    let look = |rules: &Rules| look_at_rules(rules).map_err(|problem| Stop::Problems(vec![problem]));
+    let ((old_files, old), (new_files, new)) = (look(before)?, look(after)?);
+    let mut lines = Vec::new();
+    for rule in new.set.rules() {
+        let standing = if rule.standing == Standing::Shadow { " (shadow)" } else { "" };
+        match old.set.get(&rule.id) {
+            None => lines.push(format!("+ {}{standing}: {}", rule.id, rule.title)),
+            Some(other) if other.hash != rule.hash => {
+                let keys = rule::changed_keys((other, &old_files), (rule, &new_files));
+                let keys = if keys.is_empty() { "what it leans on".to_owned() } else { keys.join(", ") };
+                lines.push(format!("~ {}{standing}: {keys}", rule.id));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = old.set.rules().iter().filter(|rule| new.set.get(&rule.id).is_none());
+    lines.extend(gone.map(|rule| format!("- {}: {}", rule.id, rule.title)));
+    lines.sort_by(|a, b| a[2..].cmp(&b[2..]));
+    Ok(lines)
+}

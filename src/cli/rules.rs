@@ -1,0 +1,155 @@
+//! `phiwatch rules`: detections as code.
+
+use std::io::{BufWriter, stdout};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Config, Stop};
+use crate::app;
+use crate::engine::rule::fields;
+use crate::engine::rule::{Loaded, Rule, Standing};
+use crate::event::Problem;
+use crate::settings::Rules as Sources;
+
+/// Look at rules, prove them, and try them on records.
+#[derive(Args)]
+pub struct Rules {
+    #[command(subcommand)]
+    command: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// List the rules in force: those that the settings name, else the shipped ones.
+    List {
+        #[command(flatten)]
+        config: Config,
+        /// A folder of rules; overrules the settings.
+        #[arg(long, value_name = "DIR")]
+        rules: Option<PathBuf>,
+    },
+    /// Print the fields that rules can name.
+    Fields,
+    /// Load the rules of a folder, of whatever product, and name everything that is wrong in them.
+    Check {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Run the examples of the rules of a folder; of the shipped ones without it.
+    ///
+    /// Each rule needs an example that makes it fire, a near miss that does not, and a runbook.
+    Test {
+        /// The folder.
+        dir: Option<PathBuf>,
+    },
+    /// Ask rules of any JSON: one line a match, with rule_id and event (number of the record, from 0).
+    ///
+    /// Inputs are JSON lines, JSON documents or lists of them, each also .gz or .zst; - is standard input. Events of the Windows event
+    /// log are read as rules name their fields.
+    Match {
+        /// The folder of the rules.
+        #[arg(long, value_name = "DIR")]
+        rules: PathBuf,
+        /// What to read.
+        #[arg(required = true, value_name = "INPUT")]
+        inputs: Vec<PathBuf>,
+    },
+    /// Show what differs between two folders of rules; between the shipped rules and one folder where only that is given.
+    Diff {
+        /// The folder; the earlier one where two are given.
+        dir: PathBuf,
+        /// The later one.
+        later: Option<PathBuf>,
+    },
+    /// Write the shipped rules to a new folder, to be changed there.
+    Export {
+        /// The folder: empty, or not there yet.
+        dir: PathBuf,
+    },
+}
+
+impl Rules {
+    pub(super) fn run(self) -> Result<(), Stop> {
+        match self.command {
+            What::List { config, rules } => {
+                let settings = config.load()?;
+                list(&rules.map_or(settings.rules, |dir| Sources { dir: Some(dir), shipped: false }))
+            }
+            What::Fields => {
+                print!("{}", fields::reference());
+                Ok(())
+            }
+            What::Check { dir } => check(&dir),
+            What::Test { dir } => test(&Sources { shipped: dir.is_none(), dir }),
+            What::Match { rules, inputs } => {
+                let mut out = BufWriter::new(stdout().lock());
+                let matched = app::match_rules(&rules, &inputs, &mut out)?;
+                complain(&matched.problems);
+                let app::Matched { records, broken, matches, .. } = matched;
+                eprintln!("{records} records, {broken} of them no JSON: {matches} matches");
+                Ok(())
+            }
+            What::Diff { dir, later } => {
+                let folder = |dir| Sources { dir: Some(dir), shipped: false };
+                let (before, after) = match later {
+                    Some(later) => (folder(dir), folder(later)),
+                    None => (Sources { dir: None, shipped: true }, folder(dir)),
+                };
+                app::diff_rules(&before, &after)?.iter().for_each(|line| println!("{line}"));
+                Ok(())
+            }
+            What::Export { dir } => {
+                eprintln!("{} files written to {}", app::export_rules(&dir)?, dir.display());
+                Ok(())
+            }
+        }
+    }
+}
+
+fn complain(problems: &[Problem]) {
+    problems.iter().for_each(|problem| eprintln!("{problem}"));
+}
+
+fn look(sources: &Sources) -> Result<(crate::ingest::rosters::Files, Loaded), Stop> {
+    app::look_at_rules(sources).map_err(|problem| Stop::Problems(vec![problem]))
+}
+
+fn list(sources: &Sources) -> Result<(), Stop> {
+    let (_, loaded) = look(sources)?;
+    let width = loaded.set.rules().iter().map(|rule| rule.id.len()).max().unwrap_or(0);
+    for rule in loaded.set.rules() {
+        let standing = if rule.standing == Standing::Shadow { "shadow" } else { "live" };
+        let (class, level) = (rule.meta.class.as_str(), rule.level.as_str());
+        println!("{:width$}  {class:13}  {level:13}  {standing:6}  {}", rule.id, rule.title);
+    }
+    said(&loaded);
+    if loaded.problems.is_empty() { Ok(()) } else { Err(Stop::Problems(loaded.problems)) }
+}
+
+/// What is to be said beside the rules themselves.
+fn said(loaded: &Loaded) {
+    for (id, why) in &loaded.left_out {
+        eprintln!("{id} is not loaded: {why}");
+    }
+    let ours = loaded.set.rules().len();
+    let others = loaded.sigma.rules.len().saturating_sub(ours);
+    let hash = if ours > 0 { format!(", hash {}", loaded.set.hash()) } else { String::new() };
+    eprintln!("{ours} rules{hash}; {others} of other products");
+}
+
+fn check(dir: &std::path::Path) -> Result<(), Stop> {
+    let (_, loaded) = look(&Sources { dir: Some(dir.to_owned()), shipped: false })?;
+    said(&loaded);
+    if loaded.problems.is_empty() { Ok(()) } else { Err(Stop::Problems(loaded.problems)) }
+}
+
+fn test(sources: &Sources) -> Result<(), Stop> {
+    let (files, loaded) = look(sources)?;
+    let mut problems = loaded.problems;
+    problems.extend(app::unproven(&loaded.set, &files));
+    let examples = |rule: &Rule| rule.meta.fires.len() + rule.meta.quiet.len();
+    let count: usize = loaded.set.rules().iter().map(|rule| examples(rule)).sum();
+    eprintln!("{} rules, {count} examples", loaded.set.rules().len());
+    if problems.is_empty() { Ok(()) } else { Err(Stop::Problems(problems)) }
+}

@@ -1,0 +1,202 @@
+//! From documents that were read to rules that can be in force.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rsigma_eval::compiler::{CompiledRule, compile_rule};
+use rsigma_parser::{FilterRule, Level, SigmaRule};
+use yaml_serde::Value;
+
+use super::condition::Condition;
+use super::load::{Document, Draft, Loaded, Loading, kind, parse};
+use super::meta::{LEVELS, Meta};
+use super::reading::{At, Complaints};
+use super::{Body, Plain, Rule, RuleSet, Standing, canonical, strict};
+use crate::event::Severity;
+
+impl<'f> Loading<'f> {
+    pub(super) fn finish(mut self) -> Loaded {
+        let (compiled, sigma) = self.compiled();
+        let mut set = RuleSet::default();
+        let (plain, filters) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.filters));
+        let drafted = std::mem::take(&mut self.correlations);
+        let fed: BTreeSet<&String> =
+            drafted.iter().filter(|drafted| !drafted.rule.generate).flat_map(|drafted| &drafted.rule.rules).collect();
+        let names =
+            |id: &Option<String>, name: &Option<String>| id.iter().chain(name).cloned().collect::<Vec<String>>();
+        let mut contents: Vec<(Vec<String>, String)> = Vec::new();
+        for (plain, compiled) in plain.iter().zip(&compiled).filter(|(plain, _)| plain.ours) {
+            let names = names(&plain.rule.id, &plain.rule.name);
+            let content = content(plain, compiled, &filters);
+            let silent = names.iter().any(|name| fed.contains(name));
+            let mut complaints = Complaints::default();
+            let root = At::root(&plain.document.value);
+            let kind = root.get("logsource").and_then(|at| at.get("category")).map(|at| kind(&at, &mut complaints));
+            let head = Head::of(&plain.rule, &plain.id, &plain.document);
+            let speaks = (!silent).then(|| self.build(head, Body::Plain, &content, &mut complaints)).flatten();
+            let clean = complaints.0.is_empty() && (silent || speaks.is_some());
+            self.complain(&plain.document, complaints);
+            if clean {
+                set.rules.extend(speaks.clone());
+                let condition = Condition::new(compiled, kind.flatten());
+                set.plain.push(Plain { names: names.clone(), condition, speaks, feeds: Vec::new() });
+            }
+            contents.push((names, content));
+        }
+        plain.iter().filter(|plain| !plain.ours).for_each(|plain| self.map(plain, &mut set));
+        self.correlate(drafted, contents, &mut set);
+        set.close();
+        self.problems.sort();
+        self.problems.dedup();
+        Loaded { set, problems: self.problems, left_out: self.left_out, sigma }
+    }
+
+    pub(super) fn complain(&mut self, document: &Document<'_>, complaints: Complaints) {
+        self.problems.extend(complaints.0.into_iter().map(|(path, what)| document.problem(&path, what)));
+    }
+
+    /// The rule that speaks, from what plain rules and correlations have in common.
+    pub(super) fn build(
+        &self,
+        head: Head<'_>,
+        body: Body,
+        content: &str,
+        complaints: &mut Complaints,
+    ) -> Option<Arc<Rule>> {
+        let root = At::root(&head.document.value);
+        let level = match root.get("level") {
+            Some(at) => at.word("level", &LEVELS, complaints),
+            None => {
+                complaints.say(&root, "`level` is missing");
+                None
+            }
+        };
+        let meta = match root.get("phiwatch") {
+            Some(at) => Meta::read(&at, head.id, &mut |at, complaints| self.when(at, complaints), complaints),
+            None => {
+                complaints.say(&root, "`phiwatch` is missing: sentence, subject, class");
+                None
+            }
+        };
+        let texts = |key: &str| root.get(key).map(|at| at.texts(&mut Complaints::default())).unwrap_or_default();
+        Some(Arc::new(Rule {
+            id: head.id.to_owned(),
+            title: head.title.to_owned(),
+            description: head.description.unwrap_or_default().to_owned(),
+            standing: standing(head.status),
+            level: level?,
+            tags: texts("tags"),
+            references: texts("references"),
+            falsepositives: texts("falsepositives"),
+            meta: meta?,
+            hash: super::digest(content.as_bytes()),
+            file: head.document.file.to_owned(),
+            document: head.document.number,
+            body,
+        }))
+    }
+
+    /// The condition that stands under `when`.
+    pub(super) fn when(&self, at: &At<'_>, complaints: &mut Complaints) -> Option<Condition> {
+        let before = complaints.0.len();
+        strict::selection(at, complaints);
+        let text = |text: &str| Value::String(text.to_owned());
+        let detection = [(text("selection"), at.value.clone()), (text("condition"), text("selection"))];
+        let whole =
+            [(text("title"), text("when")), (text("detection"), Value::Mapping(detection.into_iter().collect()))];
+        let parsed = parse(&Value::Mapping(whole.into_iter().collect()));
+        if complaints.0.len() > before {
+            return None;
+        }
+        let compiled = parsed.and_then(|mut collection| {
+            let first = collection.errors.first().cloned();
+            let mut rule = first.map_or_else(|| collection.rules.pop().ok_or("no rule".to_owned()), Err)?;
+            self.expand(&mut rule.detection, at, complaints);
+            compile_rule(&rule).map_err(|error| error.to_string())
+        });
+        match compiled {
+            Ok(compiled) => Some(Condition::new(&compiled, None)),
+            Err(what) => {
+                complaints.say(at, what);
+                None
+            }
+        }
+    }
+
+    /// A rule of others in our names, where a mapping has them all.
+    fn map(&mut self, plain: &Draft<'f>, set: &mut RuleSet) {
+        let Some(mapping) = self.mappings.iter().find(|mapping| mapping.is_for(&plain.rule.logsource)) else { return };
+        let compiled = match mapping.translated(&plain.rule) {
+            Ok(rule) => compile_rule(&rule).map_err(|error| error.to_string()),
+            Err(fields) => {
+                let fields: Vec<String> = fields.into_iter().collect();
+                Err(format!("no native event has its fields {}", fields.join(", ")))
+            }
+        };
+        let compiled = match compiled {
+            Ok(compiled) => compiled,
+            Err(why) => return self.left_out.push((plain.id.clone(), why)),
+        };
+        let level = match plain.rule.level {
+            None | Some(Level::Medium) => Severity::Medium,
+            Some(Level::Informational) => Severity::Informational,
+            Some(Level::Low) => Severity::Low,
+            Some(Level::High) => Severity::High,
+            Some(Level::Critical) => Severity::Critical,
+        };
+        let condition = Condition::new(&compiled, None).and(mapping.events.clone());
+        let content = canonical(&plain.document.value) + &plain.lists + &mapping.content;
+        let rule = Arc::new(Rule {
+            id: plain.id.clone(),
+            title: plain.rule.title.clone(),
+            description: plain.rule.description.clone().unwrap_or_default(),
+            standing: standing(plain.rule.status),
+            level,
+            tags: plain.rule.tags.clone(),
+            references: plain.rule.references.clone(),
+            falsepositives: plain.rule.falsepositives.clone(),
+            meta: Meta::of_others(&plain.rule.title),
+            hash: super::digest(content.as_bytes()),
+            file: plain.document.file.to_owned(),
+            document: plain.document.number,
+            body: Body::Plain,
+        });
+        set.rules.push(rule.clone());
+        let names = plain.rule.id.iter().chain(&plain.rule.name).cloned().collect();
+        set.plain.push(Plain { names, condition, speaks: Some(rule), feeds: Vec::new() });
+    }
+}
+
+fn standing(status: Option<rsigma_parser::Status>) -> Standing {
+    match status {
+        Some(rsigma_parser::Status::Experimental) => Standing::Shadow,
+        _ => Standing::Live,
+    }
+}
+
+/// What plain rules and correlations have in common.
+pub(super) struct Head<'r> {
+    pub(super) document: &'r Document<'r>,
+    pub(super) id: &'r str,
+    pub(super) title: &'r str,
+    pub(super) description: Option<&'r str>,
+    pub(super) status: Option<rsigma_parser::Status>,
+}
+
+impl<'r> Head<'r> {
+    fn of(rule: &'r SigmaRule, id: &'r str, document: &'r Document<'r>) -> Head<'r> {
+        Head { document, id, title: &rule.title, description: rule.description.as_deref(), status: rule.status }
+    }
+}
+
+/// Everything that can change what a plain rule finds: the document, its lists, and the filters that were added to it.
+fn content(plain: &Draft<'_>, compiled: &CompiledRule, filters: &[(Document<'_>, FilterRule)]) -> String {
+    let mut content = canonical(&plain.document.value) + &plain.lists;
+    // Whatever a filter added has its number in its name.
+    for (number, (document, _)) in filters.iter().enumerate() {
+        if compiled.detections.keys().any(|name| name.starts_with(&format!("__filter_{number}_"))) {
+            content += &canonical(&document.value);
+        }
+    }
+    content
+}

@@ -1,0 +1,90 @@
+//! Correlations at loading: what they name, and the windows that they ask for.
+
+use rsigma_parser::CorrelationRule;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::build::Head;
+use super::load::{Document, Loading};
+use super::reading::{At, Complaints};
+use super::window::{Correlation, Limits, Windows};
+use super::{Body, RuleSet, canonical};
+
+/// A correlation on its way.
+pub struct Drafted<'f> {
+    pub(super) document: Document<'f>,
+    pub(super) rule: CorrelationRule,
+    pub(super) id: String,
+}
+
+impl<'f> Loading<'f> {
+    /// Makes correlations ready. `contents` has the names of the plain rules that were loaded, and what each is made of.
+    pub(super) fn correlate(
+        &mut self,
+        drafted: Vec<Drafted<'f>>,
+        mut contents: Vec<(Vec<String>, String)>,
+        set: &mut RuleSet,
+    ) {
+        let names = |rule: &CorrelationRule| rule.id.iter().chain(&rule.name).cloned().collect::<Vec<String>>();
+        contents.extend(drafted.iter().map(|drafted| (names(&drafted.rule), canonical(&drafted.document.value))));
+        let fed: Vec<&String> =
+            drafted.iter().filter(|other| !other.rule.generate).flat_map(|other| &other.rule.rules).collect();
+        for drafted in &drafted {
+            let root = At::root(&drafted.document.value);
+            let is_ours = root.get("phiwatch").is_some() || names(&drafted.rule).iter().any(|name| fed.contains(&name));
+            if !is_ours && drafted.rule.rules.iter().all(|name| meant(&contents, name).is_empty()) {
+                let why = "a correlation of another product is asked of nothing".to_owned();
+                self.left_out.push((drafted.id.clone(), why));
+                continue;
+            }
+            let place = root.get("correlation").unwrap_or(root.clone());
+            let mut complaints = Complaints::default();
+            let leans_on: String =
+                drafted.rule.rules.iter().flat_map(|name| meant(&contents, name)).map(|(_, c)| c.as_str()).collect();
+            let content = canonical(&drafted.document.value) + &leans_on;
+            let names_of = |reference: &str| -> Vec<String> {
+                meant(&contents, reference).into_iter().flat_map(|(names, _)| names.clone()).collect()
+            };
+            let compiled =
+                Correlation::compile(&drafted.rule, &names_of, &Limits::default(), xxh3_64(content.as_bytes()));
+            if let Err(problems) = &compiled {
+                problems.iter().for_each(|problem| complaints.say(&place, problem.clone()));
+            }
+            let silent = root.get("phiwatch").is_none() && names(&drafted.rule).iter().any(|name| fed.contains(&name));
+            let head = Head {
+                document: &drafted.document,
+                id: &drafted.id,
+                title: &drafted.rule.title,
+                description: drafted.rule.description.as_deref(),
+                status: drafted.rule.status,
+            };
+            let speaks = (!silent).then(|| self.build(head, Body::Correlation, &content, &mut complaints)).flatten();
+            if let (Ok(compiled), true) = (compiled, complaints.0.is_empty()) {
+                set.rules.extend(speaks.clone());
+                set.correlations.push(compiled);
+                set.speaks.push(speaks);
+            }
+            self.complain(&drafted.document, complaints);
+        }
+        self.circles(&drafted, set);
+    }
+
+    /// Correlations that lean on each other in a circle, or on one that has nothing to count, are taken out.
+    fn circles(&mut self, drafted: &[Drafted<'f>], set: &mut RuleSet) {
+        while let Err(problems) = Windows::<()>::new(set.correlations.clone(), Limits::default()) {
+            let Some((at, what)) = problems.into_iter().next() else { break };
+            let gone = set.correlations.remove(at);
+            let spoke = set.speaks.remove(at);
+            set.rules.retain(|rule| spoke.as_ref().is_none_or(|spoke| spoke.id != rule.id));
+            if let Some(drafted) = drafted.iter().find(|drafted| drafted.id == gone.id) {
+                let mut complaints = Complaints::default();
+                complaints.say(&At::root(&drafted.document.value), what);
+                self.complain(&drafted.document, complaints);
+            }
+        }
+    }
+}
+
+/// The rules that a reference means, with what they are made of.
+fn meant<'c>(contents: &'c [(Vec<String>, String)], reference: &str) -> Vec<&'c (Vec<String>, String)> {
+    contents.iter().filter(|(names, _)| names.iter().any(|name| name == reference)).collect()
+}

@@ -1,0 +1,380 @@
+//! What rules find in the engine: hits become findings of a subject's day, by crossing and once more at settling.
+//!
+//! A plain rule sees every row. Rows of days that have settled are counted beside them until the next day settles, as the detectors do;
+//! rows that count in no day (a future time, an undeclared source) speak under a family of their own, so that no promise hangs on
+//! them. A correlation sees the rows of open days. A hard or informational rule speaks whatever its rate; a budgeted one where its
+//! rate within the role, which is its p-value, lies below the threshold of the day.
+//!
+//! `tally` is what hits of a day amount to, `note` what a window keeps of an event, `rates` how usual hits are, `say` how it is said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::window::{Answer, Feed, Match, Windows};
+use super::{Row, Rule, RuleSet};
+use crate::engine::budget::Alphas;
+use crate::engine::detect::{Findings, Stage, Verdict, cut};
+use crate::engine::subjects::{GroupIx, Presence, Subjects};
+use crate::event::{Class, Day, Subject, Time};
+use crate::roster::Roster;
+use note::{Note, Together};
+use rates::{Rates, Step};
+use tally::Tally;
+pub use target::place_day;
+use target::{Target, target, targets};
+
+mod note;
+mod rates;
+mod say;
+mod tally;
+mod target;
+
+/// A rule on a subject.
+type Key = (String, Subject);
+
+/// A row, and what is known around it.
+pub struct Scene<'a> {
+    /// The event and its facts.
+    pub row: Row<'a>,
+    /// The rosters in force.
+    pub roster: &'a Roster,
+    /// The role of the account on that day, where it has one.
+    pub role: Option<GroupIx>,
+    /// Why it counts in no open day: `backfill`, `future` or `undeclared`.
+    pub aside: Option<&'static str>,
+}
+
+/// The rules in force with their memory.
+#[derive(Debug)]
+pub struct Watcher {
+    set: Arc<RuleSet>,
+    windows: Windows<Arc<Note>>,
+    rates: Rates,
+    open: BTreeMap<Day, BTreeMap<Key, Tally>>,
+    /// Hits of rows that count in no day, by why.
+    aside: BTreeMap<(&'static str, Day), BTreeMap<Key, Tally>>,
+    /// What was told of correlations inside each day with hits for them.
+    crossed: BTreeMap<Day, BTreeMap<Key, u32>>,
+    /// Budgeted findings that passed when the newest day settled, over its threshold: tests for the budget.
+    tests: f64,
+    /// What the windows had left out when that was said last.
+    left_out: BTreeMap<String, u64>,
+}
+
+impl Default for Watcher {
+    fn default() -> Watcher {
+        Watcher::new(Arc::default())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    rates: Rates,
+    open: BTreeMap<Day, BTreeMap<Key, Tally>>,
+    crossed: BTreeMap<Day, BTreeMap<Key, u32>>,
+    windows: Vec<u8>,
+}
+
+/// An answer of the windows, taken out of them.
+struct Reached {
+    rule: Arc<Rule>,
+    target: Target,
+    together: Together,
+    group: Vec<String>,
+    value: f64,
+    threshold: Option<i64>,
+    ratio: f64,
+    holds: bool,
+    to: Time,
+}
+
+impl Watcher {
+    /// Rules without any memory.
+    pub fn new(set: Arc<RuleSet>) -> Watcher {
+        let windows = set.windows();
+        Watcher {
+            set,
+            windows,
+            rates: Rates::default(),
+            open: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            crossed: BTreeMap::new(),
+            tests: 0.0,
+            left_out: BTreeMap::new(),
+        }
+    }
+
+    /// The rules in force.
+    pub fn set(&self) -> &Arc<RuleSet> {
+        &self.set
+    }
+
+    /// Takes other rules into force. What open days hold of rules that are gone is settled as it stands.
+    pub fn replace(&mut self, set: Arc<RuleSet>, alphas: &dyn Fn(Day) -> Alphas, out: &mut Findings) {
+        let mut fresh = set.windows();
+        fresh.adopt(std::mem::replace(&mut self.windows, set.windows()));
+        self.windows = fresh;
+        let before = std::mem::replace(&mut self.set, set);
+        for (day, tallies) in &mut self.open {
+            let gone: Vec<Key> = tallies.keys().filter(|(id, _)| self.set.get(id).is_none()).cloned().collect();
+            for key in gone {
+                let tally = tallies.remove(&key).expect("its key was just read");
+                if let Some(rule) = before.get(&key.0) {
+                    settle_tally(&self.rates, rule, &key.1, *day, &tally, alphas(*day), out);
+                }
+            }
+        }
+        self.aside.clear();
+        self.crossed.values_mut().for_each(|told| told.retain(|(id, _), _| self.set.get(id).is_some()));
+    }
+
+    /// Shows a row to every rule.
+    pub fn observe(&mut self, scene: &Scene<'_>, alphas: &mut dyn FnMut(Day) -> Alphas, out: &mut Findings) {
+        let set = self.set.clone();
+        let mut offered = false;
+        for plain in set.candidates(scene.row.event.activity()) {
+            if !plain.condition.holds(&scene.row) {
+                continue;
+            }
+            if let Some(rule) = &plain.speaks {
+                for (target, row) in targets(rule, &plain.condition, scene) {
+                    self.hit(rule, &row, target, scene.aside, alphas, out);
+                }
+            }
+            if scene.aside.is_none() {
+                for feed in &plain.feeds {
+                    self.offer(*feed, scene);
+                    offered = true;
+                }
+            }
+        }
+        if offered {
+            self.cross(scene.row.event.time(), alphas, out);
+        }
+    }
+
+    /// A plain rule was hit.
+    fn hit(
+        &mut self,
+        rule: &Arc<Rule>,
+        row: &Row<'_>,
+        target: Target,
+        aside: Option<&'static str>,
+        alphas: &mut dyn FnMut(Day) -> Alphas,
+        out: &mut Findings,
+    ) {
+        let key = (rule.id.clone(), target.subject.clone());
+        let tallies = match aside {
+            None => self.open.entry(target.day).or_default(),
+            Some(why) => self.aside.entry((why, target.day)).or_default(),
+        };
+        let tally = tallies.entry(key).or_default();
+        tally.role = tally.role.or(target.role);
+        tally.add(rule, row, target.window);
+        let p = p(&self.rates, rule, target.day, tally.role);
+        let told = p.is_none_or(|p| p <= alphas(target.day).told);
+        let quantity = if told { tally.quantity(rule) } else { 0.0 };
+        let Some(cut) = cut(quantity).filter(|cut| tally.told.is_none_or(|told| *cut > told)) else { return };
+        tally.told = Some(cut);
+        let mut finding = say::tally(rule, &target.subject, target.day, tally, p);
+        finding.raised_at = row.event.time();
+        finding.stage = Stage::Crossing(quantity);
+        finding.aside = aside;
+        out.push(finding);
+    }
+
+    /// Gives a hit of a base rule to the windows of a correlation.
+    fn offer(&mut self, feed: Feed, scene: &Scene<'_>) {
+        let set = self.set.clone();
+        let Some(rule) = set.speaker(feed.correlation) else { return };
+        let target = target(rule.meta.about, None, scene);
+        let note = Arc::new(Note::new(rule, &scene.row, target.subject, target.window, target.role));
+        let found = Match { time: scene.row.event.time(), day: target.day, evidence: &note };
+        let fields = |name: &str| rsigma_eval::Event::get_field(&scene.row, name);
+        if self.windows.offer(feed, &found, &fields) {
+            self.crossed.entry(target.day).or_default();
+        }
+    }
+
+    /// Tells what has crossed in the windows since that was asked last.
+    fn cross(&mut self, now: Time, alphas: &mut dyn FnMut(Day) -> Alphas, out: &mut Findings) {
+        let (set, mut reached) = (self.set.clone(), Vec::new());
+        self.windows.cross(&mut |answer| reached.extend(taken(&set, answer)));
+        for reached in reached {
+            let (rule, target) = (&reached.rule, &reached.target);
+            let p = p(&self.rates, rule, target.day, target.role);
+            if p.is_some_and(|p| p > alphas(target.day).told) {
+                continue;
+            }
+            let told = self.crossed.entry(target.day).or_default();
+            let key = (rule.id.clone(), target.subject.clone());
+            let Some(cut) = cut(reached.ratio).filter(|cut| told.get(&key).is_none_or(|told| cut > told)) else {
+                continue;
+            };
+            told.insert(key, cut);
+            let mut finding = say::reached(&reached, p);
+            finding.raised_at = now;
+            finding.stage = Stage::Crossing(reached.ratio);
+            out.push(finding);
+        }
+    }
+
+    /// Open days with hits.
+    pub fn open_days(&self) -> impl Iterator<Item = Day> + '_ {
+        self.open.keys().chain(self.crossed.keys()).copied()
+    }
+
+    /// Settles a day: what its hits amount to, then what is learnt of them. `present` are the accounts that were there.
+    pub fn settle(&mut self, day: Day, alphas: Alphas, present: &[Presence], subjects: &Subjects, out: &mut Findings) {
+        let first = out.len();
+        let mut step = Step::default();
+        for presence in present {
+            *step.accounts.entry(subjects.role(presence.group)).or_default() += 1.0;
+        }
+        for rule in self.set.rules().iter().filter(|rule| rule.meta.class == Class::Budgeted) {
+            step.rules.insert(rule.id.clone(), (rule.hash.clone(), BTreeMap::new()));
+        }
+        let mut teach = |id: &str, role: Option<GroupIx>| {
+            if let Some((_, hits)) = step.rules.get_mut(id) {
+                *hits.entry(role).or_default() += 1.0;
+            }
+        };
+        for ((id, subject), tally) in self.open.remove(&day).unwrap_or_default() {
+            let Some(rule) = self.set.get(&id) else { continue };
+            teach(&id, tally.role);
+            settle_tally(&self.rates, rule, &subject, day, &tally, alphas, out);
+        }
+        for reached in self.windows_settle(day) {
+            teach(&reached.rule.id, reached.target.role);
+            settle_reached(&self.rates, &reached, alphas, out);
+        }
+        let passed = |finding: &&crate::engine::detect::Finding| {
+            finding.p.is_some() && matches!(finding.stage, Stage::Settled(Verdict { passes: true, .. }))
+        };
+        self.tests = out[first..].iter().filter(passed).count() as f64 / alphas.told.max(1e-9);
+        if !present.is_empty() {
+            self.rates.teach(day, step);
+        }
+        self.crossed = self.crossed.split_off(&day.plus(1));
+        self.open = self.open.split_off(&day.plus(1));
+        self.aside.clear();
+    }
+
+    /// What the windows say of a day: one answer for each rule and subject, the one that reached furthest.
+    fn windows_settle(&mut self, day: Day) -> Vec<Reached> {
+        let set = self.set.clone();
+        let mut best: BTreeMap<Key, Reached> = BTreeMap::new();
+        self.windows.settle(day, &mut |answer| {
+            if let Some(reached) = taken(&set, answer) {
+                let key = (reached.rule.id.clone(), reached.target.subject.clone());
+                let rank = |reached: &Reached| (reached.holds, reached.ratio, std::cmp::Reverse(reached.to));
+                let further = |known: &Reached| {
+                    let (own, other) = (rank(&reached), rank(known));
+                    let order = own.0.cmp(&other.0).then(own.1.total_cmp(&other.1)).then(own.2.cmp(&other.2));
+                    order.then_with(|| known.group.cmp(&reached.group)).is_gt()
+                };
+                if reached.target.day == day && best.get(&key).is_none_or(further) {
+                    best.insert(key, reached);
+                }
+            }
+        });
+        best.into_values().collect()
+    }
+
+    /// Subject-days of the newest settled day for the budget: α times these is what rules told by their rates.
+    pub fn tests(&self) -> f64 {
+        self.tests
+    }
+
+    /// Correlations whose windows left out more than was said before, with how many hits since.
+    pub fn left_out(&mut self) -> Vec<(String, u64)> {
+        let mut news = Vec::new();
+        for (correlation, left_out) in self.windows.left_out() {
+            let all = left_out.hits + left_out.hits_of_new_groups + left_out.combinations;
+            let said = self.left_out.entry(correlation.id.clone()).or_default();
+            if all > *said {
+                news.push((correlation.id.clone(), all - *said));
+                *said = all;
+            }
+        }
+        news
+    }
+
+    /// The whole memory as bytes, apart from what comes outside of the promise.
+    pub fn save(&self) -> Vec<u8> {
+        let saved = Saved {
+            rates: self.rates.clone(),
+            open: self.open.clone(),
+            crossed: self.crossed.clone(),
+            windows: self.windows.save(),
+        };
+        postcard::to_stdvec(&saved).expect("memory is plain values")
+    }
+
+    /// Takes up a memory that `save` wrote; false where it cannot be read.
+    pub fn load(&mut self, bytes: &[u8]) -> bool {
+        let Ok(saved) = postcard::from_bytes::<Saved>(bytes) else { return false };
+        (self.rates, self.open, self.crossed) = (saved.rates, saved.open, saved.crossed);
+        self.windows.load(&saved.windows)
+    }
+}
+
+/// A budgeted rule's p-value; the others have none.
+fn p(rates: &Rates, rule: &Rule, day: Day, role: Option<GroupIx>) -> Option<f64> {
+    (rule.meta.class == Class::Budgeted).then(|| rates.p(day, &rule.id, &rule.hash, role))
+}
+
+fn settle_tally(
+    rates: &Rates,
+    rule: &Arc<Rule>,
+    subject: &Subject,
+    day: Day,
+    tally: &Tally,
+    alphas: Alphas,
+    out: &mut Findings,
+) {
+    let p = p(rates, rule, day, tally.role);
+    let told = p.is_none_or(|p| p <= alphas.told);
+    if told || p.is_some_and(|p| p <= alphas.held) {
+        let ratio = if told { tally.quantity(rule) } else { 0.0 };
+        let mut finding = say::tally(rule, subject, day, tally, p);
+        finding.stage = Stage::Settled(Verdict { ratio, passes: told, held: !told });
+        out.push(finding);
+    }
+}
+
+fn settle_reached(rates: &Rates, reached: &Reached, alphas: Alphas, out: &mut Findings) {
+    let (rule, target) = (&reached.rule, &reached.target);
+    let p = p(rates, rule, target.day, target.role);
+    let told = p.is_none_or(|p| p <= alphas.told);
+    if told || p.is_some_and(|p| p <= alphas.held) {
+        let ratio = if told { reached.ratio } else { 0.0 };
+        let mut finding = say::reached(reached, p);
+        finding.stage = Stage::Settled(Verdict { ratio, passes: told && reached.holds, held: !told });
+        out.push(finding);
+    }
+}
+
+/// Takes an answer out of the windows; none where no rule speaks for the correlation.
+fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
+    let rule = set.speaks(answer.number)?.clone();
+    let notes = answer.evidence();
+    let last = notes.last()?.1;
+    let together = Together::of(notes.iter().map(|(_, note)| &***note));
+    let group = answer.group().iter().map(|value| value.as_deref().unwrap_or("unknown").to_owned()).collect();
+    let target = Target { subject: last.subject.clone(), day: answer.day, window: last.window, role: last.role };
+    let further = together.severities.saturating_sub(1);
+    Some(Reached {
+        rule,
+        target,
+        group,
+        value: answer.value,
+        threshold: answer.correlation.threshold(),
+        ratio: answer.ratio * f64::from(1_u32 << further),
+        holds: answer.is_satisfied,
+        to: answer.to,
+        together,
+    })
+}

@@ -1,0 +1,170 @@
+//! Rules in the engine: what they find depends on the records, the rosters and the rules, and on nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::super::{RuleSet, load};
+use crate::engine::fixture::{Record, decoded, first_day, roster, rule_files, ward, zone};
+use crate::engine::settings::Settings;
+use crate::engine::tests::{check_same, run_by, settled};
+use crate::engine::{Engine, Input};
+use crate::event::flags::UNDECLARED;
+use crate::event::time::{HOUR, MINUTE};
+use crate::event::{Activity, Disposition, Effects, Origin, Severity, SubjectKind, Time};
+
+fn rules() -> Arc<RuleSet> {
+    let loaded = load(&rule_files());
+    assert_eq!(loaded.problems, []);
+    assert_eq!(loaded.set.rules().len(), 6);
+    Arc::new(loaded.set)
+}
+
+fn run(partitions: &[Vec<Record>], cut: usize, restart: Option<usize>) -> Vec<Effects> {
+    run_by(&rules(), partitions, cut, restart)
+}
+
+#[test]
+fn each_class_speaks_as_it_should() {
+    let all = run(&[ward(1)], 1_000, None);
+    let raised: Vec<_> = all.iter().flat_map(|effects| &effects.raised).filter(|raised| raised.alert.settled).collect();
+    let of = |id: &str| raised.iter().filter(|raised| raised.alert.detection_id == id).collect::<Vec<_>>();
+    let stranger = of("hard-stranger");
+    assert_eq!(stranger.len(), 1);
+    let alert = &stranger[0].alert;
+    assert_eq!((alert.severity, alert.disposition, alert.p_value), (Severity::High, Disposition::Notified, None));
+    assert_eq!(alert.reason, "stranger read 1 chart in 3 events (read).");
+    assert_eq!((alert.evidence.count, alert.facts["hits"].as_u64()), (3, Some(1)));
+    assert_eq!(alert.made_by.rules, rules().hash());
+    assert!(of("budgeted-clerk").iter().all(|raised| raised.alert.p_value.is_some()));
+    let charts = of("informational-chart");
+    assert!(charts.len() > 100 && charts.iter().all(|raised| raised.alert.subject.kind == SubjectKind::Patient));
+    assert!(charts.iter().all(|raised| !raised.interrupts));
+    let shadow = of("shadow-night");
+    assert_eq!(shadow.len(), 1, "{shadow:#?}");
+    assert!(shadow.iter().all(|raised| raised.alert.disposition == Disposition::Shadow && !raised.interrupts));
+    let many = of("crossing-many");
+    assert!(
+        many.iter().any(|raised| raised.alert.subject.id == "u02" && raised.alert.patients.count > 40),
+        "{many:#?}"
+    );
+    assert!(!of("settled-average").is_empty());
+    let crossing = all.iter().flat_map(|effects| &effects.raised).filter(|raised| !raised.alert.settled);
+    let early: Vec<&str> = crossing.map(|raised| raised.alert.detection_id.as_str()).collect();
+    assert!(
+        early.contains(&"crossing-many") && early.contains(&"hard-stranger") && !early.contains(&"settled-average")
+    );
+}
+
+#[test]
+fn batches_partitions_restarts_and_repeats_change_nothing() {
+    for seed in 1..3 {
+        let records = ward(seed);
+        let expected = settled(&run(std::slice::from_ref(&records), 1_000, None));
+        let kinds: BTreeMap<&str, usize> = expected.iter().fold(BTreeMap::new(), |mut kinds, line| {
+            for id in [
+                "hard-stranger",
+                "budgeted-clerk",
+                "informational-chart",
+                "shadow-night",
+                "crossing-many",
+                "settled-average",
+            ] {
+                *kinds.entry(id).or_default() += usize::from(line.contains(&format!("\"detection_id\":\"{id}\"")));
+            }
+            kinds
+        });
+        assert!(kinds.values().all(|count| *count > 0), "{kinds:?}");
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        check_same(&expected, &run(std::slice::from_ref(&records), 37, None), "small batches");
+        check_same(&expected, &run(std::slice::from_ref(&records), 501, Some(3)), "restarts");
+        let mut spread = vec![Vec::new(); 3];
+        records.iter().for_each(|record| spread[rng.random_range(0..3)].push(record.clone()));
+        check_same(&expected, &run(&spread, 211, Some(5)), "three partitions and restarts");
+        let mut late: Vec<(Time, Record)> =
+            records.iter().map(|r| (r.time.plus(rng.random_range(0..20 * HOUR)), r.clone())).collect();
+        let again: Vec<(Time, Record)> =
+            late.iter().step_by(9).map(|(arrival, record)| (arrival.plus(HOUR), record.clone())).collect();
+        late.extend(again);
+        late.shuffle(&mut rng);
+        late.sort_by_key(|(arrival, _)| *arrival);
+        let late: Vec<Record> = late.into_iter().map(|(_, record)| record).collect();
+        check_same(&expected, &run(&[late], 400, Some(7)), "late and repeated records");
+    }
+}
+
+/// Records one after the other through an engine with these rules and settings.
+fn raised(settings: &Settings, records: &[Record]) -> Vec<crate::event::Raised> {
+    let mut engine = Engine::new(settings.clone(), roster());
+    let origin = Origin::file("x");
+    let mut all = vec![engine.step(Time(0), Input::Rules(rules())), engine.step(Time(0), Input::Open(origin.clone()))];
+    for (index, record) in records.iter().enumerate() {
+        all.push(
+            engine
+                .step(Time(0), Input::Decoded(Box::new(decoded(&origin, index as i64, std::slice::from_ref(record))))),
+        );
+    }
+    all.push(engine.step(Time(0), Input::Close));
+    all.into_iter().flat_map(|effects| effects.raised).collect()
+}
+
+fn record(id: u32, actor: &str, day: i32, minute: i64, patient: &str) -> Record {
+    let time = zone().midnight(first_day().plus(day)).plus(10 * HOUR + minute * MINUTE);
+    Record {
+        id: format!("r{id}"),
+        time,
+        actor: actor.to_owned(),
+        activity: Activity::Read,
+        patient: patient.to_owned(),
+    }
+}
+
+#[test]
+fn repeats_are_counted_once_in_their_time_and_a_worse_hit_is_told_at_once() {
+    let at = [(0, "a"), (5, "a"), (29, "a"), (31, "p3"), (32, "a"), (62, "a")];
+    let records: Vec<Record> = at
+        .iter()
+        .enumerate()
+        .map(|(id, (minute, patient))| record(id as u32, "stranger", 0, *minute, patient))
+        .collect();
+    let raised = raised(&Settings::default(), &records);
+    let told: Vec<(u32, u64, Severity)> = raised
+        .iter()
+        .filter(|raised| raised.alert.detection_id == "hard-stranger")
+        .map(|raised| (raised.alert.revision, raised.alert.evidence.count, raised.alert.severity))
+        .collect();
+    // Counted at 0, 31 and 62 minutes; the second severity doubles them: 1, then 4, then 6.
+    assert_eq!(told, [(1, 1, Severity::Medium), (3, 4, Severity::High), (4, 6, Severity::High)], "{told:?}");
+}
+
+#[test]
+fn what_counts_in_no_day_is_matched_under_a_family_of_its_own() {
+    let declared = Settings { sources: BTreeMap::from([("other".to_owned(), 36 * HOUR)]), ..Settings::default() };
+    let raised = raised(&declared, &[record(0, "stranger", 0, 0, "a"), record(1, "u01", 0, 1, "p1")]);
+    let ids: Vec<(&str, bool)> =
+        raised.iter().map(|one| (one.alert.detection_id.as_str(), one.alert.settled)).collect();
+    assert_eq!(ids, [("undeclared.hard-stranger", true)], "flags {UNDECLARED}");
+    assert_eq!(raised[0].alert.facts["undeclared"], true);
+}
+
+#[test]
+fn rules_that_are_gone_settle_what_they_have_found() {
+    let mut engine = Engine::new(Settings::default(), roster());
+    let origin = Origin::file("x");
+    let mut all = vec![engine.step(Time(0), Input::Rules(rules())), engine.step(Time(0), Input::Open(origin.clone()))];
+    let records = [record(0, "stranger", 0, 0, "a"), record(1, "stranger", 0, 1, "a")];
+    all.push(engine.step(Time(0), Input::Decoded(Box::new(decoded(&origin, 0, &records)))));
+    all.push(engine.step(Time(0), Input::Idle(origin)));
+    all.push(engine.step(Time(0), Input::Rules(Arc::default())));
+    all.push(engine.step(Time(0), Input::Close));
+    let told: Vec<(u32, bool)> = all
+        .iter()
+        .flat_map(|effects| &effects.raised)
+        .filter(|r| r.alert.detection_id == "hard-stranger")
+        .map(|r| (r.alert.revision, r.alert.settled))
+        .collect();
+    assert_eq!(told, [(1, false), (2, true)]);
+}

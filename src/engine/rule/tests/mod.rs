@@ -1,0 +1,6 @@
+//! Rules from their texts to their alerts.
+
+mod conditions;
+mod engine;
+mod loading;
+mod samples;

@@ -1,0 +1,98 @@
+//! What the windows say of a group and day.
+
+use super::Evidence;
+use super::correlation::Correlation;
+use super::group::{Group, Key, Record};
+use crate::event::{Day, Time};
+
+/// When an answer is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Inside the day.
+    Crossing,
+    /// The day has settled.
+    Settled,
+}
+
+/// What has become of a group on a day.
+///
+/// It speaks of one window of the day: of quantities that only grow the largest one, the first where several are equal; of all others
+/// the first that was satisfied.
+pub struct Answer<'a, E> {
+    /// Which correlation, as in `Windows::correlations`.
+    pub number: usize,
+    /// The correlation.
+    pub correlation: &'a Correlation,
+    /// Crossing or settled.
+    pub stage: Stage,
+    /// The day in which the windows end.
+    pub day: Day,
+    /// False only at settling, where a sum crossed before a negative number came: it would not have.
+    pub is_satisfied: bool,
+    /// The quantity of the window.
+    pub value: f64,
+    /// The quantity over the threshold; 1 where there is nothing to be a multiple of.
+    pub ratio: f64,
+    /// End of the first satisfied window of the day.
+    pub first: Time,
+    /// Where the window begins.
+    pub from: Time,
+    /// Where it ends.
+    pub to: Time,
+    /// Hits of the group and day beyond the limit: above zero, the answer is of those before them.
+    pub left_out: u64,
+    group: &'a Group<E>,
+}
+
+impl<'a, E: Evidence> Answer<'a, E> {
+    pub(super) fn new(
+        number: usize,
+        correlation: &'a Correlation,
+        stage: Stage,
+        group: &'a Group<E>,
+        record: &Record,
+    ) -> Answer<'a, E> {
+        Answer {
+            number,
+            correlation,
+            stage,
+            day: record.day,
+            is_satisfied: record.first.is_some(),
+            value: record.value,
+            ratio: ratio(correlation, record.value),
+            first: record.first.unwrap_or(record.end),
+            from: Time(correlation.from(record.end.0)),
+            to: record.end,
+            left_out: record.left_out,
+            group,
+        }
+    }
+
+    /// The values of the group's fields, in the order of `group_by`.
+    pub fn group(&self) -> &'a Key {
+        &self.group.key
+    }
+
+    /// The events of the window, each once, by time and evidence.
+    pub fn evidence(&self) -> Vec<(Time, &'a E)> {
+        let hits = self.group.window(self.correlation, self.to);
+        let mut events: Vec<(Time, &E)> = hits.map(|hit| (hit.time, &hit.evidence)).collect();
+        events.sort_unstable();
+        events.dedup();
+        events
+    }
+}
+
+/// A quantity over the threshold.
+pub fn ratio(correlation: &Correlation, value: f64) -> f64 {
+    let threshold = correlation.threshold().filter(|threshold| *threshold > 0);
+    threshold.map_or(1.0, |threshold| value / threshold as f64)
+}
+
+/// Crossings to tell: one at the threshold and one more for each doubling.
+pub fn crossings(correlation: &Correlation, record: &Record) -> u32 {
+    if record.first.is_none() {
+        return 0;
+    }
+    1 + ratio(correlation, record.value).max(1.0).log2().floor() as u32
+}
