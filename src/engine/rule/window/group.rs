@@ -18,6 +18,10 @@ use crate::event::{Day, Time};
 /// The values of a group's fields; an absent field is a value of its own.
 pub type Key = Box<[Option<Box<str>>]>;
 
+/// The groups of an event in the correlations above, for each link: their fields are read from the event.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Above(pub Vec<Vec<Key>>);
+
 /// A match of a base rule as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Hit<E> {
@@ -33,9 +37,8 @@ pub struct Hit<E> {
     pub evidence: E,
     /// It ended a satisfied window, and the correlations above have had it.
     pub passed_on: bool,
-    /// Its groups in the correlations above, one for each link: their fields are read from the event.
-    #[allow(clippy::box_collection, reason = "nearly every hit has none, and a pointer is smaller than a list")]
-    pub above: Option<Box<Vec<Key>>>,
+    /// Its groups in the correlations above; behind a pointer, since most correlations have none above them.
+    pub above: Option<Box<Above>>,
 }
 
 impl<E> Hit<E> {
@@ -124,6 +127,13 @@ impl<E: Clone + Ord> Group<E> {
     /// Hits that are kept.
     pub fn len(&self) -> usize {
         self.hits.len()
+    }
+
+    /// Whether an event is there already under a rule: it may end satisfied windows of several groups.
+    pub fn holds(&self, time: Time, position: u8, evidence: &E) -> bool {
+        let from = self.hits.partition_point(|hit| hit.time < time);
+        let same_time = self.hits.range(from..).take_while(|hit| hit.time == time);
+        same_time.into_iter().any(|hit| hit.position == position && hit.evidence == *evidence)
     }
 
     /// Takes up a hit. Of each day the first `limit` in the order of time are kept.

@@ -15,7 +15,7 @@
 //!
 //! Reading order: this file, `correlation` (what is asked), `group` (hits and the sliding window), `aggregate` (what slides).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use serde::de::DeserializeOwned;
@@ -39,7 +39,7 @@ pub use limits::{LeftOut, Limits};
 pub use read::Fields;
 
 use crate::event::{Day, Time};
-use group::{Hit, Key};
+use group::{Above, Hit, Key};
 use state::State;
 
 /// Whatever leads back from a hit to its event. Its order is the order in which answers list hits of the same time.
@@ -141,7 +141,7 @@ impl<E: Evidence> Windows<E> {
         let (values, values_left_out) = read::values(correlation, fields);
         let (groups, groups_left_out) = read::groups(&correlation.group_fields[usize::from(position)], fields);
         self.states[number].left_out.combinations += values_left_out + groups_left_out;
-        let above = (!self.above[number].is_empty()).then(|| Box::new(self.keys_above(number, fields)));
+        let above = (!self.above[number].is_empty()).then(|| Box::new(Above(self.keys_above(number, fields))));
         for (hash, key) in groups {
             for value in &values {
                 let hit = Hit {
@@ -161,13 +161,11 @@ impl<E: Evidence> Windows<E> {
     }
 
     /// The groups of an event in every correlation above, in the order in which [`Windows::pass_on`] takes them.
-    fn keys_above(&self, number: usize, fields: &Fields<'_>) -> Vec<Key> {
+    fn keys_above(&self, number: usize, fields: &Fields<'_>) -> Vec<Vec<Key>> {
         let mut keys = Vec::new();
         for feed in &self.above[number] {
             let names = &self.correlations[feed.correlation].group_fields[usize::from(feed.position)];
-            // A list gives its first value: what is passed on is one hit.
-            let (mut groups, _) = read::groups(names, fields);
-            keys.push(groups.swap_remove(0).1);
+            keys.push(read::groups(names, fields).0.into_iter().map(|(_, key)| key).collect());
             keys.extend(self.keys_above(feed.correlation, fields));
         }
         keys
@@ -176,23 +174,18 @@ impl<E: Evidence> Windows<E> {
     /// Hands hits that ended satisfied windows to the correlations above.
     fn pass_on(&mut self, number: usize, hits: Vec<Hit<E>>) {
         for hit in hits {
-            let mut keys = hit.above.clone().map(|keys| *keys).unwrap_or_default();
+            let mut links = hit.above.clone().map(|above| above.0).unwrap_or_default();
             for feed in self.above[number].clone() {
-                let rest = keys.split_off(1 + self.links_above(feed.correlation));
-                let mut own = std::mem::replace(&mut keys, rest);
-                let key = own.remove(0);
-                let above = (!own.is_empty()).then(|| Box::new(own));
+                let rest = links.split_off(1 + self.links_above(feed.correlation));
+                let mut own = std::mem::replace(&mut links, rest);
+                let keys = own.remove(0);
+                let above = (!own.is_empty()).then(|| Box::new(Above(own)));
                 let passed = Hit { position: feed.position, value: 0, passed_on: false, above, ..hit.clone() };
                 let (correlation, crosses) = (&self.correlations[feed.correlation], self.crosses[feed.correlation]);
                 let state = &mut self.states[feed.correlation];
-                state.insert(
-                    correlation,
-                    &self.limits,
-                    read::hash(key.iter().map(Option::as_deref)),
-                    &key,
-                    passed,
-                    crosses,
-                );
+                for key in &keys {
+                    state.insert_passed(correlation, &self.limits, key, passed.clone(), crosses);
+                }
             }
         }
     }
@@ -256,34 +249,43 @@ impl<E: Evidence> Windows<E> {
 
     /// The whole memory as bytes.
     pub fn save(&self) -> Vec<u8> {
-        let states = self.correlations.iter().map(|correlation| correlation.content).zip(&self.states).collect();
+        let states = self.contents().into_iter().zip(&self.states).collect();
         postcard::to_stdvec(&Saved { settled: self.settled, states }).expect("plain values can be written")
     }
 
     /// Takes up a memory that `save` wrote, correlation by correlation where its content is the same; false where it cannot be read.
     pub fn load(&mut self, bytes: &[u8]) -> bool {
         let Ok(saved) = postcard::from_bytes::<Saved<State<E>>>(bytes) else { return false };
-        self.take_over(saved.settled, saved.states.into_iter().collect());
+        self.take_over(saved.settled, saved.states);
         true
     }
 
     /// Takes over the memory of the windows that were in force before, correlation by correlation where its content is the same.
     pub fn adopt(&mut self, before: Windows<E>) {
-        let contents = before.correlations.iter().map(|correlation| correlation.content);
+        let contents = before.contents().into_iter();
         self.take_over(before.settled, contents.zip(before.states).collect());
     }
 
-    fn take_over(
-        &mut self,
-        settled: Option<Day>,
-        mut states: HashMap<u64, State<E>, crate::engine::stats::numbered::Numbered>,
-    ) {
+    fn take_over(&mut self, settled: Option<Day>, mut states: BTreeMap<u64, State<E>>) {
         self.settled = settled;
-        for (correlation, state) in self.correlations.iter().zip(&mut self.states) {
-            if let Some(before) = states.remove(&correlation.content) {
+        for (content, state) in self.contents().into_iter().zip(&mut self.states) {
+            if let Some(before) = states.remove(&content) {
                 *state = before;
             }
         }
+    }
+
+    /// What each correlation and its hits are made of: hits hold their groups in the correlations above.
+    fn contents(&self) -> Vec<u64> {
+        (0..self.correlations.len()).map(|number| self.content(number)).collect()
+    }
+
+    fn content(&self, number: usize) -> u64 {
+        let above = self.above[number].iter().map(|feed| (feed.position, self.content(feed.correlation)));
+        let mix = |hash: u64, part: u64| (hash.rotate_left(23) ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        above.fold(self.correlations[number].content, |hash, (position, content)| {
+            mix(mix(hash, u64::from(position)), content)
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use super::condition::billionths;
 use super::correlation::{Correlation, Kind};
 use super::group::{Group, Hit, Key, Record};
 use super::limits::{LeftOut, Limits};
+use super::read;
 use crate::engine::stats::numbered::Numbered;
 use crate::event::time::{DAY, DAY_STARTS_AT, HOUR};
 use crate::event::{Day, Time};
@@ -55,6 +56,15 @@ impl<E: Evidence> State<E> {
         if crosses && !group.is_waiting {
             group.is_waiting = true;
             self.waiting.push(hash);
+        }
+    }
+
+    /// Takes up an event that ended a satisfied window below, once.
+    pub fn insert_passed(&mut self, correlation: &Correlation, limits: &Limits, key: &Key, hit: Hit<E>, crosses: bool) {
+        let hash = read::hash(key.iter().map(Option::as_deref));
+        let group = self.groups.get(&hash);
+        if !group.is_some_and(|group| group.holds(hit.time, hit.position, &hit.evidence)) {
+            self.insert(correlation, limits, hash, key, hit, crosses);
         }
     }
 
