@@ -1,1 +1,7 @@
 //! Windows against the specification.
+
+mod cases;
+mod hospital;
+mod naive;
+mod properties;
+mod written;
