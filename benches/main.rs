@@ -19,16 +19,18 @@ mod measure;
 mod patient;
 mod rosters;
 mod state;
+mod windows;
 
 /// A figure: its name, its full size, whether it needs a broker, and how it is measured.
 type Figure = (&'static str, usize, bool, fn(usize));
 
-const ALL: [Figure; 8] = [
+const ALL: [Figure; 9] = [
     ("decode", 1_000_000, false, decode::native),
     ("fhir", 300_000, false, decode::fhir),
     ("engine", 3_000_000, false, engine::of_hospital),
     ("rosters", 10_000_000, false, rosters::load_all),
     ("state", 100_000, false, state::per_user),
+    ("windows", 400_000, false, windows::sliding),
     ("who-accessed", 10_000_000, false, patient::who_accessed),
     ("kafka", 2_000_000, true, kafka::end_to_end),
     ("latency", 60_000, true, kafka::latency),
