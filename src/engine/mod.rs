@@ -25,6 +25,7 @@ mod lane;
 pub mod memory;
 pub mod off;
 mod present;
+mod prints;
 mod record;
 pub mod rule;
 pub mod settings;
