@@ -20,7 +20,7 @@ use crate::event::Day;
 use crate::roster::Roster;
 
 /// Raised whenever the meaning or the form of the state changes.
-pub const MEMORY_VERSION: u32 = 10;
+pub const MEMORY_VERSION: u32 = 11;
 
 #[derive(Serialize, Deserialize)]
 struct Memory {
