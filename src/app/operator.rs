@@ -62,10 +62,13 @@ pub static SETTINGS: Kind = kind("settings", "New settings were refused", Severi
 pub static RULES_REFUSED: Kind = kind("rules-refused", "New rules were refused", Severity::Medium, SubjectKind::System);
 /// A correlation kept less than it was given.
 pub static WINDOW: Kind = kind("window-limit", "A correlation left hits out", Severity::Medium, SubjectKind::System);
+/// A part of the engine met a bug.
+pub static FALLEN: Kind = kind("switched-off", "A detection is switched off", Severity::High, SubjectKind::System);
 
 /// Every kind: the docs have to say what to do about each.
 #[cfg(test)]
-static ALL: [&Kind; 16] = [
+static ALL: [&Kind; 17] = [
+    &FALLEN,
     &RULES_REFUSED,
     &WINDOW,
     &STALLED,

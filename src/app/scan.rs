@@ -92,6 +92,9 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
             let input = readers.next(&origin);
             road.turn(now(), input).map_err(Stop::failed)?;
         }
+        for news in road.fallen().map_err(Stop::failed)? {
+            road.hear(now(), news).map_err(Stop::failed)?;
+        }
     }
     road.close(now()).map_err(Stop::failed)?;
     readers.bar.finish_and_clear();

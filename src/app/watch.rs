@@ -161,6 +161,7 @@ impl<'a> Watch<'a> {
         let mut wrong = wrong::wrong(&board, &self.signs, &channels, &self.parts.settings.monitor, now);
         wrong.extend(self.rosters.wrong(&self.parts.settings.monitor, now));
         wrong.extend(self.rules.wrong());
+        wrong.extend(road.engine.switched_off().iter().map(wrong::fallen));
         let store = self.parts.store.clone();
         // Where the store cannot be read the alert cannot be raised either, and the next chores try again.
         let known = |id: &str| store.show(id).ok().flatten().map_or(0, |(listed, _)| listed.alert.revision);
@@ -287,6 +288,7 @@ impl Beside for Watch<'_> {
         news.extend(self.rosters.poll(&self.parts.settings, now));
         news.extend(self.poll_rules(&rules));
         news.extend(self.verdicts.poll());
+        news.extend(road.fallen()?);
         let busy = self.parts.board.lock().lanes.values().any(|lane| lane.lag() > BUSY);
         if let Some(keep) = &mut road.keep {
             self.upkeep.turn(&mut keep.history, busy, now);

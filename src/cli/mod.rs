@@ -84,6 +84,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     set_signals(cli.command.holds_connections());
     log_to_standard_error();
+    log_bugs();
     let done = match cli.command {
         Command::Demo(command) => command.run(),
         Command::Run(command) => command.run(),
@@ -111,6 +112,15 @@ fn log_to_standard_error() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("phiwatch=info,error"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() { log.init() } else { log.json().init() }
+}
+
+/// A bug is a line of the log like others. Only what the program's text says itself is repeated: values may name people.
+fn log_bugs() {
+    std::panic::set_hook(Box::new(|bug| {
+        let what = bug.payload().downcast_ref::<&'static str>().unwrap_or(&"an assertion does not hold");
+        let at = bug.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(what, at, "this is a bug of phiwatch; please report it");
+    }));
 }
 
 fn report(stop: &Stop) -> ExitCode {

@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::calendar::Calendar;
 use super::gate::Gate;
 use super::identity::Identity;
+use super::off::{self, Detectors};
 use super::rule::RuleSet;
 use super::rule::detector::Watcher;
 use super::settings::Settings;
@@ -20,7 +21,7 @@ use crate::event::Day;
 use crate::roster::Roster;
 
 /// Raised whenever the meaning or the form of the state changes.
-pub const MEMORY_VERSION: u32 = 10;
+pub const MEMORY_VERSION: u32 = 11;
 
 #[derive(Serialize, Deserialize)]
 struct Memory {
@@ -32,6 +33,8 @@ struct Memory {
     budget: Budget,
     triage: Triage,
     detectors: BTreeMap<String, Vec<u8>>,
+    /// The detectors that are switched off, and the version of the program that they were switched off in.
+    off: (Vec<String>, String),
     rules: Vec<u8>,
     settled: Option<Day>,
     began: Option<Day>,
@@ -51,6 +54,7 @@ impl Engine {
             budget: self.budget.clone(),
             triage: self.triage.clone(),
             detectors: self.detectors.iter().map(|(name, detector)| ((*name).to_owned(), detector.save())).collect(),
+            off: (detectors_off(&self.detectors), off::VERSION.to_owned()),
             rules: self.rules.save(),
             settled: self.settled,
             began: self.began,
@@ -68,7 +72,15 @@ impl Engine {
         }
         let memory: Memory = postcard::from_bytes(bytes).ok()?;
         let mut engine = Engine::new(settings, roster);
+        // Another version may have mended what they met: it builds them anew from the history.
+        if !memory.off.0.is_empty() && memory.off.1 != off::VERSION {
+            return None;
+        }
         for spec in detect::ALL {
+            if memory.off.0.iter().any(|family| family == spec.family) {
+                engine.detectors.remove(spec.family);
+                continue;
+            }
             let detector = engine.detectors.get_mut(spec.family)?;
             if !detector.load(memory.detectors.get(spec.family)?) {
                 return None;
@@ -97,4 +109,9 @@ impl Engine {
         let rules = self.rules.set().clone();
         Engine::load(self.settings.clone(), self.roster.clone(), rules, &self.save()).expect("own memory can be read")
     }
+}
+
+fn detectors_off(detectors: &Detectors) -> Vec<String> {
+    let off = detect::ALL.iter().filter(|spec| !detectors.contains_key(spec.family));
+    off.map(|spec| spec.family.to_owned()).collect()
 }

@@ -23,7 +23,9 @@ pub mod gate;
 pub mod identity;
 mod lane;
 pub mod memory;
+pub mod off;
 mod present;
+mod prints;
 mod record;
 pub mod rule;
 pub mod settings;
@@ -38,14 +40,14 @@ mod watch;
 
 use budget::Budget;
 use calendar::Calendar;
-use detect::Detector;
 use gate::{Gate, Next};
 use identity::{Identity, Repeat};
+use off::{Detectors, Part};
 use rule::RuleSet;
 use rule::detector::{Watcher, place_day};
 use settings::Settings;
 use stats::delayed::DELAY;
-use stretch::{Run, applied};
+use stretch::Run;
 use subjects::Subjects;
 use triage::{Exception, Triage};
 use watch::Watch;
@@ -80,6 +82,8 @@ pub enum Input {
     Rules(Arc<RuleSet>),
     /// A justified verdict, as an exception.
     Exception(Exception),
+    /// A part met a bug: nothing is asked of it any more.
+    SwitchOff(Part),
     /// Nothing more will come from anywhere: everything settles.
     Close,
 }
@@ -96,7 +100,8 @@ pub struct Engine {
     budget: Budget,
     triage: Triage,
     rules: Watcher,
-    detectors: BTreeMap<&'static str, Box<dyn Detector>>,
+    /// Those that are not here were switched off.
+    detectors: Detectors,
     /// The newest settled day; `None` before time has begun.
     settled: Option<Day>,
     /// What was the newest settled day when time began.
@@ -174,6 +179,7 @@ impl Engine {
                 }
                 self.triage.except(exception);
             }
+            Input::SwitchOff(part) => self.switch_off(&part),
             Input::Close => {
                 self.gate.end_all();
                 self.drain(&mut effects);
@@ -355,39 +361,6 @@ impl Engine {
             first_settled: self.first_settled,
         };
         watch.show(&event, &facts, flags, effects);
-    }
-
-    /// The first stretch of a lane is used up: its rows, rejects and offsets leave together.
-    fn finish_stretch(&mut self, origin: &Origin, runs: &mut BTreeMap<Origin, Run>, effects: &mut Effects) {
-        let run = runs.remove(origin).unwrap_or_default();
-        let from = self.position(origin, &run);
-        let stretch = self.gate.pop(origin);
-        let to = stretch.to;
-        effects.applied.push(applied(&stretch, run, from, to));
-    }
-
-    /// Rows of a stretch that is not used up leave with the offsets before the next row.
-    fn flush(&mut self, origin: &Origin, run: Run, effects: &mut Effects) {
-        if run.keep.is_empty() {
-            return;
-        }
-        let from = self.position(origin, &run);
-        let (stretch, row) = self.gate.front(origin);
-        let to = if row < stretch.batch.len() { stretch.batch.row(row).offset() } else { stretch.to };
-        effects.applied.push(applied(stretch, run, from, to));
-    }
-
-    /// The first offset that has not left yet.
-    fn position(&self, origin: &Origin, run: &Run) -> i64 {
-        let (stretch, row) = self.gate.front(origin);
-        let start = if run.keep.is_empty() { row } else { run.start };
-        if start == 0 {
-            stretch.from
-        } else if start < stretch.batch.len() {
-            stretch.batch.row(start).offset()
-        } else {
-            stretch.to
-        }
     }
 }
 

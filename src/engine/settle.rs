@@ -9,7 +9,7 @@ use super::detect::{self, Constants, Findings, Settling};
 use super::settings::Settings;
 use super::stats::delayed::DELAY;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
-use super::{Engine, calendar};
+use super::{Engine, calendar, off};
 use crate::event::{Class, Day, Disposition, Effects, Notice, State, Time, Unjudged};
 use crate::roster::Roster;
 
@@ -139,7 +139,11 @@ impl Engine {
             self.teach_budget(day, (told + near / 4.0) / 2.0, humans);
             for (detector, memory) in self.detectors.iter().filter(|(_, memory)| memory.unjudged() > 0) {
                 let (judged, unjudged) = (memory.tested(), memory.unjudged());
-                effects.unjudged.push(Unjudged { detector, day, judged, unjudged });
+                effects.unjudged.push(Unjudged { detector: (*detector).to_owned(), day, judged, unjudged, off: false });
+            }
+            for part in self.switched_off() {
+                let unjudged = present.len() as u64;
+                effects.unjudged.push(Unjudged { detector: part.name, day, judged: 0, unjudged, off: true });
             }
             self.subjects.settle(day);
             self.first_settled.get_or_insert(day);
@@ -149,7 +153,7 @@ impl Engine {
             effects.notices.push(Notice { kind: "window-limit", about, count, at });
         }
         // With the day go the counters of backfill that came for days before it.
-        self.detectors.values_mut().for_each(|detector| detector.forget(day));
+        self.detectors.retain(|_, detector| off::is_sound(|| detector.forget(day)));
         self.subjects.forget(day);
         self.open = self.open.split_off(&day.plus(1));
         self.triage.forget(day);
@@ -172,9 +176,10 @@ impl Engine {
         let mut findings = Findings::new();
         let all = !present.is_empty();
         for spec in detect::ALL.iter().filter(|spec| all || spec.family == detect::account::SPEC.family) {
-            let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
-            detector.sums(&settling);
-            detector.settle(&settling, &mut findings);
+            off::run(&mut self.detectors, spec.family, &mut findings, |detector, out| {
+                detector.sums(&settling);
+                detector.settle(&settling, out);
+            });
         }
         findings
     }

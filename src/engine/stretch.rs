@@ -1,8 +1,11 @@
 //! What leaves of a stretch: the rows that were taken up in a step, with their facts and flags, its rejects and its offsets.
 
+use std::collections::BTreeMap;
+
+use super::Engine;
 use crate::event::effects::{Applied, Decoded};
 use crate::event::flags::Flags;
-use crate::event::{Enriched, FactsBuilder, Span};
+use crate::event::{Effects, Enriched, FactsBuilder, Origin, Span};
 
 /// Rows of one stretch that were taken up in this step.
 #[derive(Default)]
@@ -15,7 +18,7 @@ pub(super) struct Run {
 }
 
 /// What leaves of a stretch: the kept rows with their facts and flags, the rejects and the span of `from..to`.
-pub(super) fn applied(stretch: &Decoded, mut run: Run, from: i64, to: i64) -> Applied {
+fn applied(stretch: &Decoded, mut run: Run, from: i64, to: i64) -> Applied {
     let rows = stretch.batch.slice(run.start, run.keep.len());
     let batch = rows.keep(&run.keep, &run.flags);
     let rejects: Vec<_> =
@@ -30,4 +33,39 @@ pub(super) fn applied(stretch: &Decoded, mut run: Run, from: i64, to: i64) -> Ap
         gap: if from == stretch.from { stretch.gap } else { 0 },
     };
     Applied { enriched: Enriched { batch, facts: run.facts.finish() }, rejects, span }
+}
+
+impl Engine {
+    /// The first stretch of a lane is used up: its rows, rejects and offsets leave together.
+    pub(super) fn finish_stretch(&mut self, origin: &Origin, runs: &mut BTreeMap<Origin, Run>, effects: &mut Effects) {
+        let run = runs.remove(origin).unwrap_or_default();
+        let from = self.position(origin, &run);
+        let stretch = self.gate.pop(origin);
+        let to = stretch.to;
+        effects.applied.push(applied(&stretch, run, from, to));
+    }
+
+    /// Rows of a stretch that is not used up leave with the offsets before the next row.
+    pub(super) fn flush(&mut self, origin: &Origin, run: Run, effects: &mut Effects) {
+        if run.keep.is_empty() {
+            return;
+        }
+        let from = self.position(origin, &run);
+        let (stretch, row) = self.gate.front(origin);
+        let to = if row < stretch.batch.len() { stretch.batch.row(row).offset() } else { stretch.to };
+        effects.applied.push(applied(stretch, run, from, to));
+    }
+
+    /// The first offset that has not left yet.
+    fn position(&self, origin: &Origin, run: &Run) -> i64 {
+        let (stretch, row) = self.gate.front(origin);
+        let start = if run.keep.is_empty() { row } else { run.start };
+        if start == 0 {
+            stretch.from
+        } else if start < stretch.batch.len() {
+            stretch.batch.row(start).offset()
+        } else {
+            stretch.to
+        }
+    }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::budget::{Alphas, Budget};
-use super::detect::{self, Detector, Findings, Seen};
+use super::detect::{self, Findings, Seen};
+use super::off::{self, Detectors};
 use super::rule::detector::{Scene, Watcher};
 use super::rule::{Row, RuleSet};
 use super::settings::Settings;
@@ -26,7 +27,7 @@ pub(super) struct Watch<'a> {
     pub subjects: &'a mut Subjects,
     pub budget: &'a Budget,
     pub open: &'a mut BTreeMap<Day, DayConstants>,
-    pub detectors: &'a mut BTreeMap<&'static str, Box<dyn Detector>>,
+    pub detectors: &'a mut Detectors,
     pub rules: &'a mut Watcher,
     pub triage: &'a mut Triage,
     pub first_settled: Option<Day>,
@@ -126,8 +127,7 @@ impl Watch<'_> {
         let constants = self.open[&day].constants(self.settings, self.roster, self.subjects, self.first_settled);
         let seen = Seen { event, facts, subject, presence };
         for spec in detect::ALL.iter().filter(|spec| !service || spec.family == detect::account::SPEC.family) {
-            let detector = self.detectors.get_mut(spec.family).expect("every detector was built");
-            detector.observe(&seen, &constants, findings);
+            off::run(self.detectors, spec.family, findings, |detector, out| detector.observe(&seen, &constants, out));
         }
         Some(presence)
     }
@@ -140,9 +140,10 @@ impl Watch<'_> {
         }
         self.fix(facts.day);
         let constants = self.open[&facts.day].constants(self.settings, self.roster, self.subjects, self.first_settled);
-        let detector = self.detectors.get_mut(detect::account::SPEC.family).expect("every detector was built");
         let before = findings.len();
-        detector.claimed(event, facts, &constants, findings);
+        off::run(self.detectors, detect::account::SPEC.family, findings, |detector, out| {
+            detector.claimed(event, facts, &constants, out);
+        });
         if findings.len() > before {
             self.subjects.open_day(facts.day);
         }

@@ -94,14 +94,16 @@ pub struct Notice {
 /// What a detector could not judge on a settled day because too little is known yet: its silence means nothing there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unjudged {
-    /// The family.
-    pub detector: &'static str,
+    /// The family, or the id of a rule.
+    pub detector: String,
     /// The local day.
     pub day: Day,
     /// Accounts that it judged.
     pub judged: u64,
     /// Accounts that it did not.
     pub unjudged: u64,
+    /// It met a bug and is switched off, so that it judges nobody.
+    pub off: bool,
 }
 
 /// Everything that one step asks of the world.

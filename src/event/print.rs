@@ -1,7 +1,7 @@
 //! By what a record is recognised when it comes again: hashes of its identifier and of what a duplicate agrees in (INTERFACES, section 7).
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Event;
 use super::time::{HOUR, Time};
@@ -50,33 +50,18 @@ pub struct Said<'a> {
 impl Print {
     /// The hashes of what a record says.
     pub fn new(mut said: Said<'_>) -> Print {
-        let mut hash = Xxh3::new();
-        let mut part = |text: &str| {
-            hash.update(&(text.len() as u32).to_le_bytes());
-            hash.update(text.as_bytes());
-        };
-        part(said.source);
-        part(said.event_id);
-        let id = hash.digest();
-        hash.update(&said.time.0.to_le_bytes());
-        let mut part = |text: &str| {
-            hash.update(&(text.len() as u32).to_le_bytes());
-            hash.update(text.as_bytes());
-        };
-        part(said.actor_id.unwrap_or("\0"));
-        part(said.activity);
-        part(said.resource_type.unwrap_or("\0"));
-        part(said.resource_id.unwrap_or("\0"));
         said.patients.sort_unstable();
-        for patient in said.patients {
-            part(patient);
-        }
-        Print { hour: hour(said.time), id, content: hash.digest() }
+        Print::hashed(&said, &said.patients, &mut Vec::new())
     }
 
     /// The hashes of an event.
     pub fn of(event: &Event<'_>) -> Print {
-        Print::new(Said {
+        Print::made_in(event, &mut Vec::new())
+    }
+
+    /// The hashes of an event; `room` spares whoever makes many of them memory anew for each.
+    pub fn made_in(event: &Event<'_>, room: &mut Vec<u8>) -> Print {
+        let said = Said {
             source: event.source(),
             event_id: event.event_id(),
             time: event.time(),
@@ -84,8 +69,36 @@ impl Print {
             activity: event.activity().as_str(),
             resource_type: event.resource_type(),
             resource_id: event.resource_id(),
-            patients: event.patients().collect(),
-        })
+            patients: Vec::new(),
+        };
+        let mut patients = event.patients();
+        match (patients.len(), patients.next()) {
+            (1, Some(one)) => Print::hashed(&said, &[one], room),
+            _ => {
+                let mut several: Vec<&str> = event.patients().collect();
+                several.sort_unstable();
+                Print::hashed(&said, &several, room)
+            }
+        }
+    }
+
+    /// Hashes what is said, with the patients in order, each text with its length before it.
+    fn hashed(said: &Said<'_>, patients: &[&str], room: &mut Vec<u8>) -> Print {
+        fn part(room: &mut Vec<u8>, text: &str) {
+            room.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            room.extend_from_slice(text.as_bytes());
+        }
+        room.clear();
+        part(room, said.source);
+        part(room, said.event_id);
+        let id = xxh3_64(room);
+        room.extend_from_slice(&said.time.0.to_le_bytes());
+        part(room, said.actor_id.unwrap_or("\0"));
+        part(room, said.activity);
+        part(room, said.resource_type.unwrap_or("\0"));
+        part(room, said.resource_id.unwrap_or("\0"));
+        patients.iter().for_each(|patient| part(room, patient));
+        Print { hour: hour(said.time), id, content: xxh3_64(room) }
     }
 }
 

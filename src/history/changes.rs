@@ -98,6 +98,16 @@ pub enum Change {
         judged: u64,
         /// Accounts that it did not.
         unjudged: u64,
+        /// It is switched off.
+        #[serde(default)]
+        off: bool,
+    },
+    /// A detector or a rule met a bug, and nothing is asked of it any more.
+    Off {
+        /// The family of the detector, or the id of the rule.
+        part: String,
+        /// The version that met it: that of the program, or the hash of the rule.
+        version: String,
     },
     /// Everything settled at the end of the input, on a copy of the engine.
     Close,
@@ -124,6 +134,7 @@ impl Change {
             Change::Left { .. } => "left",
             Change::Stale { .. } => "stale",
             Change::Unjudged { .. } => "unjudged",
+            Change::Off { .. } => "off",
             Change::Close => "close",
             Change::File { .. } => "file",
         }
@@ -132,7 +143,7 @@ impl Change {
     /// Whether a rebuild of the engine has to apply it, and at its place.
     pub fn is_barrier(&self) -> bool {
         use Change::*;
-        matches!(self, Roster { .. } | Rules { .. } | Settings { .. } | Verdict { .. } | Left { .. })
+        matches!(self, Roster { .. } | Rules { .. } | Settings { .. } | Verdict { .. } | Left { .. } | Off { .. })
     }
 }
 

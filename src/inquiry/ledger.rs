@@ -15,8 +15,10 @@ use crate::history::{Change, HistoryError, Noted, Reader};
 /// Days on which a detector knew too little to judge everybody: that it was silent there means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Learning {
-    /// The family of its alerts.
+    /// The family of its alerts, or the id of a rule.
     pub detector: String,
+    /// It met a bug and was switched off; else it was still learning.
+    pub off: bool,
     /// First such local day.
     pub from: String,
     /// Last such local day.
@@ -189,10 +191,10 @@ fn stale(changes: &[Noted], window: Window) -> Vec<Stale> {
 
 /// What detectors could not judge on the local days in `window`, by what is said last of each day.
 fn learning(changes: &[Noted], window: Window, zone: &Zone) -> Vec<Learning> {
-    let mut days: BTreeMap<(&str, Day), bool> = BTreeMap::new();
+    let mut days: BTreeMap<(&str, Day), (bool, bool)> = BTreeMap::new();
     for noted in changes {
-        if let Change::Unjudged { detector, day, judged, .. } = &noted.change {
-            days.insert((detector, *day), *judged == 0);
+        if let Change::Unjudged { detector, day, judged, off, .. } = &noted.change {
+            days.insert((detector, *day), (*judged == 0, *off));
         }
     }
     let asked = |day: Day| {
@@ -200,10 +202,10 @@ fn learning(changes: &[Noted], window: Window, zone: &Zone) -> Vec<Learning> {
             && window.since.is_none_or(|since| since < zone.day_start(day.plus(1)))
     };
     let mut found: Vec<Learning> = Vec::new();
-    for ((detector, day), nobody) in days.into_iter().filter(|((_, day), _)| asked(*day)) {
-        if found.last().is_none_or(|last| last.detector != detector) {
+    for ((detector, day), (nobody, off)) in days.into_iter().filter(|((_, day), _)| asked(*day)) {
+        if found.last().is_none_or(|last| (last.detector.as_str(), last.off) != (detector, off)) {
             let (from, to) = (day.to_string(), day.to_string());
-            found.push(Learning { detector: detector.to_owned(), from, to, nobody: 0, some: 0 });
+            found.push(Learning { detector: detector.to_owned(), off, from, to, nobody: 0, some: 0 });
         }
         let last = found.last_mut().expect("one was just put there");
         last.to = day.to_string();

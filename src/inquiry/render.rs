@@ -98,8 +98,9 @@ fn said(answer: &Answer) -> Vec<String> {
         let some = if one.some > 0 { format!(" and not everybody on {}", one.some) } else { String::new() };
         let (detector, from, to) = (shown(&one.detector), &one.from, &one.to);
         let nobody = one.nobody;
+        let why = if one.off { "switched off after a bug" } else { "still learning" };
         lines.push(format!(
-            "still learning: {detector} judged nobody on {nobody} days{some} ({from} to {to}); no alert there means nothing"
+            "{why}: {detector} judged nobody on {nobody} days{some} ({from} to {to}); no alert there means nothing"
         ));
     }
     lines.extend(answer.notes.iter().map(|note| format!("note: {}", shown(note))));

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tracing::{debug, warn};
 
 use super::RoadError;
+use crate::engine::off::Part;
 use crate::engine::rule::{self, RuleSet};
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Input};
@@ -187,6 +188,9 @@ impl Keep {
             Change::Verdict { exception: Some(json), .. } => {
                 let read = serde_json::from_str(json).map_err(|_| damaged("an exception that cannot be read"))?;
                 Some(Input::Exception(read))
+            }
+            Change::Off { part, version } => {
+                Some(Input::SwitchOff(Part { name: part.clone(), version: version.clone() }))
             }
             Change::Left { origin, left, .. } => Some(Input::Leave(origin.clone(), *left)),
             _ => None,

@@ -3,12 +3,13 @@
 //! The order is the promise: alerts enter the outbox, then rows and positions become durable together, then the snapshot of the
 //! engine is renewed. A crash between two of these only repeats work that is recognised by id, by offset or by revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tracing::debug;
 
+use crate::engine::off::Part;
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
 use crate::event::{Effects, Origin, Raised, Time};
@@ -102,6 +103,8 @@ pub struct Road<'a> {
     provisional: Provisional,
     /// What becomes of the staged records.
     staged: Outcomes,
+    /// Parts of the engine of which the control log tells that they are switched off.
+    off: BTreeSet<Part>,
     /// What belongs to the segment that is closed and not on record yet.
     closed: Option<Closed>,
     outlet: &'a mut dyn Outlet,
@@ -127,6 +130,7 @@ impl<'a> Road<'a> {
             recorded,
             provisional: Provisional::default(),
             staged: Outcomes::default(),
+            off: BTreeSet::new(),
             closed: None,
             outlet,
             runtime,

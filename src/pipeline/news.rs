@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Road, RoadError};
 use crate::engine::Input;
+use crate::engine::off::Part;
 use crate::engine::rule::RuleSet;
 use crate::engine::settings::Settings;
 use crate::engine::triage::Exception;
@@ -52,6 +53,8 @@ pub enum News {
     },
     /// A stopped partition is read again.
     Resumed(Resumed),
+    /// A part of the engine met a bug.
+    Off(Part),
 }
 
 impl News {
@@ -71,6 +74,7 @@ impl News {
                 let (origin, who, reason) = (origin.clone(), who.clone(), reason.clone());
                 Change::Left { origin, left: *left, who, reason }
             }
+            News::Off(Part { name, version }) => Change::Off { part: name.clone(), version: version.clone() },
             News::Resumed(resumed) => Change::Resumed(resumed.clone()),
         }
     }
@@ -105,6 +109,7 @@ impl Road<'_> {
             News::Rules { rules, .. } => self.turn(now, Input::Rules(rules)),
             News::Roster { roster, .. } => self.turn(now, Input::Roster(roster)),
             News::Verdict { exception: Some(exception), .. } => self.turn(now, Input::Exception(exception)),
+            News::Off(part) => self.turn(now, Input::SwitchOff(part)),
             News::Left { origin, left, .. } => self.turn(now, Input::Leave(origin, left)),
             News::Verdict { exception: None, .. } | News::Resumed(_) => Ok(Effects::default()),
         }

@@ -29,8 +29,8 @@ pub struct Tally {
     pub without_actor: u64,
     /// Accounts that no roster has, by a hash of their name, with their events.
     pub unknown: BTreeMap<u64, u64>,
-    /// What detectors could not judge.
-    pub blind: BTreeMap<&'static str, Blind>,
+    /// What detectors could not judge, and whether that is because they are switched off.
+    pub blind: BTreeMap<(String, bool), Blind>,
     /// Of that, what is not yet in the control log.
     unjudged: Vec<Unjudged>,
 }
@@ -70,9 +70,10 @@ impl fmt::Display for Tally {
             let events: u64 = self.unknown.values().sum();
             write!(f, "\naccounts in no roster: {}, with {events} events", self.unknown.len())?;
         }
-        for (detector, blind) in &self.blind {
+        for ((detector, off), blind) in &self.blind {
             let Blind { days: (first, last), whole, part, unjudged } = blind;
-            write!(f, "\nstill learning: {detector} judged nobody on {whole} days")?;
+            let why = if *off { "switched off after a bug" } else { "still learning" };
+            write!(f, "\n{why}: {detector} judged nobody on {whole} days")?;
             if *part > 0 {
                 write!(f, " and not everybody on {part}")?;
             }
@@ -96,7 +97,7 @@ impl Tally {
         }
         for one in &effects.unjudged {
             let fresh = Blind { days: (one.day, one.day), whole: 0, part: 0, unjudged: 0 };
-            let blind = self.blind.entry(one.detector).or_insert(fresh);
+            let blind = self.blind.entry((one.detector.clone(), one.off)).or_insert(fresh);
             blind.days = (blind.days.0.min(one.day), blind.days.1.max(one.day));
             *(if one.judged == 0 { &mut blind.whole } else { &mut blind.part }) += 1;
             blind.unjudged += one.unjudged;

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::engine::fixture::{Record, decoded, first_day, roster_files, rule_files, ward, zone};
+use crate::engine::off::Part;
 use crate::engine::settings::Settings;
 use crate::engine::triage::Exception;
 use crate::event::time::{DAY, HOUR, MINUTE};
@@ -195,6 +196,7 @@ fn heard(keep: &Keep, script: &Script) -> usize {
             News::Settings(_) => "settings",
             News::Left { .. } => "left",
             News::Resumed(_) => "resumed",
+            News::Off(_) => "off",
         };
         assert_eq!(noted.change.kind(), kind, "nothing is noted twice");
     }
@@ -478,6 +480,39 @@ fn a_partition_that_is_left_behind_stays_so_until_it_is_waited_for() {
     let next = Record { id: "next".to_owned(), time: last.plus(crate::event::time::DAY / 2), ..records[0].clone() };
     road.turn(now(), Input::Decoded(Box::new(decoded(&origins[1], 2_960, std::slice::from_ref(&next))))).unwrap();
     assert_eq!(at(&road), Some(last), "time waits for it again");
+}
+
+/// A part that is switched off is told once, and stays off whether the snapshot survives or not.
+#[test]
+fn a_part_that_met_a_bug_is_noted_once_and_stays_off() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let origins = [Origin::topic("ehr", 0)];
+    let part = Part { name: "after-hours".into(), version: crate::engine::off::VERSION.into() };
+    let mut told = Told::default();
+    let records: Vec<Record> = ward(1).into_iter().take(3_000).collect();
+    {
+        let mut road = opened(dir.path(), &runtime, &origins, &mut told);
+        road.turn(now(), Input::Decoded(Box::new(decoded(&origins[0], 0, &records)))).unwrap();
+        assert!(road.fallen().unwrap().is_empty());
+        // As if it had met one.
+        road.engine.step(now(), Input::SwitchOff(part.clone()));
+        for news in road.fallen().unwrap() {
+            road.hear(now(), news).unwrap();
+        }
+        assert!(road.fallen().unwrap().is_empty(), "it is told once");
+    }
+    for snapshot in [true, false] {
+        if !snapshot {
+            std::fs::remove_file(dir.path().join("state/engine.snapshot")).unwrap();
+        }
+        let mut road = opened(dir.path(), &runtime, &origins, &mut told);
+        assert_eq!(road.engine.switched_off(), std::slice::from_ref(&part), "with a snapshot: {snapshot}");
+        assert!(road.fallen().unwrap().is_empty(), "the control log tells of it");
+    }
+    let keep = keep(dir.path(), &runtime).unwrap();
+    let noted = keep.history.changes().unwrap().into_iter().filter(|noted| noted.change.kind() == "off").count();
+    assert_eq!(noted, 1);
 }
 
 /// The memory of an engine, without what may differ: numbers that are given in the order of arrival.

@@ -1,6 +1,9 @@
 //! What the road writes to the history, with patience: a disk that refuses and may take it later is waited for, whatever is written.
 
-use super::{Keep, Road, RoadError};
+use std::collections::BTreeSet;
+
+use super::{Keep, News, Road, RoadError};
+use crate::engine::off::Part;
 use crate::event::effects::Mark;
 use crate::event::{Origin, Time, Unjudged};
 use crate::history::{Change, Committed, HistoryError};
@@ -33,10 +36,31 @@ impl Road<'_> {
 
     /// Notes in the control log what detectors could not judge, so that answers can say it.
     pub(super) fn note_unjudged(&mut self, now: Time) -> Result<(), RoadError> {
-        for Unjudged { detector, day, judged, unjudged } in self.tally.take_unjudged() {
-            self.note(now, &Change::Unjudged { detector: detector.to_owned(), day, judged, unjudged }, None)?;
+        for Unjudged { detector, day, judged, unjudged, off } in self.tally.take_unjudged() {
+            self.note(now, &Change::Unjudged { detector, day, judged, unjudged, off }, None)?;
         }
         Ok(())
+    }
+
+    /// Parts of the engine that met a bug and of which the control log does not tell yet: each has to be heard ([`Road::hear`]).
+    ///
+    /// # Errors
+    /// Where the history cannot be read.
+    pub fn fallen(&mut self) -> Result<Vec<News>, RoadError> {
+        let fresh =
+            |off: &BTreeSet<Part>, parts: Vec<Part>| parts.into_iter().filter(|part| !off.contains(part)).collect();
+        let parts: Vec<Part> = fresh(&self.off, self.engine.switched_off());
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        for noted in self.write(|keep| keep.history.changes())?.unwrap_or_default() {
+            if let Change::Off { part, version } = noted.change {
+                self.off.insert(Part { name: part, version });
+            }
+        }
+        let untold: Vec<Part> = fresh(&self.off, parts);
+        self.off.extend(untold.iter().cloned());
+        Ok(untold.into_iter().map(News::Off).collect())
     }
 
     /// Notes that a partition is not read any more, where the control log does not say so yet: a start finds it stopped again.

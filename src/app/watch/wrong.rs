@@ -6,6 +6,7 @@ use super::super::monitor::Plan;
 use super::super::monitor::board::{Board, Doing};
 use super::super::operator::{self, Seen};
 use super::name;
+use crate::engine::off::Part;
 use crate::event::time::MINUTE;
 use crate::event::{Origin, Time};
 use crate::notify::Health;
@@ -14,6 +15,15 @@ use crate::notify::Health;
 const PATIENCE: i64 = 5 * MINUTE;
 /// Less free space than a twentieth and than this is told, in bytes.
 const SPACE: u64 = 20 << 30;
+
+/// A part of the engine met a bug.
+pub(super) fn fallen(part: &Part) -> Seen {
+    let what = format!(
+        "{} met a bug of phiwatch and is switched off: it finds nothing any more. Everything else goes on.",
+        part.name
+    );
+    Seen { kind: &operator::FALLEN, about: part.name.clone(), what, count: 0 }
+}
 
 /// What was seen before, and when by the clock.
 #[derive(Debug, Clone)]

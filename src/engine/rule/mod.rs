@@ -175,6 +175,16 @@ impl RuleSet {
         self.speaks.get(correlation)?.as_ref()
     }
 
+    /// The rules that hang on a plain one: itself where it speaks, and those that speak for the correlations that it feeds.
+    pub fn hanging_on<'a>(&'a self, plain: &'a Plain) -> impl Iterator<Item = &'a Arc<Rule>> {
+        plain.speaks.iter().chain(plain.feeds.iter().filter_map(|feed| self.speaker(feed.correlation)))
+    }
+
+    /// The rules that speak for correlations.
+    pub fn correlating(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.speakers.iter().flatten()
+    }
+
     /// The rule for which a correlation keeps its notes.
     pub fn speaker(&self, correlation: usize) -> Option<&Arc<Rule>> {
         self.speakers.get(correlation)?.as_ref()

@@ -86,22 +86,29 @@ async fn detectors_that_were_still_learning_are_named() {
     let days = [("2026-11-19", 0), ("2026-11-20", 3), ("2026-11-20", 0), ("2026-11-21", 2)];
     for (day, judged) in days {
         let day = Day::parse(day).unwrap();
-        let change = Change::Unjudged { detector: "after-hours".into(), day, judged, unjudged: 7 };
+        let change = Change::Unjudged { detector: "after-hours".into(), day, judged, unjudged: 7, off: false };
         history.note(at("2026-11-22T12:00:00Z"), &change, None).unwrap();
     }
+    let day = Day::parse("2026-11-21").unwrap();
+    let change = Change::Unjudged { detector: "mass-query".into(), day, judged: 0, unjudged: 7, off: true };
+    history.note(at("2026-11-22T12:00:00Z"), &change, None).unwrap();
     drop(history);
     let learning = async |since: Option<&str>| {
         let asked = Asked { since: since.map(Into::into), ..asked(&[]) };
         let json = ask(&settings.dir, &source, "sources", &asked, Format::Json).await.unwrap().text;
         serde_json::from_str::<Value>(&json).unwrap()["learning"].clone()
     };
-    let row = |from: &str, to: &str, nobody: u64, some: u64| json!([{"detector": "after-hours", "from": from, "to": to, "nobody": nobody, "some": some}]);
+    let row = |from: &str, to: &str, nobody: u64, some: u64| {
+        let off = json!({"detector": "mass-query", "off": true, "from": to, "to": to, "nobody": 1, "some": 0});
+        json!([{"detector": "after-hours", "off": false, "from": from, "to": to, "nobody": nobody, "some": some}, off])
+    };
     assert_eq!(learning(None).await, row("2026-11-19", "2026-11-21", 2, 1), "the last word on a day counts");
     // A local day runs from 04:00: that of the 20th ends after this date has begun.
     assert_eq!(learning(Some("2026-11-21")).await, row("2026-11-20", "2026-11-21", 1, 1));
     assert_eq!(learning(Some("2026-11-22T04:00:00Z")).await, json!([]));
     let table = ask(&settings.dir, &source, "break-glass", &asked(&[]), Format::Table).await.unwrap().text;
-    assert!(table.contains("after-hours judged nobody on 2 days and not everybody on 1"), "{table}");
+    assert!(table.contains("still learning: after-hours judged nobody on 2 days and not everybody on 1"), "{table}");
+    assert!(table.contains("switched off after a bug: mass-query judged nobody on 1 days"), "{table}");
 }
 
 /// An answer as JSON, over the time between two words that may be absent.

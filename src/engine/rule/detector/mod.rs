@@ -13,14 +13,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::window::{Answer, Feed, Match, Windows};
-use super::{Row, Rule, RuleSet};
+use super::{Plain, Row, Rule, RuleSet};
 use crate::engine::budget::Alphas;
-use crate::engine::detect::{Findings, Stage, Verdict, cut};
-use crate::engine::subjects::{GroupIx, Presence, Subjects};
+use crate::engine::detect::{Findings, Stage, cut};
+use crate::engine::off::{Part, is_sound};
+use crate::engine::subjects::GroupIx;
 use crate::event::{Class, Day, Subject, Time};
 use crate::roster::Roster;
 use note::{Note, Together};
-use rates::{Rates, Step};
+use rates::Rates;
 use tally::Tally;
 pub use target::place_day;
 use target::{Target, target, targets};
@@ -28,6 +29,7 @@ use target::{Target, target, targets};
 mod note;
 mod rates;
 mod say;
+mod settle;
 mod tally;
 mod target;
 
@@ -61,6 +63,11 @@ pub struct Watcher {
     tests: f64,
     /// What the windows had left out when that was said last.
     left_out: BTreeMap<String, u64>,
+    /// Rules that met a bug, and their hashes then.
+    off: BTreeMap<String, String>,
+    /// The rule that is to meet a bug.
+    #[cfg(test)]
+    flawed: Option<&'static str>,
 }
 
 impl Default for Watcher {
@@ -75,6 +82,7 @@ struct Saved {
     open: BTreeMap<Day, BTreeMap<Key, Tally>>,
     crossed: BTreeMap<Day, BTreeMap<Key, u32>>,
     windows: Vec<u8>,
+    off: BTreeMap<String, String>,
 }
 
 /// An answer of the windows, taken out of them.
@@ -103,6 +111,9 @@ impl Watcher {
             crossed: BTreeMap::new(),
             tests: 0.0,
             left_out: BTreeMap::new(),
+            off: BTreeMap::new(),
+            #[cfg(test)]
+            flawed: None,
         }
     }
 
@@ -122,10 +133,12 @@ impl Watcher {
             for key in gone {
                 let tally = tallies.remove(&key).expect("its key was just read");
                 if let Some(rule) = before.get(&key.0) {
-                    settle_tally(&self.rates, rule, &key.1, *day, &tally, alphas(*day), out);
+                    settle::settle_tally(&self.rates, rule, &key.1, *day, &tally, alphas(*day), out);
                 }
             }
         }
+        // A rule with another text may be mended.
+        self.off.retain(|id, hash| self.set.get(id).is_some_and(|rule| rule.hash == *hash));
         self.aside.clear();
         self.crossed.values_mut().for_each(|told| told.retain(|(id, _), _| self.set.get(id).is_some()));
     }
@@ -135,24 +148,44 @@ impl Watcher {
         let set = self.set.clone();
         let mut offered = false;
         for plain in set.candidates(scene.row.event.activity()) {
-            if !plain.condition.holds(&scene.row) {
+            if !self.off.is_empty() && set.hanging_on(plain).any(|rule| self.off.contains_key(&rule.id)) {
                 continue;
             }
-            if let Some(rule) = &plain.speaks {
-                for (target, row) in targets(rule, &plain.condition, scene) {
-                    self.hit(rule, &row, target, scene.aside, alphas, out);
-                }
-            }
-            if scene.aside.is_none() {
-                for feed in &plain.feeds {
-                    self.offer(*feed, scene);
-                    offered = true;
-                }
+            let before = out.len();
+            if !is_sound(|| offered |= self.show(plain, scene, alphas, out)) {
+                out.truncate(before);
+                set.hanging_on(plain).for_each(|rule| self.let_go(rule));
             }
         }
-        if offered {
-            self.cross(scene.row.event.time(), alphas, out);
+        let before = out.len();
+        if offered && !is_sound(|| self.cross(scene.row.event.time(), alphas, out)) {
+            out.truncate(before);
+            self.let_windows_go();
         }
+    }
+
+    /// Shows a row to a plain rule; whether the windows were given something.
+    fn show(
+        &mut self,
+        plain: &Plain,
+        scene: &Scene<'_>,
+        alphas: &mut dyn FnMut(Day) -> Alphas,
+        out: &mut Findings,
+    ) -> bool {
+        if !plain.condition.holds(&scene.row) {
+            return false;
+        }
+        if let Some(rule) = &plain.speaks {
+            #[cfg(test)]
+            assert!(self.flawed != Some(rule.id.as_str()), "the bug that was asked for");
+            for (target, row) in targets(rule, &plain.condition, scene) {
+                self.hit(rule, &row, target, scene.aside, alphas, out);
+            }
+        }
+        if scene.aside.is_none() {
+            plain.feeds.iter().for_each(|feed| self.offer(*feed, scene));
+        }
+        scene.aside.is_none() && !plain.feeds.is_empty()
     }
 
     /// A plain rule was hit.
@@ -221,66 +254,40 @@ impl Watcher {
         }
     }
 
+    /// A rule met a bug.
+    fn let_go(&mut self, rule: &Rule) {
+        self.off.insert(rule.id.clone(), rule.hash.clone());
+        self.open.values_mut().for_each(|tallies| tallies.retain(|(id, _), _| *id != rule.id));
+    }
+
+    /// The windows met a bug: whose it is they cannot say, and what they hold is worth nothing.
+    fn let_windows_go(&mut self) {
+        let set = self.set.clone();
+        set.correlating().for_each(|rule| self.let_go(rule));
+        self.windows = set.windows();
+    }
+
+    /// Makes a rule meet a bug where it is to speak.
+    #[cfg(test)]
+    pub(crate) fn flaw(&mut self, id: &'static str) {
+        self.flawed = Some(id);
+    }
+
+    /// Rules that met a bug.
+    pub fn switched_off(&self) -> impl Iterator<Item = Part> + '_ {
+        self.off.iter().map(|(name, version)| Part { name: name.clone(), version: version.clone() })
+    }
+
+    /// Switches a rule off, where it is the one that met the bug.
+    pub fn switch_off(&mut self, part: &Part) {
+        if let Some(rule) = self.set.clone().get(&part.name).filter(|rule| rule.hash == part.version) {
+            self.let_go(rule);
+        }
+    }
+
     /// Open days with hits.
     pub fn open_days(&self) -> impl Iterator<Item = Day> + '_ {
         self.open.keys().chain(self.crossed.keys()).copied()
-    }
-
-    /// Settles a day: what its hits amount to, then what is learnt of them. `present` are the accounts that were there.
-    pub fn settle(&mut self, day: Day, alphas: Alphas, present: &[Presence], subjects: &Subjects, out: &mut Findings) {
-        let first = out.len();
-        let mut step = Step::default();
-        for presence in present {
-            *step.accounts.entry(subjects.role(presence.group)).or_default() += 1.0;
-        }
-        for rule in self.set.rules().iter().filter(|rule| rule.meta.class == Class::Budgeted) {
-            step.rules.insert(rule.id.clone(), (rule.hash.clone(), BTreeMap::new()));
-        }
-        let mut teach = |id: &str, role: Option<GroupIx>| {
-            if let Some((_, hits)) = step.rules.get_mut(id) {
-                *hits.entry(role).or_default() += 1.0;
-            }
-        };
-        for ((id, subject), tally) in self.open.remove(&day).unwrap_or_default() {
-            let Some(rule) = self.set.get(&id) else { continue };
-            teach(&id, tally.role);
-            settle_tally(&self.rates, rule, &subject, day, &tally, alphas, out);
-        }
-        for reached in self.windows_settle(day) {
-            teach(&reached.rule.id, reached.target.role);
-            settle_reached(&self.rates, &reached, alphas, out);
-        }
-        let passed = |finding: &&crate::engine::detect::Finding| {
-            finding.p.is_some() && matches!(finding.stage, Stage::Settled(Verdict { passes: true, .. }))
-        };
-        self.tests = out[first..].iter().filter(passed).count() as f64 / alphas.told.max(1e-9);
-        if !present.is_empty() {
-            self.rates.teach(day, step);
-        }
-        self.crossed = self.crossed.split_off(&day.plus(1));
-        self.open = self.open.split_off(&day.plus(1));
-        self.aside.clear();
-    }
-
-    /// What the windows say of a day: one answer for each rule and subject, the one that reached furthest.
-    fn windows_settle(&mut self, day: Day) -> Vec<Reached> {
-        let set = self.set.clone();
-        let mut best: BTreeMap<Key, Reached> = BTreeMap::new();
-        self.windows.settle(day, &mut |answer| {
-            if let Some(reached) = taken(&set, answer) {
-                let key = (reached.rule.id.clone(), reached.target.subject.clone());
-                let rank = |reached: &Reached| (reached.holds, reached.ratio, std::cmp::Reverse(reached.to));
-                let further = |known: &Reached| {
-                    let (own, other) = (rank(&reached), rank(known));
-                    let order = own.0.cmp(&other.0).then(own.1.total_cmp(&other.1)).then(own.2.cmp(&other.2));
-                    order.then_with(|| known.group.cmp(&reached.group)).is_gt()
-                };
-                if reached.target.day == day && best.get(&key).is_none_or(further) {
-                    best.insert(key, reached);
-                }
-            }
-        });
-        best.into_values().collect()
     }
 
     /// Subject-days of the newest settled day for the budget: α times these is what rules told by their rates.
@@ -309,6 +316,7 @@ impl Watcher {
             open: self.open.clone(),
             crossed: self.crossed.clone(),
             windows: self.windows.save(),
+            off: self.off.clone(),
         };
         postcard::to_stdvec(&saved).expect("memory is plain values")
     }
@@ -316,7 +324,7 @@ impl Watcher {
     /// Takes up a memory that `save` wrote; false where it cannot be read.
     pub fn load(&mut self, bytes: &[u8]) -> bool {
         let Ok(saved) = postcard::from_bytes::<Saved>(bytes) else { return false };
-        (self.rates, self.open, self.crossed) = (saved.rates, saved.open, saved.crossed);
+        (self.rates, self.open, self.crossed, self.off) = (saved.rates, saved.open, saved.crossed, saved.off);
         self.windows.load(&saved.windows)
     }
 }
@@ -324,37 +332,6 @@ impl Watcher {
 /// A budgeted rule's p-value; the others have none.
 fn p(rates: &Rates, rule: &Rule, day: Day, role: Option<GroupIx>) -> Option<f64> {
     (rule.meta.class == Class::Budgeted).then(|| rates.p(day, &rule.id, &rule.hash, role))
-}
-
-fn settle_tally(
-    rates: &Rates,
-    rule: &Arc<Rule>,
-    subject: &Subject,
-    day: Day,
-    tally: &Tally,
-    alphas: Alphas,
-    out: &mut Findings,
-) {
-    let p = p(rates, rule, day, tally.role);
-    let told = p.is_none_or(|p| p <= alphas.told);
-    if told || p.is_some_and(|p| p <= alphas.held) {
-        let ratio = if told { tally.quantity(rule) } else { 0.0 };
-        let mut finding = say::tally(rule, subject, day, tally, p);
-        finding.stage = Stage::Settled(Verdict { ratio, passes: told, held: !told });
-        out.push(finding);
-    }
-}
-
-fn settle_reached(rates: &Rates, reached: &Reached, alphas: Alphas, out: &mut Findings) {
-    let (rule, target) = (&reached.rule, &reached.target);
-    let p = p(rates, rule, target.day, target.role);
-    let told = p.is_none_or(|p| p <= alphas.told);
-    if told || p.is_some_and(|p| p <= alphas.held) {
-        let ratio = if told { reached.ratio } else { 0.0 };
-        let mut finding = say::reached(reached, p);
-        finding.stage = Stage::Settled(Verdict { ratio, passes: told && reached.holds, held: !told });
-        out.push(finding);
-    }
 }
 
 /// Takes an answer out of the windows; none where no rule speaks for the correlation.

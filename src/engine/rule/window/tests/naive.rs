@@ -18,6 +18,8 @@ struct Hit<'a> {
     event: &'a Opened,
     position: usize,
     value: Option<String>,
+    /// It comes from a correlation that speaks at settling only: it is there for windows of its own day and later ones.
+    settles: bool,
 }
 
 /// What every group and day of every correlation settles as.
@@ -26,11 +28,11 @@ pub fn settled(read: &SigmaCollection, events: &[Opened]) -> BTreeMap<Of, Said> 
     for (number, rule) in read.correlations.iter().enumerate() {
         for (group, hits) in groups(read, rule, events) {
             for end in &hits {
-                let Some(value) = satisfied(read, rule, &hits, end.event.time().0) else { continue };
+                let Some(value) = satisfied(read, rule, &hits, end.event) else { continue };
                 let of = (number, group.clone(), end.event.day());
                 let to = end.event.time();
                 let mut inside: Vec<_> =
-                    within(rule, &hits, to.0).map(|hit| (hit.event.time(), hit.event.id)).collect();
+                    within(rule, &hits, end.event).map(|hit| (hit.event.time(), hit.event.id)).collect();
                 inside.sort_unstable();
                 inside.dedup();
                 let evidence = inside.into_iter().map(|(_, id)| id).collect();
@@ -72,6 +74,7 @@ fn groups<'a>(
 ) -> BTreeMap<Vec<Option<String>>, Vec<Hit<'a>>> {
     let mut groups: BTreeMap<_, Vec<Hit<'a>>> = BTreeMap::new();
     for (position, reference) in rule.rules.iter().enumerate() {
+        let settles = settles(read, reference);
         for event in matching(read, reference, events) {
             let names = names_of(read, reference);
             let mut keys: Vec<Vec<Option<String>>> = vec![Vec::new()];
@@ -90,7 +93,7 @@ fn groups<'a>(
             }
             for key in keys {
                 for value in values(rule, event) {
-                    groups.entry(key.clone()).or_default().push(Hit { event, position, value });
+                    groups.entry(key.clone()).or_default().push(Hit { event, position, value, settles });
                 }
             }
         }
@@ -106,11 +109,20 @@ fn matching<'a>(read: &SigmaCollection, reference: &str, events: &'a [Opened]) -
     };
     let mut ends = BTreeMap::new();
     for hits in groups(read, below, events).values() {
-        for end in hits.iter().filter(|end| satisfied(read, below, hits, end.event.time().0).is_some()) {
+        for end in hits.iter().filter(|end| satisfied(read, below, hits, end.event).is_some()) {
             ends.insert(end.event.id, end.event);
         }
     }
     ends.into_values().collect()
+}
+
+/// Whether a reference leads over a correlation that speaks at settling only. SC leaves open when the events of such a one are known
+/// above it: here with their own day, since before that a record that comes late may still take them back.
+fn settles(read: &SigmaCollection, reference: &str) -> bool {
+    let named = |rule: &&CorrelationRule| [&rule.id, &rule.name].into_iter().flatten().any(|name| name == reference);
+    let below = read.correlations.iter().find(named);
+    let falls = |rule: &CorrelationRule| !only_grows(rule) || rule.correlation_type == CorrelationType::ValueSum;
+    below.is_some_and(|rule| falls(rule) || rule.rules.iter().any(|reference| settles(read, reference)))
 }
 
 fn texts(event: &Opened, field: &str) -> Vec<String> {
@@ -136,18 +148,20 @@ fn values(rule: &CorrelationRule, event: &Opened) -> Vec<Option<String>> {
 }
 
 /// SC "Time Selection": the hits in the time frame that ends with this hit; "should not be restricted to boundaries".
-fn within<'h, 'a>(rule: &CorrelationRule, hits: &'h [Hit<'a>], end: i64) -> impl Iterator<Item = &'h Hit<'a>> {
+fn within<'h, 'a>(rule: &CorrelationRule, hits: &'h [Hit<'a>], last: &Opened) -> impl Iterator<Item = &'h Hit<'a>> {
+    let (end, day) = (last.time().0, last.day());
     let span = rule.timespan.seconds as i64 * SECOND;
     let from = match rule.window {
         WindowMode::Tumbling => end.div_euclid(span) * span,
         _ => end - span,
     };
-    hits.iter().filter(move |hit| (from..=end).contains(&hit.event.time().0))
+    let is_known = move |hit: &&Hit<'a>| !hit.settles || hit.event.day() <= day;
+    hits.iter().filter(move |hit| (from..=end).contains(&hit.event.time().0)).filter(is_known)
 }
 
 /// The quantity of the window that ends at `end`, if it satisfies the condition.
-fn satisfied(read: &SigmaCollection, rule: &CorrelationRule, hits: &[Hit<'_>], end: i64) -> Option<f64> {
-    let inside: Vec<&Hit<'_>> = within(rule, hits, end).collect();
+fn satisfied(read: &SigmaCollection, rule: &CorrelationRule, hits: &[Hit<'_>], last: &Opened) -> Option<f64> {
+    let inside: Vec<&Hit<'_>> = within(rule, hits, last).collect();
     // Numerator and denominator.
     let (value, per) = quantity(rule, &inside);
     let holds = match &rule.condition {

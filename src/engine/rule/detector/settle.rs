@@ -1,0 +1,115 @@
+//! What a day amounts to when it settles: its hits, what the windows say of it, and what is learnt of both.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::rates::{Rates, Step};
+use super::tally::Tally;
+use super::{Key, Reached, Watcher, p, say, taken};
+use crate::engine::budget::Alphas;
+use crate::engine::detect::{Findings, Stage, Verdict};
+use crate::engine::off::is_sound;
+use crate::engine::rule::Rule;
+use crate::engine::subjects::{GroupIx, Presence, Subjects};
+use crate::event::{Class, Day, Subject};
+
+impl Watcher {
+    /// Settles a day: what its hits amount to, then what is learnt of them. `present` are the accounts that were there.
+    pub fn settle(&mut self, day: Day, alphas: Alphas, present: &[Presence], subjects: &Subjects, out: &mut Findings) {
+        let first = out.len();
+        let mut step = Step::default();
+        for presence in present {
+            *step.accounts.entry(subjects.role(presence.group)).or_default() += 1.0;
+        }
+        for rule in self.set.rules().iter().filter(|rule| rule.meta.class == Class::Budgeted) {
+            step.rules.insert(rule.id.clone(), (rule.hash.clone(), BTreeMap::new()));
+        }
+        let mut teach = |id: &str, role: Option<GroupIx>| {
+            if let Some((_, hits)) = step.rules.get_mut(id) {
+                *hits.entry(role).or_default() += 1.0;
+            }
+        };
+        for ((id, subject), tally) in self.open.remove(&day).unwrap_or_default() {
+            let Some(rule) = self.set.get(&id).filter(|_| !self.off.contains_key(&id)) else { continue };
+            teach(&id, tally.role);
+            let before = out.len();
+            if !is_sound(|| settle_tally(&self.rates, rule, &subject, day, &tally, alphas, out)) {
+                out.truncate(before);
+                self.off.insert(id, rule.hash.clone());
+            }
+        }
+        let (before, mut reached) = (out.len(), Vec::new());
+        let sound = is_sound(|| {
+            reached = self.windows_settle(day);
+            reached.iter().for_each(|reached| settle_reached(&self.rates, reached, alphas, out));
+        });
+        if sound {
+            reached.iter().for_each(|reached| teach(&reached.rule.id, reached.target.role));
+        } else {
+            out.truncate(before);
+            self.let_windows_go();
+        }
+        let passed = |finding: &&crate::engine::detect::Finding| {
+            finding.p.is_some() && matches!(finding.stage, Stage::Settled(Verdict { passes: true, .. }))
+        };
+        self.tests = out[first..].iter().filter(passed).count() as f64 / alphas.told.max(1e-9);
+        if !present.is_empty() {
+            self.rates.teach(day, step);
+        }
+        self.crossed = self.crossed.split_off(&day.plus(1));
+        self.open = self.open.split_off(&day.plus(1));
+        self.aside.clear();
+    }
+
+    /// What the windows say of a day: one answer for each rule and subject, the one that reached furthest.
+    fn windows_settle(&mut self, day: Day) -> Vec<Reached> {
+        let set = self.set.clone();
+        let mut best: BTreeMap<Key, Reached> = BTreeMap::new();
+        self.windows.settle(day, &mut |answer| {
+            if let Some(reached) = taken(&set, answer) {
+                let key = (reached.rule.id.clone(), reached.target.subject.clone());
+                let rank = |reached: &Reached| (reached.holds, reached.ratio, std::cmp::Reverse(reached.to));
+                let further = |known: &Reached| {
+                    let (own, other) = (rank(&reached), rank(known));
+                    let order = own.0.cmp(&other.0).then(own.1.total_cmp(&other.1)).then(own.2.cmp(&other.2));
+                    order.then_with(|| known.group.cmp(&reached.group)).is_gt()
+                };
+                if reached.target.day == day && best.get(&key).is_none_or(further) {
+                    best.insert(key, reached);
+                }
+            }
+        });
+        best.into_values().collect()
+    }
+}
+
+pub(super) fn settle_tally(
+    rates: &Rates,
+    rule: &Arc<Rule>,
+    subject: &Subject,
+    day: Day,
+    tally: &Tally,
+    alphas: Alphas,
+    out: &mut Findings,
+) {
+    let p = p(rates, rule, day, tally.role);
+    let told = p.is_none_or(|p| p <= alphas.told);
+    if told || p.is_some_and(|p| p <= alphas.held) {
+        let ratio = if told { tally.quantity(rule) } else { 0.0 };
+        let mut finding = say::tally(rule, subject, day, tally, p);
+        finding.stage = Stage::Settled(Verdict { ratio, passes: told, held: !told });
+        out.push(finding);
+    }
+}
+
+fn settle_reached(rates: &Rates, reached: &Reached, alphas: Alphas, out: &mut Findings) {
+    let (rule, target) = (&reached.rule, &reached.target);
+    let p = p(rates, rule, target.day, target.role);
+    let told = p.is_none_or(|p| p <= alphas.told);
+    if told || p.is_some_and(|p| p <= alphas.held) {
+        let ratio = if told { reached.ratio } else { 0.0 };
+        let mut finding = say::reached(reached, p);
+        finding.stage = Stage::Settled(Verdict { ratio, passes: told && reached.holds, held: !told });
+        out.push(finding);
+    }
+}
