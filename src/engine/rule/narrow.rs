@@ -1,8 +1,7 @@
 //! What rules need of the record: which columns they read, and which rows cannot meet them.
 //!
 //! A [`Narrow`] follows from a rule and lets through every row that the rule may match, and others: a scan of the history is narrowed
-//! by it, and the survivors are asked in earnest. It speaks of plain columns alone, since lists are not sorted out by a scan. Whatever
-//! it cannot say, a negation above all, is [`Narrow::Anything`].
+//! by it, and the survivors are asked in earnest. Whatever it cannot say, a negation above all, is [`Narrow::Anything`].
 
 use std::collections::BTreeSet;
 
@@ -32,6 +31,9 @@ pub enum Narrow {
         /// The column holds small letters only, from a closed list.
         closed: bool,
     },
+    /// Those whose list in this column holds one of these words, which are in small ASCII letters; several may stand in one text of
+    /// the list, with `;` between.
+    Holds(String, Vec<String>),
     /// Those with this truth value.
     Is(String, bool),
     /// Those whose number compares so.
@@ -229,6 +231,10 @@ fn narrow_test(test: &Test) -> Narrow {
         return if has_words { Narrow::Present("fact_extra".to_owned()) } else { Narrow::Anything };
     };
     let column = column_of(spec.name);
+    if spec.shape == Shape::List && test.exists.is_none() && test.each && !test.words.is_empty() {
+        let column = if spec.name == "fact.unexplained_marks" { "fact_marks".to_owned() } else { column };
+        return Narrow::Holds(column, test.words.clone());
+    }
     if spec.shape == Shape::List || spec.shape == Shape::Instant || column == "fact_extra" {
         return Narrow::Anything;
     }
