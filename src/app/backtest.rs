@@ -35,6 +35,17 @@ pub struct Backtested {
     pub until: Option<String>,
 }
 
+impl std::fmt::Display for Backtested {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.rule)?;
+        let options = [("against", &self.against), ("since", &self.since), ("until", &self.until)];
+        options
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+            .try_for_each(|(name, value)| write!(f, " --{name} {value}"))
+    }
+}
+
 /// Tries rules on the history at `dir`; Ctrl-C ends it with what was found by then.
 ///
 /// # Errors

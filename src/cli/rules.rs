@@ -129,8 +129,8 @@ impl Rules {
                 let dir = app::history_dir(&settings, history.as_ref())?;
                 let format = if json { Some(Format::Json) } else { Format::parse(&format) };
                 let format = format.ok_or_else(|| Stop::Usage("choose the format table, json or csv".to_owned()))?;
-                app::audit(&settings, &dir, "rules backtest", &rule)?;
                 let asked = Backtested { rule, against, since, until };
+                app::audit(&settings, &dir, "rules backtest", &asked.to_string())?;
                 let found = app::backtest_rules(&settings, &dir, &asked)?.render(format);
                 print!("{}", found.text);
                 found.aside.iter().for_each(|line| eprintln!("{line}"));

@@ -157,6 +157,9 @@ impl RuleSet {
         for plain in &self.plain {
             plain.condition.fields(&mut take);
         }
+        for (condition, _) in self.rules.iter().flat_map(|rule| &rule.meta.severity) {
+            condition.fields(&mut take);
+        }
         names
     }
 

@@ -99,6 +99,11 @@ impl Trial {
         self.watcher.left_out()
     }
 
+    /// Rules that met a bug: what they found is not whole.
+    pub fn switched_off(&self) -> Vec<String> {
+        self.watcher.switched_off().map(|part| part.name).collect()
+    }
+
     fn admit(&mut self, findings: Findings) -> Vec<Raised> {
         findings.into_iter().map(|finding| self.triage.admit(finding, &self.made_by)).collect()
     }

@@ -129,6 +129,9 @@ pub(super) async fn report(
 ) -> Result<Backtest, AskError> {
     let mut notes = Vec::new();
     for side in &mut sides {
+        for rule in side.switched_off() {
+            notes.push(format!("{rule} met a bug of the program and was switched off: its numbers are not whole"));
+        }
         for (rule, hits) in side.left_out() {
             notes.push(format!("the windows of {rule} are full: {hits} hits were left out, and more may be found"));
         }

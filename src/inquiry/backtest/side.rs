@@ -184,4 +184,9 @@ impl Side {
     pub fn left_out(&mut self) -> Vec<(String, u64)> {
         self.trial.left_out()
     }
+
+    /// Rules that met a bug on the way.
+    pub fn switched_off(&self) -> Vec<String> {
+        self.trial.switched_off()
+    }
 }
