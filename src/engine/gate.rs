@@ -4,8 +4,6 @@
 //! partitions that are not idle and never goes back; a head that would open a day too far ahead waits until the others have caught
 //! up. Times in the future are judged from the data alone (DESIGN, section 5). Nothing here knows about people or alerts.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::lane::{Head, Lane, WITNESSES};
@@ -34,46 +32,76 @@ pub struct Stand {
     pub left: bool,
 }
 
+/// Number of a partition, by its name; it holds until another is opened.
+pub type LaneIx = usize;
+
 /// All partitions.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Gate {
-    lanes: BTreeMap<Origin, Lane>,
+    /// By name.
+    lanes: Vec<(Origin, Lane)>,
     watermark: Option<Time>,
     #[serde(skip)]
-    current: Option<Origin>,
+    current: Option<LaneIx>,
 }
 
 /// A row that may be taken up, or why none can.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Next {
     /// The head of this lane; its time has entered the watermark unless it is flagged.
-    Row(Origin, Flags),
+    Row(LaneIx, Flags),
     /// This lane's first stretch has no row left: its rejects and its position can be taken up.
-    Stretch(Origin),
+    Stretch(LaneIx),
     /// Every lane is empty, waits for others or for more records.
     Nothing,
 }
 
 impl Gate {
+    /// The lane of a partition, which is made where there is none.
+    fn lane(&mut self, origin: &Origin) -> &mut Lane {
+        let ix = self.lanes.binary_search_by(|(known, _)| known.cmp(origin)).unwrap_or_else(|ix| {
+            self.lanes.insert(ix, (origin.clone(), Lane::default()));
+            self.current = self.current.map(|current| current + usize::from(current >= ix));
+            ix
+        });
+        &mut self.lanes[ix].1
+    }
+
+    /// All lanes, by the names of their partitions.
+    fn all(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter().map(|(_, lane)| lane)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.lanes.iter_mut().map(|(_, lane)| lane)
+    }
+
+    /// Number of partitions.
+    pub fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Whether no partition was ever opened.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
     /// Declares a partition that will be read; it holds back the watermark until it has shown a record or is idle.
     pub fn open(&mut self, origin: &Origin) {
-        let lane = self.lanes.entry(origin.clone()).or_default();
+        let lane = self.lane(origin);
         (lane.ended, lane.idle, lane.short) = (false, false, false);
     }
 
     /// Queues what was decoded.
     pub fn push(&mut self, decoded: Decoded) {
-        let lane = self.lanes.entry(decoded.batch.origin.clone()).or_default();
+        let lane = self.lane(&decoded.batch.origin);
         (lane.idle, lane.short) = (false, false);
         lane.queue.push_back(decoded);
     }
 
     /// Takes note of a row that is on record: its flags say whether it moved time.
     pub fn recorded(&mut self, origin: &Origin, event: &Event<'_>) {
-        if !self.lanes.contains_key(origin) {
-            self.lanes.insert(origin.clone(), Lane::default());
-        }
-        let lane = self.lanes.get_mut(origin).expect("it was there or was made");
+        let lane = self.lane(origin);
         lane.undeclared |= event.flags() & UNDECLARED != 0;
         if event.flags() & (FUTURE | UNDECLARED) == 0 {
             lane.newest = lane.newest.max(Some(event.time()));
@@ -87,7 +115,7 @@ impl Gate {
 
     /// The partition stands at the end of its log, or was stopped.
     pub fn idle(&mut self, origin: &Origin) {
-        let lane = self.lanes.entry(origin.clone()).or_default();
+        let lane = self.lane(origin);
         (lane.idle, lane.short) = (true, false);
         self.refresh();
     }
@@ -95,33 +123,33 @@ impl Gate {
     /// Time no longer waits for the partition, or waits for it again. What comes of it is taken up as before; where its day has
     /// settled meanwhile it is backfill.
     pub fn leave(&mut self, origin: &Origin, left: bool) {
-        let lane = self.lanes.entry(origin.clone()).or_default();
+        let lane = self.lane(origin);
         (lane.left, lane.short) = (left, false);
         self.refresh();
     }
 
     /// Nothing more will come from the partition.
     pub fn end(&mut self, origin: &Origin) {
-        let lane = self.lanes.entry(origin.clone()).or_default();
+        let lane = self.lane(origin);
         (lane.ended, lane.short) = (true, false);
         self.refresh();
     }
 
     /// Nobody reads any more: lanes of an earlier run hold nobody back until they are opened again.
     pub fn rest(&mut self) {
-        for lane in self.lanes.values_mut() {
+        for lane in self.all_mut() {
             (lane.ended, lane.idle, lane.short) = (true, true, false);
         }
     }
 
     /// Stretches that wait to be taken up.
     pub fn queued(&self) -> usize {
-        self.lanes.values().map(|lane| lane.queue.len()).sum()
+        self.all().map(|lane| lane.queue.len()).sum()
     }
 
     /// Nothing more will come from anywhere.
     pub fn end_all(&mut self) {
-        for lane in self.lanes.values_mut() {
+        for lane in self.all_mut() {
             (lane.ended, lane.short) = (true, false);
         }
         self.refresh();
@@ -153,38 +181,38 @@ impl Gate {
 
     /// Lets time pass by itself, which only all-idle partitions allow.
     pub fn advance(&mut self, to: Time) {
-        if self.lanes.values().all(|lane| !lane.holds_back()) {
+        if self.all().all(|lane| !lane.holds_back()) {
             self.watermark = self.watermark.map(|now| now.max(to));
         }
     }
 
     /// The stretch at the head of a lane and the index of its next row.
-    pub fn front(&self, origin: &Origin) -> (&Decoded, usize) {
-        let lane = &self.lanes[origin];
+    pub fn front(&self, lane: LaneIx) -> (&Decoded, usize) {
+        let lane = &self.lanes[lane].1;
         (lane.queue.front().expect("the gate named a lane with a stretch"), lane.row)
     }
 
     /// Marks the head of a lane as taken up.
-    pub fn pass(&mut self, origin: &Origin) {
-        let lane = self.lanes.get_mut(origin).expect("the gate named the lane");
+    pub fn pass(&mut self, lane: LaneIx) {
+        let lane = &mut self.lanes[lane].1;
         lane.row += 1;
         lane.answered = lane.answered.saturating_sub(1);
     }
 
     /// Whether it is known what the history says of the head of a lane.
-    pub fn is_answered(&self, origin: &Origin) -> bool {
-        self.lanes[origin].answered > 0
+    pub fn is_answered(&self, lane: LaneIx) -> bool {
+        self.lanes[lane].1.answered > 0
     }
 
     /// The head of a lane, and what is queued behind it, waits for what the history says of it.
-    pub fn ask(&mut self, origin: &Origin) {
-        self.lanes.get_mut(origin).expect("the gate named the lane").asking = true;
+    pub fn ask(&mut self, lane: LaneIx) {
+        self.lanes[lane].1.asking = true;
         self.current = None;
     }
 
     /// The rows of the lanes that wait for the history.
     pub fn asked(&self) -> impl Iterator<Item = Event<'_>> {
-        self.lanes.values().filter(|lane| lane.asking).flat_map(|lane| {
+        self.all().filter(|lane| lane.asking).flat_map(|lane| {
             let rows =
                 |(index, stretch): (usize, &'_ Decoded)| (if index == 0 { lane.row } else { 0 })..stretch.batch.len();
             lane.queue
@@ -196,7 +224,7 @@ impl Gate {
 
     /// The history has said what it knows of all that was asked.
     pub fn answer(&mut self) {
-        for lane in self.lanes.values_mut().filter(|lane| lane.asking) {
+        for lane in self.all_mut().filter(|lane| lane.asking) {
             lane.asking = false;
             lane.answered = lane.queue.iter().map(|stretch| stretch.batch.len()).sum::<usize>() - lane.row;
         }
@@ -204,12 +232,12 @@ impl Gate {
 
     /// Whether rows are queued of which it is known what the history says.
     pub fn has_answers(&self) -> bool {
-        self.lanes.values().any(|lane| lane.answered > 0)
+        self.all().any(|lane| lane.answered > 0)
     }
 
     /// Takes the finished first stretch off a lane.
-    pub fn pop(&mut self, origin: &Origin) -> Decoded {
-        let lane = self.lanes.get_mut(origin).expect("the gate named the lane");
+    pub fn pop(&mut self, lane: LaneIx) -> Decoded {
+        let lane = &mut self.lanes[lane].1;
         lane.row = 0;
         let stretch = lane.queue.pop_front().expect("the gate named a lane with a stretch");
         self.refresh();
@@ -217,19 +245,19 @@ impl Gate {
     }
 
     /// The head of this lane opens a day whose constants are not fixed: it waits for the others.
-    pub fn wait(&mut self, origin: &Origin) {
-        self.lanes.get_mut(origin).expect("the gate named the lane").waiting = true;
+    pub fn wait(&mut self, lane: LaneIx) {
+        self.lanes[lane].1.waiting = true;
         self.current = None;
     }
 
     /// Whether a lane waits for a day to settle.
     pub fn waits(&self) -> bool {
-        self.lanes.values().any(|lane| lane.waiting)
+        self.all().any(|lane| lane.waiting)
     }
 
     /// A day has settled: those who waited are asked again.
     pub fn wake(&mut self) {
-        for lane in self.lanes.values_mut() {
+        for lane in self.all_mut() {
             lane.waiting = false;
         }
         self.current = None;
@@ -254,17 +282,17 @@ impl Gate {
     pub fn next(&mut self, declared: &dyn Fn(&str) -> bool) -> Next {
         if self.watermark.is_none() {
             // A stretch without rows says nothing of time, and what follows it may.
-            if let Some((origin, _)) = self.lanes.iter().find(|(_, lane)| lane.is_spent()) {
-                return Next::Stretch(origin.clone());
+            if let Some(ix) = self.all().position(Lane::is_spent) {
+                return Next::Stretch(ix);
             }
             if !self.show_heads(declared) {
                 return Next::Nothing;
             }
         }
-        while let Some(origin) = self.pick() {
-            let lane = self.lanes.get_mut(&origin).expect("picked from the lanes");
+        while let Some(ix) = self.pick() {
+            let lane = &mut self.lanes[ix].1;
             let Some(head) = lane.judge(declared) else {
-                return Next::Stretch(origin);
+                return Next::Stretch(ix);
             };
             match head {
                 Head::Flagged(flags) => {
@@ -272,7 +300,7 @@ impl Gate {
                         lane.undeclared = true;
                         self.refresh();
                     }
-                    return Next::Row(origin, flags);
+                    return Next::Row(ix, flags);
                 }
                 Head::Moves => {
                     let time = lane.head().expect("a judged lane has a head").time();
@@ -283,7 +311,7 @@ impl Gate {
                             self.refresh();
                         }
                     }
-                    return Next::Row(origin, 0);
+                    return Next::Row(ix, 0);
                 }
                 // It asks for more records; meanwhile the others go on.
                 Head::Undecided => {
@@ -298,7 +326,7 @@ impl Gate {
     /// Before time can begin every partition has to show its first record; then the watermark is the smallest of them.
     fn show_heads(&mut self, declared: &dyn Fn(&str) -> bool) -> bool {
         let mut all = !self.lanes.is_empty();
-        for lane in self.lanes.values_mut() {
+        for lane in self.all_mut() {
             if lane.newest.is_none() && matches!(lane.judge(declared), Some(Head::Moves)) {
                 lane.newest = lane.head().map(|event| event.time());
             }
@@ -307,8 +335,8 @@ impl Gate {
         }
         if all {
             // Lanes whose first records are all flagged have no newest time; they begin with the others.
-            self.watermark = self.lanes.values().filter(|l| l.holds_back()).filter_map(|l| l.newest).min();
-            if self.watermark.is_none() && self.lanes.values().any(|lane| lane.head().is_some()) {
+            self.watermark = self.all().filter(|l| l.holds_back()).filter_map(|l| l.newest).min();
+            if self.watermark.is_none() && self.all().any(|lane| lane.head().is_some()) {
                 self.watermark = Some(Time::MIN);
             }
         }
@@ -316,23 +344,22 @@ impl Gate {
     }
 
     /// The lane to go on with: the current one while it is not far ahead of the others, else the one whose head is earliest.
-    fn pick(&mut self) -> Option<Origin> {
-        if let Some(origin) = &self.current
-            && self
-                .lanes
-                .get(origin)
-                .is_some_and(|lane| lane.is_ready() && lane.row % 256 != 255 && lane.head().is_some())
-        {
-            return Some(origin.clone());
+    fn pick(&mut self) -> Option<LaneIx> {
+        let goes_on = |ix: &LaneIx| {
+            let lane = &self.lanes[*ix].1;
+            lane.is_ready() && lane.row % 256 != 255 && lane.head().is_some()
+        };
+        if let Some(ix) = self.current.filter(goes_on) {
+            return Some(ix);
         }
-        let ready = self.lanes.iter().filter(|(_, lane)| lane.is_ready() && !lane.queue.is_empty());
+        let ready = self.all().enumerate().filter(|(_, lane)| lane.is_ready() && !lane.queue.is_empty());
         let key = |lane: &Lane| lane.head().map_or(Time::MIN, |event| event.time()).plus(-STRIDE);
-        self.current = ready.min_by_key(|(_, lane)| key(lane)).map(|(origin, _)| origin.clone());
-        self.current.clone()
+        self.current = ready.min_by_key(|(_, lane)| key(lane)).map(|(ix, _)| ix);
+        self.current
     }
 
     fn refresh(&mut self) {
-        let holding = self.lanes.values().filter(|lane| lane.holds_back());
+        let holding = self.all().filter(|lane| lane.holds_back());
         let smallest = holding.filter_map(|lane| lane.newest.or((!lane.undeclared).then_some(Time::MIN))).min();
         if let (Some(now), Some(smallest)) = (self.watermark, smallest) {
             self.watermark = Some(now.max(smallest));

@@ -40,7 +40,7 @@ mod watch;
 
 use budget::Budget;
 use calendar::Calendar;
-use gate::{Gate, Next};
+use gate::{Gate, LaneIx, Next};
 use identity::{Identity, Repeat};
 use off::{Detectors, Part};
 use rule::RuleSet;
@@ -257,31 +257,33 @@ impl Engine {
 
     /// Takes up every row that may pass.
     fn drain(&mut self, effects: &mut Effects) {
-        let mut runs: BTreeMap<Origin, Run> = BTreeMap::new();
+        let (roster, rules) = (self.roster.clone(), self.rules.set().clone());
+        let mut runs: Vec<Option<Box<Run>>> = (0..self.gate.len()).map(|_| None).collect();
         self.settle_due(effects);
         loop {
             let settings = &self.settings;
             let declared = |source: &str| settings.declares(source);
             match self.gate.next(&declared) {
                 Next::Nothing => break,
-                Next::Stretch(origin) => self.finish_stretch(&origin, &mut runs, effects),
-                Next::Row(origin, flags) => {
+                Next::Stretch(lane) => self.finish_stretch(lane, *runs[lane].take().unwrap_or_default(), effects),
+                Next::Row(lane, flags) => {
                     self.settle_due(effects);
-                    if self.asks && self.is_unknown(&origin) {
-                        self.gate.ask(&origin);
+                    if self.asks && self.is_unknown(lane) {
+                        self.gate.ask(lane);
                         effects.asks = true;
-                    } else if self.may_open(&origin, flags) {
-                        let run = runs.entry(origin.clone()).or_default();
-                        self.take_up(&origin, flags, run, effects);
-                        self.gate.pass(&origin);
+                    } else if self.may_open(lane, flags) {
+                        self.take_up(lane, flags, (&roster, &rules), runs[lane].get_or_insert_default(), effects);
+                        self.gate.pass(lane);
                     } else {
-                        self.gate.wait(&origin);
+                        self.gate.wait(lane);
                     }
                 }
             }
         }
-        for (origin, run) in runs {
-            self.flush(&origin, run, effects);
+        for (lane, run) in runs.into_iter().enumerate() {
+            if let Some(run) = run.filter(|run| !run.keep.is_empty()) {
+                self.flush(lane, *run, effects);
+            }
         }
         // As long as answers of the history are in use, what they lean on stays.
         if let Some(watermark) = self.watermark().filter(|_| !effects.asks && !self.gate.has_answers()) {
@@ -290,21 +292,21 @@ impl Engine {
     }
 
     /// Whether only the history knows if the record at the head is a repetition.
-    fn is_unknown(&self, origin: &Origin) -> bool {
-        let (stretch, row) = self.gate.front(origin);
-        self.identity.is_forgotten(stretch.batch.row(row).time()) && !self.gate.is_answered(origin)
+    fn is_unknown(&self, lane: LaneIx) -> bool {
+        let (stretch, row) = self.gate.front(lane);
+        self.identity.is_forgotten(stretch.batch.row(row).time()) && !self.gate.is_answered(lane)
     }
 
     /// Whether the constants of every day of the record at the head are fixed. Rows of one record stay together.
-    fn may_open(&self, origin: &Origin, flags: Flags) -> bool {
+    fn may_open(&self, lane: LaneIx, flags: Flags) -> bool {
         let Some(settled) = self.settled.filter(|_| flags == 0) else { return true };
-        let (stretch, row) = self.gate.front(origin);
-        let offset = stretch.batch.row(row).offset();
-        if row > 0 && stretch.batch.row(row - 1).offset() == offset {
-            return true;
-        }
+        let (stretch, row) = self.gate.front(lane);
         // Whoever is last waits for nobody: its later rows move time themselves.
         if self.gate.watermark().is_some_and(|watermark| watermark >= stretch.batch.row(row).time()) {
+            return true;
+        }
+        let offset = stretch.batch.row(row).offset();
+        if row > 0 && stretch.batch.row(row - 1).offset() == offset {
             return true;
         }
         let earliest = self.horizon.map_or(Time::MIN, |horizon| horizon.fixed_until);
@@ -318,9 +320,15 @@ impl Engine {
     }
 
     /// Takes up one row: repetition, facts, detectors.
-    fn take_up(&mut self, origin: &Origin, flags: Flags, run: &mut Run, effects: &mut Effects) {
-        let (roster, rules) = (self.roster.clone(), self.rules.set().clone());
-        let (stretch, row) = self.gate.front(origin);
+    fn take_up(
+        &mut self,
+        lane: LaneIx,
+        flags: Flags,
+        (roster, rules): (&Roster, &RuleSet),
+        run: &mut Run,
+        effects: &mut Effects,
+    ) {
+        let (stretch, row) = self.gate.front(lane);
         if run.keep.is_empty() {
             run.start = row;
         }
@@ -336,8 +344,8 @@ impl Engine {
             flags |= ID_CONFLICT;
             notice(effects, "id-conflict", event.source(), event.time());
         }
-        let mut facts = enrich::enrich(&roster, &event);
-        enrich::columns(&roster, &event, rules.columns(), &mut facts);
+        let mut facts = enrich::enrich(roster, &event);
+        enrich::columns(roster, &event, rules.columns(), &mut facts);
         let outside = flags & (FUTURE | UNDECLARED) != 0;
         if self.settled.is_some_and(|settled| facts.day <= settled) && !outside {
             flags |= BACKFILL;
@@ -350,7 +358,7 @@ impl Engine {
         run.facts.push(&facts, roster.hash());
         let mut watch = Watch {
             settings: &self.settings,
-            roster: &roster,
+            roster,
             made_by: &self.made_by,
             subjects: &mut self.subjects,
             budget: &self.budget,

@@ -1,11 +1,10 @@
 //! What leaves of a stretch: the rows that were taken up in a step, with their facts and flags, its rejects and its offsets.
 
-use std::collections::BTreeMap;
-
 use super::Engine;
+use super::gate::LaneIx;
 use crate::event::effects::{Applied, Decoded};
 use crate::event::flags::Flags;
-use crate::event::{Effects, Enriched, FactsBuilder, Origin, Span};
+use crate::event::{Effects, Enriched, FactsBuilder, Span};
 
 /// Rows of one stretch that were taken up in this step.
 #[derive(Default)]
@@ -37,28 +36,24 @@ fn applied(stretch: &Decoded, mut run: Run, from: i64, to: i64) -> Applied {
 
 impl Engine {
     /// The first stretch of a lane is used up: its rows, rejects and offsets leave together.
-    pub(super) fn finish_stretch(&mut self, origin: &Origin, runs: &mut BTreeMap<Origin, Run>, effects: &mut Effects) {
-        let run = runs.remove(origin).unwrap_or_default();
-        let from = self.position(origin, &run);
-        let stretch = self.gate.pop(origin);
+    pub(super) fn finish_stretch(&mut self, lane: LaneIx, run: Run, effects: &mut Effects) {
+        let from = self.position(lane, &run);
+        let stretch = self.gate.pop(lane);
         let to = stretch.to;
         effects.applied.push(applied(&stretch, run, from, to));
     }
 
     /// Rows of a stretch that is not used up leave with the offsets before the next row.
-    pub(super) fn flush(&mut self, origin: &Origin, run: Run, effects: &mut Effects) {
-        if run.keep.is_empty() {
-            return;
-        }
-        let from = self.position(origin, &run);
-        let (stretch, row) = self.gate.front(origin);
+    pub(super) fn flush(&mut self, lane: LaneIx, run: Run, effects: &mut Effects) {
+        let from = self.position(lane, &run);
+        let (stretch, row) = self.gate.front(lane);
         let to = if row < stretch.batch.len() { stretch.batch.row(row).offset() } else { stretch.to };
         effects.applied.push(applied(stretch, run, from, to));
     }
 
     /// The first offset that has not left yet.
-    fn position(&self, origin: &Origin, run: &Run) -> i64 {
-        let (stretch, row) = self.gate.front(origin);
+    fn position(&self, lane: LaneIx, run: &Run) -> i64 {
+        let (stretch, row) = self.gate.front(lane);
         let start = if run.keep.is_empty() { row } else { run.start };
         if start == 0 {
             stretch.from

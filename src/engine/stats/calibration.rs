@@ -28,6 +28,11 @@ pub struct ScoreHistory {
 pub struct ScoreStep(Vec<(u8, u32)>);
 
 impl ScoreStep {
+    /// Whether no score was added.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds a score.
     pub fn add(&mut self, score: f64) {
         let bin = bin(score);

@@ -12,7 +12,8 @@ use super::super::{Plan, generate};
 use super::awkward;
 use crate::engine::settings::Settings;
 use crate::event::schema::FACTS;
-use crate::event::{Alert, Day, Raised, Time, Zone};
+use crate::event::time::{HOUR, MINUTE};
+use crate::event::{Alert, Day, Raised, State, Time, Zone};
 
 /// A hospital on paper, and the lines of its feed in order.
 pub struct World {
@@ -133,7 +134,7 @@ fn alert(judged: &Judgement, raised: &Raised, what: &str) {
         "mass-query" => mass_query(alert, sums, &what),
         "account" => account(alert, sums, &what),
         "dormant" => dormant(judged, &key, alert, sums, &what),
-        "after-hours" => hours(alert, sums, &what),
+        "after-hours" => hours(judged, &key, alert, sums, &what),
         family => panic!("{family} is not known to the oracle"),
     }
 }
@@ -199,7 +200,7 @@ fn dormant(judged: &Judgement, key: &DayKey, alert: &Alert, sums: &Sums, what: &
     }
 }
 
-fn hours(alert: &Alert, sums: &Sums, what: &str) {
+fn hours(judged: &Judgement, key: &DayKey, alert: &Alert, sums: &Sums, what: &str) {
     let hours: BTreeSet<u8> =
         alert.facts["hours_active"].as_array().unwrap().iter().map(|h| h.as_u64().unwrap() as u8).collect();
     assert_eq!(hours, sums.hours, "{what}: hours");
@@ -207,8 +208,28 @@ fn hours(alert: &Alert, sums: &Sums, what: &str) {
     let ids: BTreeSet<&str> = sums.uses.iter().map(|(_, _, id, _)| id.as_str()).collect();
     let listed = alert.evidence.event_ids.iter().map(|id| id.rsplit('/').next().unwrap());
     assert!(listed.clone().all(|id| ids.contains(id)), "{what}: evidence");
-    assert!(alert.evidence.count <= sums.uses.len() as u64 && listed.count() > 0, "{what}: evidence");
+    assert!(alert.evidence.count <= sums.uses.len() as u64 && listed.clone().count() > 0, "{what}: evidence");
     assert!(alert.patients.count <= sums.used_on.len() as u64, "{what}: patients");
+    let known = alert.facts["shift_known"] == true;
+    if alert.state == State::Explained {
+        let colleagues = alert.reason.contains("accounts of the unit were active");
+        assert!(colleagues || (!known && alert.facts["block"] == true), "{what}: nothing explains {}", alert.reason);
+    }
+    if alert.facts["block"] == true {
+        assert!(listed.clone().any(|id| in_block(judged, key, id)), "{what}: no block of four hours");
+    }
+}
+
+/// Whether a use lies in work of at least four hours without a gap of 90 minutes, by quarters of an hour; it may have begun on the day before.
+fn in_block(judged: &Judgement, key: &DayKey, id: &str) -> bool {
+    let day = |day: Day| judged.days.get(&DayKey { account: key.account.clone(), day });
+    let uses = [key.day.plus(-1), key.day].into_iter().filter_map(day).flat_map(|sums| &sums.uses);
+    let mut uses: Vec<(Time, bool)> = uses.map(|(time, _, other, _)| (*time, other == id)).collect();
+    uses.sort_unstable();
+    // Up to a quarter is lost at either end, and the end of a day interrupts nobody.
+    let (gap, least) = (180 * MINUTE + 15 * MINUTE, 4 * HOUR - 30 * MINUTE);
+    let mut runs = uses.chunk_by(|before, after| after.0.0 - before.0.0 <= gap);
+    runs.any(|run| run.iter().any(|(_, is)| *is) && run[run.len() - 1].0.0 - run[0].0.0 >= least)
 }
 
 /// Hard detections are always told: each account's day with such a use has its alert, and nobody else has one.

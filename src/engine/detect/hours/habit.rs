@@ -1,5 +1,6 @@
 //! What is learnt of hours: histograms of accounts, roles and sites, and the constants of a day that follow from them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,10 @@ impl Shares {
 
 /// Where no scores are known.
 const SHIPPED_SCORES: Tail = Tail { knee: 2.6, excess: 0.45 };
+/// A group speaks of what is rare when its scores are those of a week: before, the group above does, or what is shipped.
+const SCORED_MIN: u32 = 7;
+/// An hour is unusual where at most this share of the role's account-days has one as rare.
+pub(super) const UNUSUAL: f64 = 0.05;
 
 /// What the accounts of a role have in common on a day.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +68,10 @@ pub(super) struct Limits {
     peers: Shares,
     /// The smallest score that crosses.
     pub(super) cross: f64,
-    /// The smallest score whose events are kept as evidence.
-    pub(super) notable: f64,
+    /// The smallest score of an unusual hour.
+    pub(super) unusual: f64,
+    /// The smallest score of an hour that is no chance where several meet at it.
+    pub(super) rare: f64,
 }
 
 /// The scores of the hours of one account's day.
@@ -200,6 +207,8 @@ pub(super) struct Group {
     pub(super) scores: ScoreHistory,
     /// Settled days learnt from.
     pub(super) days: u32,
+    /// Those of them that taught a score.
+    scored: u32,
     /// The most accounts that came on one day of late.
     members: f32,
 }
@@ -229,6 +238,7 @@ impl Learn for Group {
         }
         self.scores.fold(day, &step.scores);
         self.days += 1;
+        self.scored += u32::from(!step.scores.is_empty());
     }
 }
 
@@ -244,20 +254,60 @@ pub(super) fn bits(hours: u32) -> impl Iterator<Item = usize> {
 }
 
 /// What the accounts of a role have in common on a day.
-pub(super) fn limits(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Limits {
+///
+/// A crossing is held against scores as it is measured, before anything can weaken them. Unweakened it would pass at settling too: what
+/// turns out not to pass was weakened by something that can be named.
+pub(super) fn limits(maps: &Maps, role: GroupIx, constants: &Constants<'_>) -> Limits {
     let day = constants.day;
     let root = constants.subjects.chain(role).last().unwrap_or(role);
-    let site = groups.as_of(root, day).hours.shares(&Shares::shipped(), SITE_VOTES, ROLE_KIND_DAYS);
-    let peers =
-        if role == root { site } else { groups.as_of(role, day).hours.shares(&site, SITE_VOTES, ROLE_KIND_DAYS) };
-    let map = calibration(groups, role, constants);
-    Limits { peers, cross: map.score(constants.alphas.told), notable: map.score(constants.alphas.held.min(0.05)) }
+    let hours =
+        |group: GroupIx, prior: &Shares| maps.groups.as_of(group, day).hours.shares(prior, SITE_VOTES, ROLE_KIND_DAYS);
+    let site = hours(root, &Shares::shipped());
+    let peers = if role == root { site } else { hours(role, &site) };
+    let (seen, settled) = (maps.seen(role, constants), maps.settled(role, constants));
+    let (told, held) = (constants.alphas.told, constants.alphas.held);
+    Limits {
+        peers,
+        cross: seen.score(told).max(settled.score(told)),
+        unusual: seen.score(UNUSUAL),
+        rare: seen.score(held.min(UNUSUAL)),
+    }
 }
 
-/// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
-pub(super) fn calibration(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
-    let chain: Vec<GroupIx> = constants.subjects.chain(role).collect();
-    groups.calibration(&chain, constants.day, &SHIPPED_SCORES)
+/// What is learnt of groups, and the maps from scores to p-values that follow: for a role, drawn to that of everybody of its sort and to
+/// the shipped one.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Maps {
+    pub(super) groups: Groups<Group>,
+    /// Scores before anything weakens them.
+    seen: Groups<ScoreHistory>,
+}
+
+impl Maps {
+    /// The map for scores inside the day, which nothing has weakened yet.
+    pub(super) fn seen(&self, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
+        self.map(&self.seen, role, constants)
+    }
+
+    /// The map for scores of settled days.
+    pub(super) fn settled(&self, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
+        self.map(&self.groups, role, constants)
+    }
+
+    fn map<G: Scored>(&self, scores: &Groups<G>, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
+        // One Saturday says little of what is rare on a Tuesday.
+        let speaks = |group: &GroupIx| self.groups.as_of(*group, constants.day).scored >= SCORED_MIN;
+        let chain: Vec<GroupIx> = constants.subjects.chain(role).filter(speaks).collect();
+        scores.calibration(&chain, constants.day, &SHIPPED_SCORES)
+    }
+
+    /// Notes what a settled day taught.
+    pub(super) fn teach(&mut self, day: Day, taught: BTreeMap<GroupIx, (GroupDay, ScoreStep)>) {
+        for (ix, (group, seen)) in taught {
+            self.groups.teach(ix, day, group);
+            self.seen.teach(ix, day, seen);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -310,7 +360,7 @@ mod tests {
             let step = HabitStep { off: day % 7 >= 5, hours: NINE_TO_FOUR << (day % 5), block: false, late: 0 };
             habit.fold(Day(MONDAY + day), &step);
         }
-        let limits = Limits { peers: Shares::shipped(), cross: 0.0, notable: 0.0 };
+        let limits = Limits { peers: Shares::shipped(), cross: 0.0, unusual: 0.0, rare: 0.0 };
         for off in [false, true] {
             let all = habit.hours.shares(&limits.peers, ROLE_VOTES, KIND_DAYS).of(off);
             let surprises = Surprises::new(&habit.hours, &limits, off);

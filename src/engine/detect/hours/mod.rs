@@ -7,7 +7,8 @@
 //! A histogram of 24 local hours for working days and for days off, one vote for each distinct hour of a day, drawn to the role's and
 //! the site's (`notes/detection.md`, section 5.5). The score is `-log10` of the share of the rarest hour; it is ranked within the
 //! role, always. Hours inside a known shift do not count. At settling a long block of work without a shift feed, or three colleagues of
-//! the unit at the same unusual hour, weaken the score.
+//! the unit at the same rare hour, weaken what is unusual. Nothing can weaken a crossing yet: it is held against scores as they are
+//! before that, the settled verdict against settled ones.
 //!
 //! ## When it is wrong
 //! Hours say little about staff on call. A shift changed without a shift feed looks unusual for its first days.
@@ -23,17 +24,19 @@ use super::{
     Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
     finding, one_in,
 };
+use crate::engine::stats::calibration::ScoreStep;
 use crate::engine::stats::delayed::Delayed;
 use crate::engine::stats::dense::Dense;
-use crate::engine::stats::groups::Groups;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
 use crate::event::{Class, Day, Severity};
 
 mod habit;
 mod tally;
+#[cfg(test)]
+mod tests;
 
-use habit::{Group, GroupDay, Habit, HabitStep, Limits, Surprises, bits, calibration, limits};
+use habit::{GroupDay, Habit, HabitStep, Limits, Maps, Surprises, UNUSUAL, bits, limits};
 use tally::{Evidence, Tally, block, late, rarest};
 
 /// The registry's entry.
@@ -48,8 +51,9 @@ const HABIT: Detection = Detection {
     references: &["45 CFR 164.308(a)(1)(ii)(D)", "45 CFR 164.312(b)", "runbook:after-hours"],
 };
 
-/// What weakens an hour at settling.
+/// What weakens an unusual hour at settling.
 const WEAK: f64 = 0.3;
+/// So many accounts of a unit at the same rare hour have a cause in common, where the unit is not so large that as many meet by chance.
 const COLLEAGUES: usize = 3;
 /// Scores are ranked among those of accounts and sites that have a habit: before, every hour is as rare as any other.
 const SITE_DAYS_MIN: u32 = 10;
@@ -59,14 +63,14 @@ const OWN_DAYS_MIN: f32 = 5.0;
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Hours {
     habits: Dense<Delayed<Habit>>,
-    groups: Groups<Group>,
+    maps: Maps,
     open: OpenDays<Tally>,
     /// Limits that were asked for since a day settled, by day and role.
     #[serde(skip)]
     limits: RefCell<BTreeMap<(Day, GroupIx), Arc<Limits>>>,
-    /// Accounts of a unit at an unusual hour, by unit, day off or not, and hour.
+    /// Accounts of a unit that were together at a rare hour, by unit and hour.
     #[serde(skip)]
-    unusual: BTreeMap<(u32, usize), usize>,
+    together: BTreeMap<(u32, usize), usize>,
     #[serde(skip)]
     tested: u64,
     #[serde(skip)]
@@ -92,7 +96,7 @@ impl Detector for Hours {
             self.open.entry(constants.day, seat).rate(hour, surprise, &limits);
         }
         let tally = self.open.entry(constants.day, seat);
-        if tally.notable & (1 << hour) != 0 {
+        if tally.unusual & (1 << hour) != 0 {
             let evidence = tally.evidence.get_or_insert_default();
             evidence.events.add(seen.event);
             for patient in &seen.facts.patients {
@@ -105,71 +109,33 @@ impl Detector for Hours {
     }
 
     fn sums(&mut self, day: &Settling<'_>) {
-        self.unusual.clear();
+        self.together.clear();
+        let mut units: BTreeMap<u32, usize> = BTreeMap::new();
         for (_, presence) in day.present {
-            let Some(tally) = self.open.get(day.constants.day, presence.seat) else { continue };
-            for hour in bits(tally.notable) {
-                *self.unusual.entry((presence.unit, hour)).or_default() += 1;
+            let tally = self.open.get(day.constants.day, presence.seat);
+            let Some(tally) = tally.filter(|tally| tally.hours != 0) else { continue };
+            *units.entry(presence.unit).or_default() += 1;
+            for hour in bits(tally.rare) {
+                *self.together.entry((presence.unit, hour)).or_default() += 1;
             }
         }
+        let by_chance = |unit: u32| UNUSUAL * units[&unit] as f64;
+        self.together.retain(|(unit, _), count| *count >= COLLEAGUES && *count as f64 >= by_chance(*unit));
     }
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
-        let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
+        let mut taught = BTreeMap::new();
         (self.tested, self.unjudged) = (0, 0);
         for (subject, presence) in day.present {
-            let constants = day.constants;
-            let tally = self.open.take(constants.day, presence.seat);
+            let tally = self.open.take(day.constants.day, presence.seat);
             if tally.hours == 0 {
                 continue;
             }
-            let limits = self.limits(presence.group, constants);
-            let habit = self.habit(*subject, constants);
-            // The day may have turned out to be a day off: then its hours are judged as such.
-            let surprises = Surprises::new(&habit.hours, &limits, presence.off_day);
-            let late_before = self.late_before(*subject, constants.day);
-            let weight = |hour: usize| self.weight(&tally, hour, late_before, *presence);
-            let (hour, score) = rarest(tally.outside, |hour| f64::from(surprises.of(hour)) * weight(hour));
-            let role = constants.subjects.role(presence.group);
-            let p = calibration(&self.groups, role, constants).p(score);
-            let (crossed_hour, crossed) = tally.rarest;
-            let ratio = f64::from(crossed) / limits.cross;
-            let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
-            if verdict.passes || verdict.held || ratio >= 1.0 {
-                let named = if verdict.passes || verdict.held { hour } else { usize::from(crossed_hour) };
-                let why = self.why(&tally, named, late_before, *presence);
-                let mut finding = describe(&tally, &habit, named, p, &why, *subject, *presence, constants);
-                finding.facts.insert("block".to_owned(), json!(block(&tally, named, late_before)));
-                finding.stage = Stage::Settled(verdict);
-                out.push(finding);
-            }
-            // Before that every hour is as rare as any other: its silence means nothing.
-            let scored = self.settled_habit(&habit, role, constants);
-            self.tested += u64::from(scored);
-            self.unjudged += u64::from(!scored);
-            let step = HabitStep {
-                off: presence.off_day,
-                hours: tally.hours,
-                block: block(&tally, hour, late_before) && score > 0.0,
-                late: late(tally.slots),
-            };
-            self.habits.entry(*subject).teach(constants.day, step);
-            for group in constants.subjects.chain(presence.group) {
-                let step = taught.entry(group).or_default();
-                step.present += 1.0;
-                step.off += f32::from(u8::from(presence.off_day));
-                let votes = &mut step.votes[usize::from(presence.off_day)];
-                bits(tally.hours).for_each(|hour| votes[hour] += 1.0);
-            }
-            if scored {
-                for group in constants.subjects.chain(role) {
-                    taught.entry(group).or_default().scores.add(score);
-                }
-            }
+            let habit = self.habit(*subject, day.constants);
+            let settled = self.judge(&tally, &habit, *subject, *presence, day.constants, out);
+            self.learn(&tally, &habit, settled, *subject, *presence, day.constants, &mut taught);
         }
-        for (ix, step) in taught {
-            self.groups.teach(ix, day.constants.day, step);
-        }
+        self.maps.teach(day.constants.day, taught);
     }
 
     fn tested(&self) -> u64 {
@@ -199,7 +165,7 @@ impl Hours {
     fn limits(&self, group: GroupIx, constants: &Constants<'_>) -> Arc<Limits> {
         let role = constants.subjects.role(group);
         let mut known = self.limits.borrow_mut();
-        let fresh = || Arc::new(limits(&self.groups, role, constants));
+        let fresh = || Arc::new(limits(&self.maps, role, constants));
         known.entry((constants.day, role)).or_insert_with(fresh).clone()
     }
 
@@ -217,7 +183,8 @@ impl Hours {
         let Some(cut) = cut(ratio).filter(|cut| tally.told.is_none_or(|told| *cut > u32::from(told))) else { return };
         tally.told = Some(cut as u8);
         let role = constants.subjects.role(seen.presence.group);
-        let p = calibration(&self.groups, role, constants).p(score);
+        // What settling will say unless it finds what weakens the hour.
+        let p = self.maps.settled(role, constants).p(score);
         let habit = self.habit(seen.subject, constants);
         let tally = self.open.get(constants.day, seen.presence.seat).expect("it was just counted on");
         let mut finding = describe(tally, &habit, hour, p, "", seen.subject, seen.presence, constants);
@@ -226,10 +193,80 @@ impl Hours {
         out.push(finding);
     }
 
+    /// Judges the settled day of an account by its unusual hours.
+    fn judge(
+        &self,
+        tally: &Tally,
+        habit: &Habit,
+        subject: SubjectIx,
+        presence: Presence,
+        constants: &Constants<'_>,
+        out: &mut Findings,
+    ) -> Settled {
+        let limits = self.limits(presence.group, constants);
+        // The day may have turned out to be a day off: then its hours are judged as such.
+        let surprises = Surprises::new(&habit.hours, &limits, presence.off_day);
+        let late_before = self.late_before(subject, constants.day);
+        let weakened = |hour: usize| f64::from(surprises.of(hour)) * self.weight(tally, hour, late_before, presence);
+        let (hour, score) = rarest(tally.outside & tally.unusual, weakened);
+        let p = self.maps.settled(constants.subjects.role(presence.group), constants).p(score);
+        let (crossed_hour, crossed) = tally.rarest;
+        let ratio = f64::from(crossed) / limits.cross;
+        let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
+        if verdict.passes || verdict.held || ratio >= 1.0 {
+            let named = if verdict.passes || verdict.held { hour } else { usize::from(crossed_hour) };
+            let why = self.why(tally, named, late_before, presence);
+            let mut finding = describe(tally, habit, named, p, &why, subject, presence, constants);
+            finding.facts.insert("block".to_owned(), json!(block(tally, named, late_before)));
+            finding.stage = Stage::Settled(verdict);
+            out.push(finding);
+        }
+        let (hour, score) = rarest(tally.outside, weakened);
+        Settled { score, block: score > 0.0 && block(tally, hour, late_before) }
+    }
+
+    /// Learns from the settled day of an account.
+    #[expect(clippy::too_many_arguments, reason = "a private step of settle")]
+    fn learn(
+        &mut self,
+        tally: &Tally,
+        habit: &Habit,
+        settled: Settled,
+        subject: SubjectIx,
+        presence: Presence,
+        constants: &Constants<'_>,
+        taught: &mut BTreeMap<GroupIx, (GroupDay, ScoreStep)>,
+    ) {
+        let role = constants.subjects.role(presence.group);
+        // Before that every hour is as rare as any other: its silence means nothing.
+        let scored = self.settled_habit(habit, role, constants);
+        self.tested += u64::from(scored);
+        self.unjudged += u64::from(!scored);
+        let step = HabitStep {
+            off: presence.off_day,
+            hours: tally.hours,
+            block: settled.block,
+            late: late(tally.slots, presence.end.0 - presence.start.0),
+        };
+        self.habits.entry(subject).teach(constants.day, step);
+        for group in constants.subjects.chain(presence.group) {
+            let (step, _) = taught.entry(group).or_default();
+            step.present += 1.0;
+            step.off += f32::from(u8::from(presence.off_day));
+            let votes = &mut step.votes[usize::from(presence.off_day)];
+            bits(tally.hours).for_each(|hour| votes[hour] += 1.0);
+        }
+        for group in constants.subjects.chain(role).filter(|_| scored) {
+            let (step, seen) = taught.entry(group).or_default();
+            step.scores.add(settled.score);
+            seen.add(f64::from(tally.rarest.1));
+        }
+    }
+
     /// Whether the account and its site were watched long enough for a score to mean something.
     fn settled_habit(&self, own: &Habit, role: GroupIx, constants: &Constants<'_>) -> bool {
         let root = constants.subjects.chain(role).last().unwrap_or(role);
-        self.groups.as_of(root, constants.day).days >= SITE_DAYS_MIN && own.days >= OWN_DAYS_MIN
+        self.maps.groups.as_of(root, constants.day).days >= SITE_DAYS_MIN && own.days >= OWN_DAYS_MIN
     }
 
     /// Quarters of an hour for which the account was at work up to the beginning of `day`.
@@ -238,10 +275,11 @@ impl Hours {
         late.filter(|(before, _)| *before == day.plus(-1)).map_or(0, |(_, slots)| slots)
     }
 
+    /// Only what is unusual can be explained: an hour like any other keeps its score.
     fn weight(&self, tally: &Tally, hour: usize, late_before: u8, presence: Presence) -> f64 {
         let shift_change = !tally.shifts_known && block(tally, hour, late_before);
-        let together = self.unusual.get(&(presence.unit, hour)).is_some_and(|n| *n >= COLLEAGUES);
-        if shift_change || together { WEAK } else { 1.0 }
+        let together = self.together.contains_key(&(presence.unit, hour));
+        if tally.unusual & (1 << hour) != 0 && (shift_change || together) { WEAK } else { 1.0 }
     }
 
     /// What weakened the hour, as the end of a sentence.
@@ -249,13 +287,20 @@ impl Hours {
         if !tally.shifts_known && block(tally, hour, late_before) {
             return " The hour is part of a block of at least four hours of work, as in a changed shift.".to_owned();
         }
-        match self.unusual.get(&(presence.unit, hour)) {
-            Some(n) if *n >= COLLEAGUES => {
-                format!(" {n} accounts of the unit were active at that unusual hour, as in a call-in.")
-            }
-            _ => String::new(),
-        }
+        let together = self.together.get(&(presence.unit, hour));
+        together.map_or(String::new(), |count| {
+            format!(" {count} accounts of the unit were active at that unusual hour, as in a call-in.")
+        })
     }
+}
+
+/// What a settled day teaches of an account's hours.
+#[derive(Debug, Clone, Copy)]
+struct Settled {
+    /// Of the rarest hour, weakened by what explains it.
+    score: f64,
+    /// Whether that hour lies in a long block of work.
+    block: bool,
 }
 
 #[expect(clippy::too_many_arguments, reason = "a sentence has many numbers")]
@@ -293,7 +338,7 @@ fn describe(
         String::new()
     };
     finding.reason = format!(
-        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}, and {} account-days of {role} has an hour as rare.{why}",
+        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}, and {} account-days of {role} has an hour as rare that nothing explains.{why}",
         finding.subject.id,
         date.weekday_name(),
         one_in(p),

@@ -15,8 +15,6 @@ const SLOT: i64 = 15 * MINUTE;
 /// A block of work: at least 4 hours without a gap of 90 minutes.
 const BLOCK_SLOTS: u32 = 16;
 const GAP_SLOTS: u32 = 6;
-/// Slots of a day of 24 hours.
-const DAY_SLOTS: u32 = 96;
 
 /// One account's day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -25,8 +23,10 @@ pub(super) struct Tally {
     pub(super) hours: u32,
     /// Clock hours with activity outside of known shifts.
     pub(super) outside: u32,
-    /// Those of them that may be told of.
-    pub(super) notable: u32,
+    /// Those of them that are unusual: only of such an hour is anything told.
+    pub(super) unusual: u32,
+    /// Those of them that are as rare as what is told or held.
+    pub(super) rare: u32,
     /// The outside hour with the highest score, and that score; the earliest clock hour of equals.
     pub(super) rarest: (u8, f32),
     /// Quarters of an hour since the day began, by bit.
@@ -38,7 +38,7 @@ pub(super) struct Tally {
     pub(super) date_before: u32,
     pub(super) shifts_known: bool,
     pub(super) told: Option<u8>,
-    /// Use at hours that may be told of; few accounts have any.
+    /// Use at unusual hours; few accounts have any.
     pub(super) evidence: Option<Box<Evidence>>,
 }
 
@@ -86,8 +86,11 @@ impl Tally {
 
     /// Takes up the score of an outside hour that had no use before.
     pub(super) fn rate(&mut self, hour: usize, surprise: f32, limits: &Limits) {
-        if f64::from(surprise) >= limits.notable {
-            self.notable |= 1 << hour;
+        if f64::from(surprise) >= limits.unusual {
+            self.unusual |= 1 << hour;
+        }
+        if f64::from(surprise) >= limits.rare {
+            self.rare |= 1 << hour;
         }
         let (rarest, score) = self.rarest;
         if surprise > score || (surprise == score && score > 0.0 && hour < usize::from(rarest)) {
@@ -133,10 +136,10 @@ fn run(slots: u128, slot: u32) -> (u32, u32) {
     (start, end)
 }
 
-/// Quarters of an hour of the work that reaches the end of the day.
-pub(super) fn late(slots: u128) -> u8 {
+/// Quarters of an hour of the work that reaches the end of a day of this length: one on which clocks change is shorter or longer.
+pub(super) fn late(slots: u128, length: i64) -> u8 {
     let last = 127 - slots.leading_zeros().min(127);
-    if slots == 0 || last + GAP_SLOTS < DAY_SLOTS {
+    if slots == 0 || i64::from(last + GAP_SLOTS) * SLOT < length {
         return 0;
     }
     let (start, end) = run(slots, last);
@@ -153,6 +156,7 @@ pub(super) fn block(tally: &Tally, hour: usize, late_before: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::time::{DAY, HOUR};
 
     /// Slots with work between two hours after 04:00.
     fn work(from: u32, to: u32) -> u128 {
@@ -165,7 +169,7 @@ mod tests {
         let check = |before: u128, slots: u128, hour: usize, expected: bool| {
             let mut tally = Tally { slots, ..Tally::default() };
             tally.first_slot[hour] = ((hour + 20) % 24 * 4) as u8;
-            assert_eq!(block(&tally, hour, late(before)), expected, "{before:b} {slots:b} {hour}");
+            assert_eq!(block(&tally, hour, late(before, DAY)), expected, "{before:b} {slots:b} {hour}");
         };
         // From 19:00 to 04:00, and on to 07:00.
         check(0, work(15, 24), 2, true);
@@ -176,6 +180,10 @@ mod tests {
         // An hour at 02:00 belongs to no block of the day that began at 04:00.
         check(0, work(4, 13) | work(22, 23), 2, false);
         // Four hours up to the end.
-        assert_eq!([late(0), late(work(4, 13)), late(work(20, 24)) / 4], [0, 0, 4]);
+        let late = |slots: u128, hours: i64| late(slots, hours * HOUR) / 4;
+        assert_eq!([late(0, 24), late(work(4, 13), 24), late(work(20, 24), 24)], [0, 0, 4]);
+        // Where clocks change, a day is an hour shorter or longer.
+        assert_eq!([late(work(20, 22), 23), late(work(20, 21), 23)], [1, 0]);
+        assert_eq!([late(work(21, 24), 24), late(work(21, 24), 25), late(work(20, 25), 25)], [2, 0, 4]);
     }
 }
