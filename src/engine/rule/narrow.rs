@@ -280,9 +280,7 @@ fn narrow_matcher(matcher: &CompiledMatcher, column: &str, shape: Shape) -> Narr
 
 fn fields_of(node: &Node, take: &mut dyn FnMut(&str)) -> bool {
     match node {
-        Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
-            parts.iter().fold(true, |all, part| fields_of(part, take) && all)
-        }
+        Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => parts.iter().all(|part| fields_of(part, take)),
         Node::Not(part) => fields_of(part, take),
         Node::Test(test) => {
             take(test.field.name());
@@ -302,12 +300,8 @@ fn fields_in(matcher: &CompiledMatcher, take: &mut dyn FnMut(&str)) -> bool {
         CompiledMatcher::Expand { .. } => false,
         CompiledMatcher::Not(inner) => fields_in(inner, take),
         CompiledMatcher::TimestampPart { inner, .. } => fields_in(inner, take),
-        CompiledMatcher::AnyOf(parts) | CompiledMatcher::AllOf(parts) => {
-            parts.iter().fold(true, |all, part| fields_in(part, take) && all)
-        }
-        CompiledMatcher::CaseInsensitiveGroup { children, .. } => {
-            children.iter().fold(true, |all, part| fields_in(part, take) && all)
-        }
+        CompiledMatcher::AnyOf(parts) | CompiledMatcher::AllOf(parts) => parts.iter().all(|part| fields_in(part, take)),
+        CompiledMatcher::CaseInsensitiveGroup { children, .. } => children.iter().all(|part| fields_in(part, take)),
         _ => true,
     }
 }
