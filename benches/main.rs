@@ -11,6 +11,7 @@
 
 #![allow(clippy::print_stdout, reason = "figures go to standard output")]
 
+mod backtest;
 mod decode;
 mod engine;
 mod hospital;
@@ -24,7 +25,7 @@ mod windows;
 /// A figure: its name, its full size, whether it needs a broker, and how it is measured.
 type Figure = (&'static str, usize, bool, fn(usize));
 
-const ALL: [Figure; 9] = [
+const ALL: [Figure; 10] = [
     ("decode", 1_000_000, false, decode::native),
     ("fhir", 300_000, false, decode::fhir),
     ("engine", 3_000_000, false, engine::of_hospital),
@@ -32,6 +33,7 @@ const ALL: [Figure; 9] = [
     ("state", 100_000, false, state::per_user),
     ("windows", 400_000, false, windows::sliding),
     ("who-accessed", 10_000_000, false, patient::who_accessed),
+    ("backtest", 5_000_000, false, backtest::over_history),
     ("kafka", 2_000_000, true, kafka::end_to_end),
     ("latency", 60_000, true, kafka::latency),
 ];

@@ -21,6 +21,7 @@ use crate::store::{AesSeal, Store};
 
 mod acts;
 mod audit;
+mod backtest;
 #[allow(clippy::print_stdout, reason = "the demo is for reading")]
 pub mod demo;
 mod desk;
@@ -44,6 +45,7 @@ mod watch;
 
 pub use acts::{Act, act};
 pub use audit::{audit, who};
+pub use backtest::{Backtested, backtest_rules};
 pub use rosters::{look_at_rosters, nobody, people, rosters};
 pub use rules::{Matched, diff_rules, export_rules, look_at_rules, match_rules, unproven};
 pub use scan::scan;

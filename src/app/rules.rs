@@ -21,7 +21,7 @@ use crate::settings::{Rules, Settings};
 ///
 /// # Errors
 /// Where the folder cannot be read.
-fn rule_files(rules: &Rules) -> Result<Files, Problem> {
+pub(super) fn rule_files(rules: &Rules) -> Result<Files, Problem> {
     let own = rules.dir.as_deref().map(|dir| {
         read_folder(dir).map_err(|error| Problem { file: dir.to_owned(), line: None, what: error.to_string() })
     });

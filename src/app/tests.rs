@@ -7,6 +7,7 @@ use super::*;
 use crate::history::Reader;
 use crate::pipeline::Tally;
 
+mod backtest;
 mod damage;
 
 /// A site in a folder of its own.

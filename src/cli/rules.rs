@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{Config, Stop};
-use crate::app;
+use crate::app::{self, Backtested};
 use crate::engine::rule::fields;
 use crate::engine::rule::{Loaded, Rule, Standing};
 use crate::event::Problem;
+use crate::inquiry::Format;
 use crate::settings::Rules as Sources;
 
 /// Look at rules, prove them, and try them on records.
@@ -55,6 +56,38 @@ enum What {
         #[arg(required = true, value_name = "INPUT")]
         inputs: Vec<PathBuf>,
     },
+    /// Show what rules would have said over the time that the history holds, against another version of them.
+    ///
+    /// Facts are those that were stored with each event. Whole local days are judged. Ctrl-C ends it with what was found by then.
+    Backtest {
+        #[command(flatten)]
+        config: Config,
+        /// A file with rules, or the id of a rule in force.
+        #[arg(value_name = "RULE")]
+        rule: String,
+        /// The version to compare with: a file, shipped or current. Where it is absent, a file is compared with the rule in force that
+        /// has its id.
+        #[arg(long, value_name = "FILE|shipped|current")]
+        against: Option<String>,
+        /// The history; overrules the settings.
+        #[arg(long, value_name = "DIR")]
+        history: Option<PathBuf>,
+        /// The folder of the rosters; overrules those that the history keeps.
+        #[arg(long, value_name = "DIR")]
+        rosters: Option<PathBuf>,
+        /// From then on: RFC 3339, a date, or an age before the newest event, such as 12h, 90d or 4w.
+        #[arg(long, value_name = "T")]
+        since: Option<String>,
+        /// Until then; a date counts to its end.
+        #[arg(long, value_name = "T")]
+        until: Option<String>,
+        /// table, json or csv.
+        #[arg(long, default_value = "table")]
+        format: String,
+        /// The same as --format json.
+        #[arg(long, hide = true)]
+        json: bool,
+    },
     /// Show what differs between two folders of rules; between the shipped rules and one folder where only that is given.
     Diff {
         /// The folder; the earlier one where two are given.
@@ -88,6 +121,19 @@ impl Rules {
                 complain(&matched.problems);
                 let app::Matched { records, broken, matches, .. } = matched;
                 eprintln!("{records} records, {broken} of them no JSON: {matches} matches");
+                Ok(())
+            }
+            What::Backtest { config, rule, against, history, rosters, since, until, format, json } => {
+                let mut settings = config.load()?;
+                settings.rosters = rosters.or(settings.rosters);
+                let dir = app::history_dir(&settings, history.as_ref())?;
+                let format = if json { Some(Format::Json) } else { Format::parse(&format) };
+                let format = format.ok_or_else(|| Stop::Usage("choose the format table, json or csv".to_owned()))?;
+                let asked = Backtested { rule, against, since, until };
+                app::audit(&settings, &dir, "rules backtest", &asked.to_string())?;
+                let found = app::backtest_rules(&settings, &dir, &asked)?.render(format);
+                print!("{}", found.text);
+                found.aside.iter().for_each(|line| eprintln!("{line}"));
                 Ok(())
             }
             What::Diff { dir, later } => {

@@ -65,15 +65,31 @@ impl Engine {
     }
 }
 
+/// Why a row counts in no open day.
+pub(in crate::engine) fn aside(flags: Flags) -> Option<&'static str> {
+    match flags {
+        _ if flags & FUTURE != 0 => Some("future"),
+        _ if flags & UNDECLARED != 0 => Some("undeclared"),
+        _ if flags & BACKFILL != 0 => Some("backfill"),
+        _ => None,
+    }
+}
+
+/// Whether the one who acted is judged with others of its kind. What a source says of an account that no roster has is no reason to
+/// judge it by the habits of people. A roster that lists machine accounts lacks this one all the same: that is said.
+pub(in crate::engine) fn is_watched(roster: &Roster, event: &Event<'_>, facts: &Facts<'_>) -> bool {
+    facts.account != Account::Unknown
+        || match event.actor_kind() {
+            Some(ActorKind::Device | ActorKind::Patient) => false,
+            Some(ActorKind::Service) => roster.lists_machines(),
+            _ => true,
+        }
+}
+
 impl Watch<'_> {
     /// Shows a row to everything that watches; what is found is raised.
     pub fn show(&mut self, event: &Event<'_>, facts: &Facts<'_>, flags: Flags, effects: &mut Effects) {
-        let aside = match flags {
-            _ if flags & FUTURE != 0 => Some("future"),
-            _ if flags & UNDECLARED != 0 => Some("undeclared"),
-            _ if flags & BACKFILL != 0 => Some("backfill"),
-            _ => None,
-        };
+        let aside = aside(flags);
         let mut findings = Findings::new();
         let counts = flags & (FUTURE | UNDECLARED) == 0;
         let presence = if counts { self.detect(event, facts, &mut findings) } else { None };
@@ -98,17 +114,13 @@ impl Watch<'_> {
 
     /// Shows a row to the detectors; gives the presence of its subject, where somebody is watched.
     fn detect(&mut self, event: &Event<'_>, facts: &Facts<'_>, findings: &mut Findings) -> Option<Presence> {
-        // What a source says of an account that no roster has is no reason to judge it by the habits of people. A roster that
-        // lists machine accounts lacks this one all the same: that is said.
-        let unknown = facts.account == Account::Unknown;
-        let service = unknown && event.actor_kind() == Some(ActorKind::Service);
-        if service && !self.roster.lists_machines() {
+        if !is_watched(self.roster, event, facts) {
+            if matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient)) {
+                self.detect_claimed(event, facts, findings);
+            }
             return None;
         }
-        if unknown && matches!(event.actor_kind(), Some(ActorKind::Device | ActorKind::Patient)) {
-            self.detect_claimed(event, facts, findings);
-            return None;
-        }
+        let service = facts.account == Account::Unknown && event.actor_kind() == Some(ActorKind::Service);
         let (subject, presence) = self.subjects.meet(self.roster, event, facts)?;
         let day = facts.day;
         self.fix(day);

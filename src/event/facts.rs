@@ -109,11 +109,11 @@ pub struct PatientFacts<'a> {
     /// The record number that lives on after merges; as recorded where nothing is known.
     pub patient_id: &'a str,
     /// Kinds of relation found near the event's time, nearest first.
-    pub relations: Vec<&'static str>,
+    pub relations: Vec<&'a str>,
     /// What explains the access (`encounter`, `care_team`, ..., `own_unit:encounter`); `None` is unexplained.
-    pub explained_by: Option<&'static str>,
+    pub explained_by: Option<&'a str>,
     /// Some of [`MARKS`].
-    pub marks: Vec<&'static str>,
+    pub marks: Vec<&'a str>,
     /// Whole days since the patient died, where that is known.
     pub days_deceased: Option<i32>,
     /// The newest encounter; `None` where the site keeps no relations.
@@ -304,7 +304,7 @@ fn push_list<'s>(builder: &mut ListBuilder<StringBuilder>, values: impl Iterator
 }
 
 /// A list of words joined with `;`, one text for each list of words; none for an empty one.
-fn push_joined<'s>(builder: &mut ListBuilder<StringBuilder>, values: impl Iterator<Item = &'s [&'static str]>) {
+fn push_joined<'s>(builder: &mut ListBuilder<StringBuilder>, values: impl Iterator<Item = &'s [&'s str]>) {
     for words in values {
         match words {
             [] => builder.values().append_null(),

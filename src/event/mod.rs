@@ -1,7 +1,7 @@
 //! DATA: everything that crosses the border of a module.
 //!
 //! `batch` and `draft` hold events in columns, `kind` their vocabularies, `schema` the Arrow schema, `facts` what enrichment adds,
-//! `time` instants, local days and zones; `alert` and `reject` are what leaves, `span` says which records were read, and `effects`
+//! `stored` rows on record read back, `time` instants, local days and zones; `alert` and `reject` are what leaves, `span` says which records were read, and `effects`
 //! is all that one step of the engine asks of the world.
 
 pub mod alert;
@@ -15,6 +15,7 @@ pub mod print;
 pub mod reject;
 pub mod schema;
 pub mod span;
+pub mod stored;
 pub mod time;
 
 pub use alert::{Alert, Class, Disposition, Raised, Severity, State, Subject, SubjectKind};

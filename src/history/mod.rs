@@ -36,6 +36,7 @@ mod log;
 mod read;
 mod replay;
 mod rows;
+mod scan;
 mod segment;
 mod stage;
 mod tables;
@@ -61,6 +62,7 @@ pub use error::HistoryError;
 pub use journal::Journal;
 pub use read::Reader;
 pub use replay::OnRecord;
+pub use scan::{Part, Rows};
 pub use tables::Table;
 pub use writer::{History, Staged};
 

@@ -49,6 +49,11 @@ impl Snapshot {
     pub fn of(log: &TableLog) -> Result<Snapshot, HistoryError> {
         Ok(Snapshot { table: log.table, files: log.files()? })
     }
+
+    /// Some files of a table.
+    pub fn some(table: Table, files: Vec<Segment>) -> Snapshot {
+        Snapshot { table, files }
+    }
 }
 
 /// A history that is open for reading, as of one moment.
@@ -56,6 +61,8 @@ pub struct Reader {
     pub(super) dir: PathBuf,
     pub(super) keyring: Option<Arc<Keyring>>,
     session: SessionContext,
+    /// The files of the table of events.
+    pub(super) events: Vec<Segment>,
     positions: Positions,
     watermark: Option<Time>,
 }
@@ -85,7 +92,9 @@ impl Reader {
         positions.retain(|key, _| !is_mark(key));
         let snapshots = logs.iter().map(Snapshot::of).collect::<Result<Vec<_>, _>>()?;
         let session = session(dir, &keyring, &snapshots)?;
-        Ok(Reader { dir: dir.into(), keyring, session, positions, watermark })
+        let events = snapshots.into_iter().find(|snapshot| snapshot.table == Table::Events);
+        let events = events.map(|snapshot| snapshot.files).unwrap_or_default();
+        Ok(Reader { dir: dir.into(), keyring, session, events, positions, watermark })
     }
 
     /// The next offset of each origin at this moment, by position key.
@@ -164,7 +173,7 @@ async fn collect(frame: DataFrame) -> Result<Vec<RecordBatch>, HistoryError> {
     Ok(batches)
 }
 
-fn failed(error: DataFusionError) -> HistoryError {
+pub(super) fn failed(error: DataFusionError) -> HistoryError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => HistoryError::Limit("it needs more memory than a question may take"),
         _ => HistoryError::Query(error.strip_backtrace()),

@@ -1,10 +1,11 @@
 //! READ: questions to the history, one file each.
 //!
 //! A question is a [`Spec`] in [`ALL`]: its name, its arguments, and a function from an [`Archive`] (the history at one moment) and
-//! what was [`Asked`] to an [`Answer`]. Every answer says up to when it is complete and what it cannot see (`blind`). Questions change nothing; recording that one was asked is the caller's part.
+//! what was [`Asked`] to an [`Answer`]. `backtest` asks what rules would have said. Every answer says up to when it is complete and what it cannot see (`blind`). Questions change nothing; recording that one was asked is the caller's part.
 
 mod answer;
 mod archive;
+pub mod backtest;
 mod blind;
 mod break_glass;
 mod dormant;

@@ -183,11 +183,16 @@ fn has_times(answer: &Answer) -> bool {
 }
 
 fn document(answer: &Answer) -> String {
+    format!("{:#}\n", whole(answer))
+}
+
+/// The answer as one value.
+pub(super) fn whole(answer: &Answer) -> Value {
     let names: Vec<&str> = answer.columns.fields().iter().map(|field| field.name().as_str()).collect();
     let row = |row: Vec<Value>| names.iter().map(|n| (*n).to_string()).zip(row).collect::<Map<_, _>>();
     let rows: Vec<_> = cells(answer, None).into_iter().map(row).collect();
     let time = |time: Option<Time>| time.map(|time| time.to_string());
-    let whole = json!({
+    json!({
         "question": answer.question,
         "since": time(answer.window.since),
         "until": time(answer.window.until),
@@ -201,8 +206,7 @@ fn document(answer: &Answer) -> String {
         "notes": answer.notes,
         "columns": names,
         "rows": rows,
-    });
-    format!("{whole:#}\n")
+    })
 }
 
 fn csv(answer: &Answer) -> String {
@@ -230,7 +234,7 @@ fn harmless(text: String) -> String {
 }
 
 /// Without control characters and those that turn the direction of writing.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let bad = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

@@ -139,7 +139,7 @@ impl Roster {
     }
 
     /// Appends the marks of the pair, in the order of the facts.
-    pub fn marks(&self, chart: &Chart<'_>, actor: &Actor, at: Time, marks: &mut Vec<&'static str>) {
+    pub fn marks(&self, chart: &Chart<'_>, actor: &Actor, at: Time, marks: &mut Vec<&str>) {
         let own = chart.key == actor.patient;
         if own {
             marks.push("own_chart");
@@ -156,7 +156,7 @@ impl Roster {
     }
 
     /// Marks that say nothing about a person's own chart: everybody shares a name and an address with himself.
-    fn marks_of_others(&self, chart: &Chart<'_>, actor: &Actor, at: Time, marks: &mut Vec<&'static str>) {
+    fn marks_of_others(&self, chart: &Chart<'_>, actor: &Actor, at: Time, marks: &mut Vec<&str>) {
         let first = self.staff.partition_point(|(patient, _)| *patient < chart.key);
         let users = self.staff[first..].iter().take_while(|(patient, _)| *patient == chart.key);
         let mut colleague = None;

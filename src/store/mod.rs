@@ -120,6 +120,11 @@ impl Store {
         Ok(Store { connection: Mutex::new(connection), seal, _lock: Some(lock) })
     }
 
+    /// Whether there is a store in a folder.
+    pub fn is_there(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     /// Opens the store in `dir` for looking things up while another process may be writing.
     ///
     /// # Errors

@@ -22,8 +22,9 @@ pub struct Condition {
     activities: u32,
 }
 
+/// What a condition is made of.
 #[derive(Debug, Clone)]
-enum Node {
+pub(super) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     AtLeast(u64, Vec<Node>),
@@ -37,14 +38,14 @@ enum Node {
 
 /// One field against its values.
 #[derive(Debug, Clone)]
-struct Test {
-    field: Field,
-    exists: Option<bool>,
-    matcher: CompiledMatcher,
+pub(super) struct Test {
+    pub field: Field,
+    pub exists: Option<bool>,
+    pub matcher: CompiledMatcher,
     /// It holds for a list where it holds for one of its values.
-    each: bool,
+    pub each: bool,
     /// The matcher is nothing but these words, in small ASCII letters and without regard to case.
-    words: Vec<String>,
+    pub words: Vec<String>,
 }
 
 /// Every activity.
@@ -72,6 +73,16 @@ impl Condition {
     /// Whether the row meets it.
     pub fn holds(&self, row: &Row<'_>) -> bool {
         self.kind.is_none_or(|kind| row.event.kind() == kind) && holds(&self.node, row)
+    }
+
+    /// What it is made of.
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Only events of this kind meet it.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        self.kind
     }
 
     /// Columns of the rosters that it names.

@@ -137,7 +137,7 @@ fn instant(value: Option<Time>, take: Take<'_, '_>) -> bool {
 }
 
 /// Each word once, in the order of the patients.
-fn distinct(words: impl Iterator<Item = &'static str>, take: Take<'_, '_>) -> bool {
+fn distinct<'a>(words: impl Iterator<Item = &'a str>, take: Take<'_, 'a>) -> bool {
     let mut seen: [Option<&str>; 16] = [None; 16];
     for word in words {
         if seen.contains(&Some(word)) {
@@ -291,7 +291,7 @@ pub static ALL: &[FieldSpec] = &[
         |r, t| { number(r.patients().iter().filter_map(|patient| patient.days_deceased).max().map(i64::from), t) }
     ),
     field!("fact.encounter", List, words_of!(Encounter), "the newest encounter of each patient", |r, t| {
-        distinct(r.patients().iter().filter_map(|patient| patient.encounter).map(Encounter::as_str), t)
+        distinct(r.patients().iter().filter_map(|patient| patient.encounter).map(|encounter| encounter.as_str()), t)
     }),
 ];
 

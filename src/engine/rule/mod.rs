@@ -1,8 +1,8 @@
 //! Rules: detections as code, in the Sigma format, each with its metadata and examples in one file.
 //!
 //! [`load()`] makes a [`RuleSet`] of texts, or names every problem in them. `fields` is the vocabulary, `row` an event as rules see it,
-//! `condition` what a rule asks of it, `meta` what stands under the key `phiwatch`, `sentence` how a finding is said. Everything that is
-//! rsigma's stays in `condition` and `load`.
+//! `condition` what a rule asks of it, `narrow` what of the record it needs, `meta` what stands under the key `phiwatch`, `sentence` how
+//! a finding is said, `trial` rules alone over what is on record. Everything that is rsigma's stays in `condition`, `narrow` and `load`.
 
 use std::sync::Arc;
 
@@ -23,13 +23,15 @@ pub mod lists;
 pub mod load;
 mod mapping;
 pub mod meta;
+pub mod narrow;
 pub mod place;
 pub mod reading;
 pub mod row;
 pub mod sentence;
 pub mod strict;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+pub mod trial;
 pub mod window;
 
 pub use condition::Condition;
@@ -88,7 +90,7 @@ pub enum Body {
 }
 
 /// A plain rule, which may speak for itself, feed correlations, or both.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plain {
     /// Its id and its name.
     names: Vec<String>,

@@ -63,9 +63,10 @@ pub fn target(about: About, patient: Option<usize>, scene: &Scene<'_>) -> Target
     let (subject, (day, window), role) = match (named, event.actor_id()) {
         (Some(named), _) => (named, place(event.site()), None),
         (None, Some(id)) => {
-            let (day, window) = place(facts.home_site.or_else(|| event.site()));
-            debug_assert_eq!(day, facts.day, "an account's day is that of its home");
-            (subject(kind, id), (day, window), scene.role)
+            // An account's day is that of its home, as it was known then.
+            let zone = scene.roster.zone_at(scene.roster.place(facts.home_site.or_else(|| event.site())));
+            let window = (zone.day_start(facts.day), zone.day_start(facts.day.plus(1)));
+            (subject(kind, id), (facts.day, window), scene.role)
         }
         (None, None) => (subject(SubjectKind::Source, event.source()), place(event.site()), None),
     };

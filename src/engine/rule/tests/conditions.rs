@@ -16,7 +16,7 @@ const TEXTS: [&str; 12] =
     ["n1", "N1", "nurse", "Night Nurse", "10.0.0.7", "2001:db8::1", "", "*", "a\\b", "ÄRZTIN", "dGVzdA==", "K"];
 
 /// Some events with some of everything.
-fn events(rng: &mut ChaCha8Rng) -> EventBatch {
+pub(crate) fn events(rng: &mut ChaCha8Rng) -> EventBatch {
     let mut builder = EventBuilder::default();
     for number in 0..24 {
         let activity = *Activity::ALL.choose(rng).unwrap();
@@ -56,7 +56,7 @@ fn events(rng: &mut ChaCha8Rng) -> EventBatch {
 }
 
 /// Facts beyond what a roster that knows nobody gives.
-fn known<'a>(rng: &mut ChaCha8Rng, mut facts: Facts<'a>) -> Facts<'a> {
+pub(crate) fn known<'a>(rng: &mut ChaCha8Rng, mut facts: Facts<'a>) -> Facts<'a> {
     facts.privilege = *Privilege::ALL.choose(rng).unwrap();
     facts.on_shift = rng.random_bool(0.5).then(|| rng.random());
     for patient in &mut facts.patients {
@@ -153,7 +153,7 @@ fn value(rng: &mut ChaCha8Rng, modifiers: &str) -> String {
 }
 
 /// A generated rule, as YAML.
-fn rule(rng: &mut ChaCha8Rng) -> String {
+pub(crate) fn rule(rng: &mut ChaCha8Rng) -> String {
     let mut text = "title: t\nlogsource:\n  product: phiwatch\ndetection:\n".to_owned();
     let parts = rng.random_range(1..4);
     for part in 0..parts {
@@ -186,7 +186,7 @@ fn rule(rng: &mut ChaCha8Rng) -> String {
     text + &format!("  condition: {condition}\n")
 }
 
-fn compiled(text: &str) -> Option<CompiledRule> {
+pub(crate) fn compiled(text: &str) -> Option<CompiledRule> {
     let mut collection = rsigma_parser::parse_sigma_yaml(text).ok()?;
     compile_rule(&collection.rules.pop()?).ok()
 }

@@ -1,6 +1,6 @@
 //! Rules from their texts to their alerts.
 
-mod conditions;
+pub(crate) mod conditions;
 mod engine;
 mod loading;
 mod samples;
