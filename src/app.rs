@@ -225,10 +225,13 @@ pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathB
 
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
 fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
-    if !history.dir.join("history.json").exists()
-        && let Some(what) = foreign(&history.dir)
-    {
-        return Err(Stop::Usage(what));
+    if !history.dir.join("history.json").exists() {
+        if let Some(what) = foreign(&history.dir) {
+            return Err(Stop::Usage(what));
+        }
+        // Rosters or rules that cannot be used leave no empty history and no key behind.
+        rosters(settings)?;
+        rules::now(settings)?;
     }
     let key = settings.key_source(&history.dir);
     let opened = runtime.block_on(History::open_or_create(history, &key)).map_err(Stop::failed)?;

@@ -56,6 +56,10 @@ impl Outlet for Lines<'_> {
 /// # Errors
 /// Where the rosters, an input or the history cannot be read, or something cannot be written.
 pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
+    // An input that is not there leaves no empty history behind.
+    for input in inputs.iter().filter(|input| input.as_os_str() != "-") {
+        std::fs::metadata(input).map_err(|error| Stop::Failed(format!("{}: {error}", input.display())))?;
+    }
     let runtime = runtime()?;
     let mut keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
     let Begun { engine, seen, before, loaded, rules } = match &mut keep {

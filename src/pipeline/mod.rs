@@ -195,12 +195,13 @@ impl<'a> Road<'a> {
 
     /// What follows from a step: alerts leave at once, rows wait for the next segment.
     fn follow(&mut self, now: Time, effects: &mut Effects) -> Result<(), RoadError> {
-        self.tally.add(effects);
         if let Some(keep) = &mut self.keep
             && !effects.raised.is_empty()
         {
             effects.raised = self.runtime.block_on(keep.history.news(&effects.raised))?;
         }
+        // What was on record before is not told again, and does not count again.
+        self.tally.add(effects);
         let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
         self.staged.add(effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if !effects.raised.is_empty() {

@@ -201,6 +201,19 @@ fn a_roster_folder_that_is_named_has_to_know_somebody() {
     check(&scan(), 2, &["rosters/users.csv:2", "no users.csv with a usable row"]);
     std::fs::remove_dir_all(dir.join("rosters")).unwrap();
     check(&scan(), 2, &["the folder rosters does not exist"]);
+    // Nothing is made of a history where the scan cannot begin.
+    let kept = |rosters: &str, input: &str| {
+        let arguments = ["scan", "--rosters", rosters, "--history", "history", input];
+        phiwatch(dir).args(arguments).output().unwrap()
+    };
+    check(&kept("rosters", "in.jsonl"), 2, &["the folder rosters does not exist"]);
+    std::fs::create_dir(dir.join("rosters")).unwrap();
+    std::fs::write(dir.join("rosters/users.csv"), "user_id,status\nu1,active\n").unwrap();
+    check(&kept("rosters", "out.jsonl"), 1, &["out.jsonl: No such file"]);
+    for left in ["history", "history.key", "history.state"] {
+        assert!(!dir.join(left).exists(), "{left} was made");
+    }
+    check(&kept("rosters", "in.jsonl"), 0, &["1 events"]);
 }
 
 #[test]
