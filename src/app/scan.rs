@@ -57,7 +57,8 @@ impl Outlet for Lines<'_> {
 /// Where the rosters, an input or the history cannot be read, or something cannot be written.
 pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
     // An input that is not there leaves no empty history behind.
-    for input in inputs.iter().filter(|input| input.as_os_str() != "-") {
+    let begins = settings.history.as_ref().is_some_and(|history| !history.dir.join("history.json").exists());
+    for input in inputs.iter().filter(|input| begins && input.as_os_str() != "-") {
         std::fs::metadata(input).map_err(|error| Stop::Failed(format!("{}: {error}", input.display())))?;
     }
     let runtime = runtime()?;
