@@ -46,7 +46,7 @@ mod watch;
 pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use backtest::{Backtested, backtest_rules};
-pub use rosters::{look_at_rosters, nobody, people, rosters};
+pub use rosters::{look_at_rosters, named_rosters, nobody, people, rosters};
 pub use rules::{Matched, diff_rules, export_rules, look_at_rules, match_rules, unproven};
 pub use scan::scan;
 pub use stop::Stop;
@@ -90,16 +90,35 @@ impl Begun {
     }
 }
 
-/// The engine as everything on record has left it, and the rosters.
-fn begin(settings: &Settings, keep: &mut Keep) -> Result<Begun, Stop> {
+/// The history, made where there is none yet, and what goes on from it. Rosters or rules that cannot be used leave no empty history and
+/// no key behind.
+fn set_out(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<(Keep, Begun), Stop> {
+    let looked = match is_there(history) {
+        true => None,
+        false => Some((look(settings, None)?, rules::now(settings)?)),
+    };
+    let mut keep = open_keep(settings, history, runtime)?;
+    let begun = begin(settings, &mut keep, looked)?;
+    Ok((keep, begun))
+}
+
+/// Whether the folder holds a history.
+fn is_there(history: &HistorySettings) -> bool {
+    history.dir.join("history.json").exists()
+}
+
+/// The engine as everything on record has left it, and the rosters and rules, where nobody has `looked` at them yet.
+fn begin(settings: &Settings, keep: &mut Keep, looked: Option<(Loaded, RulesNow)>) -> Result<Begun, Stop> {
     let before = rosters::accepted(keep)?;
     // Rosters and settings were noted before the first row.
     if before.is_none() && keep.history.newest_segment() > 0 {
         let what = "the control log is missing or empty, and the tables are not; put it back from a copy";
         return Err(Stop::Failed(format!("{}: {what}", keep.history.dir().join("control").display())));
     }
-    let loaded = look(settings, before.as_ref())?;
-    let rules = rules::now(settings)?;
+    let (loaded, rules) = match looked {
+        Some(looked) => looked,
+        None => (look(settings, before.as_ref())?, rules::now(settings)?),
+    };
     let bar = ProgressBar::hidden();
     let style = "building the engine anew  {wide_bar} {human_pos} of {human_len} events  {eta}";
     bar.set_style(ProgressStyle::with_template(style).map_err(Stop::failed)?);
@@ -225,13 +244,10 @@ pub fn history_dir(settings: &Settings, given: Option<&PathBuf>) -> Result<PathB
 
 /// Opens the history for writing, with its state folder; says aloud where a fresh key lies.
 fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<Keep, Stop> {
-    if !history.dir.join("history.json").exists() {
-        if let Some(what) = foreign(&history.dir) {
-            return Err(Stop::Usage(what));
-        }
-        // Rosters or rules that cannot be used leave no empty history and no key behind.
-        rosters(settings)?;
-        rules::now(settings)?;
+    if !is_there(history)
+        && let Some(what) = foreign(&history.dir)
+    {
+        return Err(Stop::Usage(what));
     }
     let key = settings.key_source(&history.dir);
     let opened = runtime.block_on(History::open_or_create(history, &key)).map_err(Stop::failed)?;

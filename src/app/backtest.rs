@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::rules::rule_files;
-use super::{rosters, runtime, store};
+use super::{named_rosters, runtime, store};
 use crate::app::Stop;
 use crate::engine::rule::load::SHIPPED;
 use crate::engine::rule::{RuleSet, load, place};
 use crate::ingest::rosters::Files;
 use crate::ingest::rules::{read_folder, shipped};
 use crate::inquiry::backtest::{Backtest, Known, Plan, Progress, backtest};
-use crate::inquiry::{Archive, AskError, Asked};
+use crate::inquiry::{Archive, Asked};
 use crate::settings::{Rules, Settings};
 use crate::store::Filter;
 
@@ -52,10 +52,7 @@ impl std::fmt::Display for Backtested {
 /// Where the rules cannot be loaded, nothing is there to compare with, or the history cannot be read.
 pub fn backtest_rules(settings: &Settings, dir: &Path, asked: &Backtested) -> Result<Backtest, Stop> {
     let plan = plan(settings, dir, asked)?;
-    let roster = match settings.rosters {
-        Some(_) => Some(Arc::new(rosters(settings)?.roster)),
-        None => None,
-    };
+    let roster = named_rosters(settings)?;
     let question = Asked {
         since: asked.since.clone(),
         until: asked.until.clone(),
@@ -88,10 +85,7 @@ pub fn backtest_rules(settings: &Settings, dir: &Path, asked: &Backtested) -> Re
         backtest(&archive, &question, &plan, &mut go_on).await
     });
     bar.finish_and_clear();
-    found.map_err(|error| match error {
-        AskError::Usage(what) => Stop::Usage(what),
-        AskError::History(error) => Stop::failed(error),
-    })
+    Ok(found?)
 }
 
 fn plan(settings: &Settings, dir: &Path, asked: &Backtested) -> Result<Plan, Stop> {

@@ -20,7 +20,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use super::drain;
 use super::rosters::put_in_force;
 use super::scan::Lines;
-use super::{Begun, begin, now, open_keep, own_store, runtime};
+use super::{Begun, now, own_store, runtime, set_out};
 use crate::app::Stop;
 use crate::decode::Hints;
 use crate::engine::Input;
@@ -102,13 +102,13 @@ pub fn demo(plan: &Plan, dir: &Path) -> Result<Shown, Stop> {
 fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     let history = settings.history.as_ref().expect("the demo keeps a history");
     let runtime = runtime()?;
-    let mut keep = open_keep(settings, history, &runtime)?;
+    let (keep, begun) = set_out(settings, history, &runtime)?;
     let store = Some(own_store(&keep, &settings.state_dir(&history.dir))?);
     let mut file = BufWriter::new(File::create(dir.join("alerts.jsonl")).map_err(Stop::failed)?);
     let bar = bar(events, "{wide_bar} {human_pos} of {human_len} records")?;
     let mut screen =
         Screen { lines: Lines { out: &mut file, store, printed: BTreeSet::new() }, bar: bar.clone(), told: 0 };
-    let Begun { engine, before, loaded, rules, .. } = begin(settings, &mut keep)?;
+    let Begun { engine, before, loaded, rules, .. } = begun;
     let mut road = Road::new(engine, Some(keep), &mut screen, runtime.handle().clone());
     put_in_force(settings, &mut road, before.as_ref(), loaded, rules)?;
     let origins: Vec<Origin> = (0..PARTITIONS).map(|partition| Origin::topic(TOPIC, partition)).collect();

@@ -16,7 +16,7 @@ use super::places::Places;
 use super::rosters::put_in_force;
 use super::verdicts::Verdicts;
 use super::watch::{Parts, Watch};
-use super::{Begun, acts, begin, now, open_keep, own_seal, own_store, past, runtime};
+use super::{Begun, acts, now, own_seal, own_store, past, runtime, set_out};
 use crate::app::Stop;
 use crate::engine::Input;
 use crate::event::alert::MadeBy;
@@ -60,8 +60,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let (plan, history) = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
-    let mut keep = open_keep(&settings, history, &runtime)?;
-    let Begun { engine, seen, before, loaded, rules } = begin(&settings, &mut keep)?;
+    let (keep, Begun { engine, seen, before, loaded, rules }) = set_out(&settings, history, &runtime)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;

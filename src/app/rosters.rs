@@ -26,6 +26,14 @@ pub fn rosters(settings: &Settings) -> Result<Loaded, Stop> {
     rosters_after(settings, None)
 }
 
+/// As [`rosters`], ready to be asked; `None` where the settings name no folder.
+///
+/// # Errors
+/// As [`rosters`].
+pub fn named_rosters(settings: &Settings) -> Result<Option<Arc<Roster>>, Stop> {
+    settings.rosters.as_ref().map(|_| rosters(settings).map(|loaded| Arc::new(loaded.roster))).transpose()
+}
+
 /// As [`rosters`], compared with the version that was accepted last.
 pub(super) fn rosters_after(settings: &Settings, previous: Option<&Accepted>) -> Result<Loaded, Stop> {
     let loaded = look_at_rosters(settings, previous).map_err(|problem| Stop::Problems(vec![problem]))?;
@@ -67,8 +75,8 @@ pub fn nobody(settings: &Settings, loaded: &Loaded) -> Option<Problem> {
 /// # Errors
 /// Where the named rosters cannot be used, or the history cannot be read.
 pub fn people(settings: &Settings, dir: &Path) -> Result<Option<Arc<Roster>>, Stop> {
-    if settings.rosters.is_some() {
-        return Ok(Some(Arc::new(rosters(settings)?.roster)));
+    if let Some(named) = named_rosters(settings)? {
+        return Ok(Some(named));
     }
     let key = settings.key_source(dir);
     let reader = runtime()?.block_on(Reader::open(dir, &key)).map_err(Stop::failed)?;

@@ -11,7 +11,7 @@ use super::drain;
 use super::rosters::put_in_force;
 use super::spool::Spool;
 use super::verdicts::Verdicts;
-use super::{Begun, begin, now, open_keep, own_store, runtime};
+use super::{Begun, is_there, now, own_store, runtime, set_out};
 use crate::app::Stop;
 use crate::decode::Limits;
 use crate::engine::Input;
@@ -57,16 +57,16 @@ impl Outlet for Lines<'_> {
 /// Where the rosters, an input or the history cannot be read, or something cannot be written.
 pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Result<Tally, Stop> {
     // An input that is not there leaves no empty history behind.
-    let begins = settings.history.as_ref().is_some_and(|history| !history.dir.join("history.json").exists());
+    let begins = settings.history.as_ref().is_some_and(|history| !is_there(history));
     for input in inputs.iter().filter(|input| begins && input.as_os_str() != "-") {
         std::fs::metadata(input).map_err(|error| Stop::Failed(format!("{}: {error}", input.display())))?;
     }
     let runtime = runtime()?;
-    let mut keep = settings.history.as_ref().map(|history| open_keep(settings, history, &runtime)).transpose()?;
-    let Begun { engine, seen, before, loaded, rules } = match &mut keep {
-        Some(keep) => begin(settings, keep)?,
-        None => Begun::anew(settings)?,
+    let (keep, begun) = match &settings.history {
+        Some(history) => set_out(settings, history, &runtime).map(|(keep, begun)| (Some(keep), begun))?,
+        None => (None, Begun::anew(settings)?),
     };
+    let Begun { engine, seen, before, loaded, rules } = begun;
     let store = match (&settings.history, &keep) {
         (Some(history), Some(keep)) => Some(own_store(keep, &settings.state_dir(&history.dir))?),
         _ => None,

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::event::Problem;
+use crate::inquiry::AskError;
 
 /// Why a command stopped.
 #[derive(Debug)]
@@ -19,5 +20,14 @@ impl Stop {
     /// A failure of the world, in its own words.
     pub fn failed(error: impl Display) -> Stop {
         Stop::Failed(error.to_string())
+    }
+}
+
+impl From<AskError> for Stop {
+    fn from(error: AskError) -> Stop {
+        match error {
+            AskError::Usage(what) => Stop::Usage(what),
+            AskError::History(error) => Stop::failed(error),
+        }
     }
 }

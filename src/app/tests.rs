@@ -212,7 +212,7 @@ fn a_file_that_grows_is_settled_as_if_it_had_come_at_once() {
     }
     // A rebuild comes to the same state.
     std::fs::remove_file(site.settings.state_dir(&dir).join("engine.snapshot")).unwrap();
-    let begun = begin(&site.settings, &mut keep).unwrap();
+    let begun = begin(&site.settings, &mut keep, None).unwrap();
     assert_eq!(begun.engine.mark(), keep.history.mark());
 }
 
@@ -263,7 +263,7 @@ fn a_verdict_is_taken_up_once_wherever_the_process_dies() {
     }
     // It dies after the control log has the first, before the store was told.
     let first = verdicts::Verdicts::new(&store, &keep).unwrap().poll().remove(0);
-    let begun = begin(settings, &mut keep).unwrap();
+    let begun = begin(settings, &mut keep, None).unwrap();
     let mut out = Vec::new();
     let mut outlet = scan::Lines { out: &mut out, store: None, printed: BTreeSet::new() };
     let mut road = crate::pipeline::Road::new(begun.engine, Some(keep), &mut outlet, runtime.handle().clone());

@@ -1,14 +1,12 @@
 //! `phiwatch ask`: questions to the history.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use clap::Args;
 
+use super::over::Over;
 use super::{Config, Stop};
 use crate::app;
 use crate::history::Table;
-use crate::inquiry::{self, AskError, Asked, Format};
+use crate::inquiry::{self, Asked};
 
 /// Ask the history a question.
 ///
@@ -20,59 +18,39 @@ pub struct Ask {
     config: Config,
     #[arg(required = true, value_name = "QUESTION", help = questions())]
     question: Vec<String>,
-    /// The history; overrules the settings.
-    #[arg(long, value_name = "DIR")]
-    history: Option<PathBuf>,
-    /// The folder of the rosters; overrules those that the history keeps.
-    #[arg(long, value_name = "DIR")]
-    rosters: Option<PathBuf>,
-    /// From then on: RFC 3339, a date (its first instant on the site's clock), or an age before the newest event, such as 12h, 90d or 4w.
-    #[arg(long, value_name = "T")]
-    since: Option<String>,
-    /// Until then; a date counts to its end.
-    #[arg(long, value_name = "T")]
-    until: Option<String>,
     /// For dormant: days without use, 90 where absent.
     #[arg(long, value_name = "N")]
     days: Option<u32>,
     /// For dormant: ended and disabled accounts as well.
     #[arg(long)]
     all: bool,
-    /// table, json or csv.
-    #[arg(long, default_value = "table")]
-    format: String,
+    #[command(flatten)]
+    over: Over,
 }
 
 impl Ask {
     pub(super) fn run(self) -> Result<(), Stop> {
         let mut settings = self.config.load()?;
-        settings.rosters = self.rosters.or(settings.rosters);
-        let dir = app::history_dir(&settings, self.history.as_ref())?;
-        let format = Format::parse(&self.format)
-            .ok_or_else(|| Stop::Usage(format!("{:?} is no format; choose table, json or csv", self.format)))?;
+        settings.rosters = self.over.rosters.clone().or(settings.rosters);
+        let dir = app::history_dir(&settings, self.over.history.as_ref())?;
+        let format = self.over.format()?;
         let question = &self.question[0];
         if question != "dormant" && (self.days.is_some() || self.all) {
             return Err(Stop::Usage(format!("--days and --all belong to the question dormant, not to {question}")));
         }
-        let roster = match settings.rosters {
-            Some(_) => Some(Arc::new(app::rosters(&settings)?.roster)),
-            None => None,
-        };
+        let roster = app::named_rosters(&settings)?;
         let asked = Asked {
             words: self.question[1..].to_vec(),
             days: self.days,
-            since: self.since,
-            until: self.until,
+            since: self.over.since,
+            until: self.over.until,
             all: self.all,
             roster,
             zone: Some(settings.default_zone.clone()),
         };
         app::audit(&settings, &dir, "ask", &self.question.join(" "))?;
-        let answer = app::runtime()?.block_on(inquiry::ask(&dir, &settings.key_source(&dir), question, &asked, format));
-        let answer = answer.map_err(|error| match error {
-            AskError::Usage(what) => Stop::Usage(what),
-            AskError::History(error) => Stop::failed(error),
-        })?;
+        let answer =
+            app::runtime()?.block_on(inquiry::ask(&dir, &settings.key_source(&dir), question, &asked, format))?;
         print!("{}", answer.text);
         answer.aside.iter().for_each(|line| eprintln!("{line}"));
         Ok(())

@@ -18,6 +18,7 @@ mod channels;
 mod check;
 mod decode;
 mod demo;
+mod over;
 mod partitions;
 mod peek;
 mod rules;

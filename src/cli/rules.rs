@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::over::Over;
 use super::{Config, Stop};
 use crate::app::{self, Backtested};
 use crate::engine::rule::fields;
@@ -69,21 +70,8 @@ enum What {
         /// has its id.
         #[arg(long, value_name = "FILE|shipped|current")]
         against: Option<String>,
-        /// The history; overrules the settings.
-        #[arg(long, value_name = "DIR")]
-        history: Option<PathBuf>,
-        /// The folder of the rosters; overrules those that the history keeps.
-        #[arg(long, value_name = "DIR")]
-        rosters: Option<PathBuf>,
-        /// From then on: RFC 3339, a date, or an age before the newest event, such as 12h, 90d or 4w.
-        #[arg(long, value_name = "T")]
-        since: Option<String>,
-        /// Until then; a date counts to its end.
-        #[arg(long, value_name = "T")]
-        until: Option<String>,
-        /// table, json or csv.
-        #[arg(long, default_value = "table")]
-        format: String,
+        #[command(flatten)]
+        over: Over,
         /// The same as --format json.
         #[arg(long, hide = true)]
         json: bool,
@@ -123,12 +111,12 @@ impl Rules {
                 eprintln!("{records} records, {broken} of them no JSON: {matches} matches");
                 Ok(())
             }
-            What::Backtest { config, rule, against, history, rosters, since, until, format, json } => {
+            What::Backtest { config, rule, against, over, json } => {
                 let mut settings = config.load()?;
-                settings.rosters = rosters.or(settings.rosters);
-                let dir = app::history_dir(&settings, history.as_ref())?;
-                let format = if json { Some(Format::Json) } else { Format::parse(&format) };
-                let format = format.ok_or_else(|| Stop::Usage("choose the format table, json or csv".to_owned()))?;
+                settings.rosters = over.rosters.clone().or(settings.rosters);
+                let dir = app::history_dir(&settings, over.history.as_ref())?;
+                let format = if json { Format::Json } else { over.format()? };
+                let Over { since, until, .. } = over;
                 let asked = Backtested { rule, against, since, until };
                 app::audit(&settings, &dir, "rules backtest", &asked.to_string())?;
                 let found = app::backtest_rules(&settings, &dir, &asked)?.render(format);
