@@ -9,7 +9,7 @@ use super::budget::Budget;
 use super::calendar::Calendar;
 use super::gate::Gate;
 use super::identity::Identity;
-use super::off::{self, Detectors};
+use super::off::{self, Part};
 use super::rule::RuleSet;
 use super::rule::detector::Watcher;
 use super::settings::Settings;
@@ -21,7 +21,7 @@ use crate::event::Day;
 use crate::roster::Roster;
 
 /// Raised whenever the meaning or the form of the state changes.
-pub const MEMORY_VERSION: u32 = 11;
+pub const MEMORY_VERSION: u32 = 12;
 
 #[derive(Serialize, Deserialize)]
 struct Memory {
@@ -33,8 +33,8 @@ struct Memory {
     budget: Budget,
     triage: Triage,
     detectors: BTreeMap<String, Vec<u8>>,
-    /// The detectors that are switched off, and the version of the program that they were switched off in.
-    off: (Vec<String>, String),
+    /// The detectors that are switched off.
+    off: Vec<Part>,
     rules: Vec<u8>,
     settled: Option<Day>,
     began: Option<Day>,
@@ -54,7 +54,7 @@ impl Engine {
             budget: self.budget.clone(),
             triage: self.triage.clone(),
             detectors: self.detectors.iter().map(|(name, detector)| ((*name).to_owned(), detector.save())).collect(),
-            off: (detectors_off(&self.detectors), off::VERSION.to_owned()),
+            off: off::missing(&self.detectors).collect(),
             rules: self.rules.save(),
             settled: self.settled,
             began: self.began,
@@ -73,11 +73,11 @@ impl Engine {
         let memory: Memory = postcard::from_bytes(bytes).ok()?;
         let mut engine = Engine::new(settings, roster);
         // Another version may have mended what they met: it builds them anew from the history.
-        if !memory.off.0.is_empty() && memory.off.1 != off::VERSION {
+        if memory.off.iter().any(|part| part.version != off::VERSION) {
             return None;
         }
         for spec in detect::ALL {
-            if memory.off.0.iter().any(|family| family == spec.family) {
+            if memory.off.iter().any(|part| part.name == spec.family) {
                 engine.detectors.remove(spec.family);
                 continue;
             }
@@ -109,9 +109,4 @@ impl Engine {
         let rules = self.rules.set().clone();
         Engine::load(self.settings.clone(), self.roster.clone(), rules, &self.save()).expect("own memory can be read")
     }
-}
-
-fn detectors_off(detectors: &Detectors) -> Vec<String> {
-    let off = detect::ALL.iter().filter(|spec| !detectors.contains_key(spec.family));
-    off.map(|spec| spec.family.to_owned()).collect()
 }

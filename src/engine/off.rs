@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use serde::{Deserialize, Serialize};
+
 use super::Engine;
 use super::detect::{self, Detector, Findings};
 
@@ -13,7 +15,7 @@ use super::detect::{self, Detector, Findings};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A part that is switched off: a detector by its family, or a rule by its id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Part {
     /// Family or id.
     pub name: String,
@@ -44,12 +46,16 @@ pub(super) fn run(
     }
 }
 
+/// The detectors that are not in force any more.
+pub(super) fn missing(detectors: &Detectors) -> impl Iterator<Item = Part> {
+    let off = detect::ALL.iter().filter(|spec| !detectors.contains_key(spec.family));
+    off.map(|spec| Part { name: spec.family.to_owned(), version: VERSION.to_owned() })
+}
+
 impl Engine {
     /// The parts that are switched off, detectors first.
     pub fn switched_off(&self) -> Vec<Part> {
-        let detectors = detect::ALL.iter().filter(|spec| !self.detectors.contains_key(spec.family));
-        let detectors = detectors.map(|spec| Part { name: spec.family.to_owned(), version: VERSION.to_owned() });
-        detectors.chain(self.rules.switched_off()).collect()
+        missing(&self.detectors).chain(self.rules.switched_off()).collect()
     }
 
     /// Switches a part off, where it is the one that met the bug.

@@ -165,7 +165,7 @@ impl Engine {
     fn findings(&mut self, day: Day, present: &[(SubjectIx, Presence)], humans: f64) -> Findings {
         let mut findings = self.judge(day, present, humans);
         findings.extend(self.judge_rules(day, present));
-        findings.sort_by(|a, b| (&a.subject, a.detection.id()).cmp(&(&b.subject, b.detection.id())));
+        detect::in_order(&mut findings);
         findings
     }
 

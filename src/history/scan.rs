@@ -7,6 +7,7 @@
 use arrow::array::RecordBatch;
 use datafusion::logical_expr::{Expr, col};
 use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::prelude::DataFrame;
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -67,13 +68,8 @@ impl Reader {
     /// # Errors
     /// Where a file cannot be opened.
     pub async fn scan(&self, part: &Part, columns: &[String], filter: Expr) -> Result<Rows, HistoryError> {
-        let snapshot = Snapshot::some(Table::Events, part.files.clone());
-        let session = read::session(&self.dir, &self.keyring, &[snapshot])?;
-        let frame = session.table(Table::Events.name()).await.map_err(failed)?;
-        let frame = frame.filter(filter).map_err(failed)?;
-        let frame = frame.select(columns.iter().map(col).collect::<Vec<_>>()).map_err(failed)?;
-        let stream = frame.execute_stream().await.map_err(failed)?;
-        Ok(Rows::of(stream))
+        let frame = self.frame(part, columns.iter().map(String::as_str), filter).await?;
+        Ok(Rows::of(frame.execute_stream().await.map_err(failed)?))
     }
 
     /// The distinct rows of a part in `columns`, as far as they pass `filter`.
@@ -81,13 +77,20 @@ impl Reader {
     /// # Errors
     /// Where a file cannot be opened.
     pub async fn distinct(&self, part: &Part, columns: &[&str], filter: Expr) -> Result<Rows, HistoryError> {
+        let frame = self.frame(part, columns.iter().copied(), filter).await?.distinct().map_err(failed)?;
+        Ok(Rows::of(frame.execute_stream().await.map_err(failed)?))
+    }
+
+    async fn frame(
+        &self,
+        part: &Part,
+        columns: impl Iterator<Item = &str>,
+        filter: Expr,
+    ) -> Result<DataFrame, HistoryError> {
         let snapshot = Snapshot::some(Table::Events, part.files.clone());
         let session = read::session(&self.dir, &self.keyring, &[snapshot])?;
         let frame = session.table(Table::Events.name()).await.map_err(failed)?;
-        let frame = frame.filter(filter).map_err(failed)?;
-        let frame = frame.select(columns.iter().map(|name| col(*name)).collect::<Vec<_>>()).map_err(failed)?;
-        let stream = frame.distinct().map_err(failed)?.execute_stream().await.map_err(failed)?;
-        Ok(Rows::of(stream))
+        frame.filter(filter).and_then(|frame| frame.select(columns.map(col).collect::<Vec<_>>())).map_err(failed)
     }
 }
 

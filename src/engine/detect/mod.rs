@@ -264,6 +264,11 @@ pub trait Detector: Send {
     fn load(&mut self, bytes: &[u8]) -> bool;
 }
 
+/// Puts the findings of a day into the order in which they are told.
+pub fn in_order(findings: &mut Findings) {
+    findings.sort_by(|a, b| (&a.subject, a.detection.id()).cmp(&(&b.subject, b.detection.id())));
+}
+
 /// Facts of a finding from names and values.
 pub fn facts<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::detector::{Scene, Watcher};
 use super::{Row, RuleSet};
 use crate::engine::budget::{Alphas, Budget};
-use crate::engine::detect::Findings;
+use crate::engine::detect::{Findings, in_order};
 use crate::engine::subjects::{Presence, Subjects};
 use crate::engine::triage::Triage;
 use crate::engine::watch::{aside, is_watched};
@@ -86,7 +86,7 @@ impl Trial {
                 self.subjects.present_on(day).into_iter().map(|(_, presence)| presence).collect();
             let mut findings = Findings::new();
             self.watcher.settle(day, self.alphas, &present, &self.subjects, &mut findings);
-            findings.sort_by(|a, b| (&a.subject, a.detection.id()).cmp(&(&b.subject, b.detection.id())));
+            in_order(&mut findings);
             raised.extend(self.admit(findings));
             self.subjects.forget(day);
             self.triage.forget(day);

@@ -171,23 +171,27 @@ fn satisfied(read: &SigmaCollection, rule: &CorrelationRule, hits: &[Hit<'_>], l
         {
             value == rule.rules.len() as i64
         }
-        CorrelationCondition::Threshold { predicates, .. } => predicates.iter().all(|(operator, bound)| {
-            let bound = *bound as i64 * per;
-            match operator {
-                ConditionOperator::Lt => value < bound,
-                ConditionOperator::Lte => value <= bound,
-                ConditionOperator::Gt => value > bound,
-                ConditionOperator::Gte => value >= bound,
-                ConditionOperator::Eq => value == bound,
-                ConditionOperator::Neq => value != bound,
-            }
-        }),
+        CorrelationCondition::Threshold { predicates, .. } => {
+            predicates.iter().all(|(operator, bound)| meets(*operator, value, *bound as i64 * per))
+        }
         CorrelationCondition::Extended(expression) => {
             let in_order = rule.correlation_type == CorrelationType::Temporal || value > 0;
             in_order && is_true(read, rule, expression, &inside)
         }
     };
     holds.then(|| value as f64 / per as f64)
+}
+
+/// Whether a quantity is as the operator asks.
+pub fn meets<T: PartialOrd>(operator: ConditionOperator, value: T, bound: T) -> bool {
+    match operator {
+        ConditionOperator::Lt => value < bound,
+        ConditionOperator::Lte => value <= bound,
+        ConditionOperator::Gt => value > bound,
+        ConditionOperator::Gte => value >= bound,
+        ConditionOperator::Eq => value == bound,
+        ConditionOperator::Neq => value != bound,
+    }
 }
 
 fn is_temporal(rule: &CorrelationRule) -> bool {

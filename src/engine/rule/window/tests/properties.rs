@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rsigma_eval::{CorrelationConfig, CorrelationEngine, JsonEvent};
-use rsigma_parser::{ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, SigmaCollection};
+use rsigma_parser::{CorrelationCondition, CorrelationRule, CorrelationType, SigmaCollection};
 
 use super::super::{Limits, Windows};
 use super::hospital::{FIRST, Heard, Of, Opened, offer, read, windows};
@@ -215,17 +215,7 @@ fn meets(rule: &CorrelationRule, value: f64) -> bool {
     else {
         return true;
     };
-    predicates.iter().all(|(operator, bound)| {
-        let bound = *bound as f64;
-        match operator {
-            ConditionOperator::Lt => value < bound,
-            ConditionOperator::Lte => value <= bound,
-            ConditionOperator::Gt => value > bound,
-            ConditionOperator::Gte => value >= bound,
-            ConditionOperator::Eq => value == bound,
-            ConditionOperator::Neq => value != bound,
-        }
-    })
+    predicates.iter().all(|(operator, bound)| naive::meets(*operator, value, *bound as f64))
 }
 
 /// Where rsigma departs from the specification or from sets of events, the cases are kept apart from it:
