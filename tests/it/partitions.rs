@@ -125,7 +125,8 @@ fn on(day: u32, n: u32) -> String {
     .to_string()
 }
 
-/// One partition is eight days behind and gets an old record every second, so that it is never idle; the other waits for it.
+/// One partition is eight days behind and gets a record every second, so that it is never idle, which takes time no further however
+/// many came before `run` looked; the other waits for it.
 fn while_one_dribbles(site: &Site, then: impl FnOnce(&Running)) {
     site.produce(1, (2..11).flat_map(|day| (0..20).map(move |n| on(day, n))));
     site.produce(0, [on(1, 0)]);
@@ -136,7 +137,7 @@ fn while_one_dribbles(site: &Site, then: impl FnOnce(&Running)) {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
-                produce(&to(&brokers), "ehr", 0, [on(1, n)]);
+                produce(&to(&brokers), "ehr", 0, [on(1, 0).replace("d1-0", &format!("d1-{n}"))]);
                 std::thread::sleep(Duration::from_secs(1));
             }
         });
