@@ -125,8 +125,8 @@ fn on(day: u32, n: u32) -> String {
     .to_string()
 }
 
-/// One partition is eight days behind and gets a record every second, so that it is never idle, which takes time no further however
-/// many came before `run` looked; the other waits for it.
+/// One partition is eight days behind and gets a record every second, as much later as the one before, so that it is never idle and
+/// always as far behind; the other waits for it.
 fn while_one_dribbles(site: &Site, then: impl FnOnce(&Running)) {
     site.produce(1, (2..11).flat_map(|day| (0..20).map(move |n| on(day, n))));
     site.produce(0, [on(1, 0)]);
@@ -137,7 +137,7 @@ fn while_one_dribbles(site: &Site, then: impl FnOnce(&Running)) {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
-                produce(&to(&brokers), "ehr", 0, [on(1, 0).replace("d1-0", &format!("d1-{n}"))]);
+                produce(&to(&brokers), "ehr", 0, [on(1, n)]);
                 std::thread::sleep(Duration::from_secs(1));
             }
         });

@@ -30,7 +30,7 @@ pub(super) fn fallen(part: &Part) -> Seen {
 pub(super) struct Signs {
     /// Each source: the count of its events, and when that last grew.
     sources: BTreeMap<String, (u64, Time)>,
-    /// The watermark, and since when it has been what it is.
+    /// The watermark when time last kept pace, and when that was.
     watermark: (Option<Time>, Time),
     /// What the broker's trouble is, and since when.
     trouble: Option<(String, Time)>,
@@ -52,12 +52,23 @@ impl Signs {
             }
         }
         let behind = board.lanes.values().any(|lane| lane.lag() > 0 || lane.queued > 0);
-        if !behind || self.watermark.0 != board.watermark {
+        if !behind || self.keeps_pace(board, now) {
             self.watermark = (board.watermark, now);
         }
     }
 
-    /// Whether time has stood for `limit` while there is more to read, by no fault of the broker.
+    /// Whether time goes on as it should since it last did. Where some partition waits for another it has to catch up, at twice the pace
+    /// of the clock; else records come as they are made, some sooner than others.
+    fn keeps_pace(&self, board: &Board, now: Time) -> bool {
+        let (Some(before), Some(watermark)) = (self.watermark.0, board.watermark) else {
+            return self.watermark.0 != board.watermark;
+        };
+        let (came, passed) = (watermark.0 - before.0, now.0 - self.watermark.1.0);
+        let waits = board.lanes.values().any(|lane| lane.doing == Doing::Paused);
+        came > 0 && if waits { came >= passed.saturating_mul(2) } else { came.saturating_mul(2) >= passed }
+    }
+
+    /// Whether time has not kept pace for `limit` while there is more to read, by no fault of the broker.
     pub(super) fn stalled(&self, limit: i64, now: Time) -> bool {
         self.trouble.is_none() && now.0 - self.watermark.1.0 >= limit
     }
@@ -137,9 +148,14 @@ pub(super) fn furthest(board: &Board) -> Vec<&Origin> {
 /// What time waits for, in words.
 fn stalled(board: &Board, signs: &Signs) -> String {
     let named: Vec<String> = furthest(board).into_iter().take(5).map(name).collect();
-    let time = signs.watermark.0.map_or("its beginning".to_owned(), |time| time.to_string());
-    let since = signs.watermark.1;
-    format!("Time stands at {time} since {since} while there is more to read; it waits for {}.", named.join(", "))
+    let at = |time: Option<Time>| time.map_or("its beginning".to_owned(), |time| time.to_string());
+    let (before, since) = signs.watermark;
+    let stands = if before == board.watermark {
+        format!("Time stands at {} since {since}", at(before))
+    } else {
+        format!("Time has come only from {} to {} since {since}", at(before), at(board.watermark))
+    };
+    format!("{stands} while there is more to read; it waits for {}.", named.join(", "))
 }
 
 #[cfg(test)]
@@ -182,6 +198,34 @@ mod tests {
         check(&board(vec![lane(3, 3, 5, Doing::Idle), lane(9, 9, 800, Doing::Idle)]), HOUR, &[]);
         check(&board(vec![lane(3, 9, 5, Doing::Stopped)]), 9 * MINUTE, &[("stopped", "t/0")]);
         check(&board(vec![lane(3, 9, 5, Doing::Left)]), 9 * MINUTE, &[("left", "t/0")]);
+    }
+
+    #[test]
+    fn time_that_goes_on_too_slowly_to_catch_up() {
+        // Every minute time comes so far; whether that is told an hour later.
+        let told = |other: Doing, pace: &dyn Fn(i64) -> i64| {
+            let mut signs = Signs::new(std::iter::empty(), Time(0));
+            let board = |minute: i64| Board {
+                watermark: Some(Time(pace(minute))),
+                lanes: [lane(3, 9, pace(minute), Doing::Reading), lane(4, 9, 90 * HOUR, other)]
+                    .into_iter()
+                    .enumerate()
+                    .map(|(n, lane)| (Origin::topic("t", n as i32), lane))
+                    .collect(),
+                ..Board::default()
+            };
+            (0..=60).for_each(|minute| signs.look(&board(minute), Time(minute * MINUTE)));
+            let found = wrong(&board(60), &signs, &BTreeMap::new(), &Plan::default(), Time(HOUR));
+            found.into_iter().next().map(|seen| seen.what)
+        };
+        let slow = told(Doing::Paused, &|minute| minute * SECOND).expect("it never catches up");
+        assert!(slow.contains("only from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z since"), "{slow}");
+        assert!(told(Doing::Paused, &|minute| minute * MINUTE).is_some(), "always as far behind");
+        assert_eq!(told(Doing::Paused, &|minute| minute * HOUR), None, "it catches up");
+        // Nobody waits: time goes with the clock, a little behind, in leaps or in steps.
+        assert_eq!(told(Doing::Reading, &|minute| minute * MINUTE - 30 * SECOND), None);
+        assert_eq!(told(Doing::Reading, &|minute| minute / 5 * 5 * MINUTE), None);
+        assert!(told(Doing::Reading, &|minute| minute * SECOND).is_some());
     }
 
     #[test]
