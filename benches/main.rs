@@ -19,19 +19,21 @@ mod kafka;
 mod measure;
 mod patient;
 mod rosters;
+mod rules;
 mod state;
 mod windows;
 
 /// A figure: its name, its full size, whether it needs a broker, and how it is measured.
 type Figure = (&'static str, usize, bool, fn(usize));
 
-const ALL: [Figure; 10] = [
+const ALL: [Figure; 11] = [
     ("decode", 1_000_000, false, decode::native),
     ("fhir", 300_000, false, decode::fhir),
     ("engine", 3_000_000, false, engine::of_hospital),
     ("rosters", 10_000_000, false, rosters::load_all),
     ("state", 100_000, false, state::per_user),
     ("windows", 400_000, false, windows::sliding),
+    ("rules", 1_000_000, false, rules::against_rsigma),
     ("who-accessed", 10_000_000, false, patient::who_accessed),
     ("backtest", 5_000_000, false, backtest::over_history),
     ("kafka", 2_000_000, true, kafka::end_to_end),

@@ -57,7 +57,7 @@ impl Condition {
         let conditions =
             rule.conditions.iter().map(|condition| expression(condition, &|name| detection(rule, name), rule));
         let node = conditions.collect::<Option<Vec<Node>>>().map(Node::Any);
-        let node = node.unwrap_or_else(|| Node::Whole(Box::new(rule.clone())));
+        let node = cheapest_first(node.unwrap_or_else(|| Node::Whole(Box::new(rule.clone()))));
         let activities = activities(&node);
         Condition { node, kind, activities }
     }
@@ -65,7 +65,7 @@ impl Condition {
     /// The same, where another condition is met as well.
     pub fn and(self, other: Option<Condition>) -> Condition {
         let Some(other) = other else { return self };
-        let node = Node::All(vec![other.node, self.node]);
+        let node = cheapest_first(Node::All(vec![other.node, self.node]));
         let activities = activities(&node);
         Condition { node, kind: self.kind.or(other.kind), activities }
     }
@@ -146,6 +146,43 @@ fn item(item: &CompiledDetectionItem) -> Option<Node> {
     let matcher = item.matcher.clone();
     let words = words(&matcher).unwrap_or_default();
     Some(Node::Test(Box::new(Test { field, exists: item.exists, each: for_each(&matcher), words, matcher })))
+}
+
+/// The same, with what is asked quickly before what takes long: a single word before a search in a text.
+fn cheapest_first(node: Node) -> Node {
+    let sorted = |parts: Vec<Node>| {
+        let mut parts: Vec<Node> = parts.into_iter().map(cheapest_first).collect();
+        parts.sort_by_key(cost);
+        parts
+    };
+    match node {
+        Node::All(parts) => Node::All(sorted(parts)),
+        Node::Any(parts) => Node::Any(sorted(parts)),
+        Node::AtLeast(count, parts) => Node::AtLeast(count, sorted(parts)),
+        Node::Not(part) => Node::Not(Box::new(cheapest_first(*part))),
+        other => other,
+    }
+}
+
+/// How long it takes to ask, in no unit.
+fn cost(node: &Node) -> usize {
+    match node {
+        Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => parts.iter().map(cost).sum(),
+        Node::Not(part) => cost(part),
+        Node::Test(test) if test.exists.is_some() => 1,
+        Node::Test(test) => match &test.matcher {
+            CompiledMatcher::BoolEq(_) | CompiledMatcher::Null => 1,
+            CompiledMatcher::NumericEq(_)
+            | CompiledMatcher::NumericGt(_)
+            | CompiledMatcher::NumericGte(_)
+            | CompiledMatcher::NumericLt(_)
+            | CompiledMatcher::NumericLte(_) => 2,
+            _ if !test.words.is_empty() => 2 + test.words.len() / 4,
+            _ => 20,
+        },
+        Node::Anywhere(_) => 200,
+        Node::Whole(_) => 400,
+    }
 }
 
 /// The words that a matcher is made of, where it is made of nothing else.

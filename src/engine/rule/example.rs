@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::fields::Field;
 use super::meta::Example;
 use super::place;
+use super::sieve::Room;
 use super::window::Match;
 use super::{Row, Rule, RuleSet};
 use crate::engine::enrich::enrich;
@@ -253,7 +254,7 @@ fn fires(set: &RuleSet, rule: &Rule, example: &Example) -> Result<bool, String> 
         let facts = facts(example, number, &events)?;
         last = last.max(facts.day);
         let row = Row::new(event, &facts);
-        for plain in set.candidates(event.activity()).filter(|plain| plain.condition.holds(&row)) {
+        for plain in set.candidates(&row, &mut Room::default()).filter(|plain| plain.condition.holds(&row)) {
             fires |= plain.speaks.as_ref().is_some_and(|speaks| speaks.id == rule.id);
             let fields = |name: &str| rsigma_eval::Event::get_field(&row, name);
             for feed in &plain.feeds {

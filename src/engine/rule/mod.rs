@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use yaml_serde::Value;
 
 use crate::event::{Activity, Severity};
+use sieve::{Room, Sieve};
 use window::{Correlation, Evidence, Feed, Limits, Windows};
 
 mod build;
@@ -28,6 +29,7 @@ pub mod place;
 pub mod reading;
 pub mod row;
 pub mod sentence;
+pub mod sieve;
 pub mod strict;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -107,8 +109,8 @@ pub struct Plain {
 pub struct RuleSet {
     rules: Vec<Arc<Rule>>,
     plain: Vec<Plain>,
-    /// Places in `plain`, by activity.
-    by_activity: Vec<Vec<u32>>,
+    /// Which of `plain` an event may meet.
+    sieve: Sieve,
     /// By their numbers in the windows.
     correlations: Vec<Correlation>,
     /// The rule that speaks for each correlation, where one does.
@@ -133,11 +135,7 @@ impl RuleSet {
             plain.feeds = windows.feeds(&plain.names);
         }
         self.plain.retain(|plain| plain.speaks.is_some() || !plain.feeds.is_empty());
-        let seen_by = |activity: &Activity| {
-            let may = |(at, plain): (usize, &Plain)| plain.condition.may_hold(*activity).then_some(at as u32);
-            self.plain.iter().enumerate().filter_map(may).collect()
-        };
-        self.by_activity = Activity::ALL.iter().map(seen_by).collect();
+        self.sieve = Sieve::new(self.plain.iter().map(|plain| &plain.condition));
         let speaker = |number: usize| {
             let mut at = number;
             for _ in 0..self.correlations.len() {
@@ -164,10 +162,14 @@ impl RuleSet {
             .expect("correlations were checked when they were loaded")
     }
 
-    /// The plain rules that an event with this activity may meet.
-    pub fn candidates(&self, activity: Activity) -> impl Iterator<Item = &Plain> {
-        let places = self.by_activity.get(activity as usize).map_or(&[][..], Vec::as_slice);
-        places.iter().map(|at| &self.plain[*at as usize])
+    /// The plain rules that a row may meet.
+    pub fn candidates<'s>(&'s self, row: &Row<'_>, room: &'s mut Room) -> impl Iterator<Item = &'s Plain> {
+        self.sieve.candidates(row, room).map(|at| &self.plain[at])
+    }
+
+    /// Whether some rule may meet an event with this activity.
+    pub fn may_meet(&self, activity: Activity) -> bool {
+        self.plain.iter().any(|plain| plain.condition.may_hold(activity))
     }
 
     /// The rule that speaks for a correlation, where one does.

@@ -155,7 +155,7 @@ impl Side {
         let rules = self.trial.rules().clone();
         for (row, event) in events.rows().enumerate() {
             // The rule is asked of few: facts are put together for those only that some rule may look at.
-            if rules.candidates(event.activity()).next().is_none() {
+            if !rules.may_meet(event.activity()) {
                 continue;
             }
             let facts = facts.row(row, event.time(), rules.columns());

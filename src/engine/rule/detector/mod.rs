@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::sieve::Room;
 use super::window::{Answer, Feed, Match, Windows};
 use super::{Plain, Row, Rule, RuleSet};
 use crate::engine::budget::Alphas;
@@ -65,6 +66,7 @@ pub struct Watcher {
     left_out: BTreeMap<String, u64>,
     /// Rules that met a bug, and their hashes then.
     off: BTreeMap<String, String>,
+    room: Room,
     /// The rule that is to meet a bug.
     #[cfg(test)]
     flawed: Option<&'static str>,
@@ -112,6 +114,7 @@ impl Watcher {
             tests: 0.0,
             left_out: BTreeMap::new(),
             off: BTreeMap::new(),
+            room: Room::default(),
             #[cfg(test)]
             flawed: None,
         }
@@ -147,7 +150,8 @@ impl Watcher {
     pub fn observe(&mut self, scene: &Scene<'_>, alphas: &mut dyn FnMut(Day) -> Alphas, out: &mut Findings) {
         let set = self.set.clone();
         let mut offered = false;
-        for plain in set.candidates(scene.row.event.activity()) {
+        let mut room = std::mem::take(&mut self.room);
+        for plain in set.candidates(&scene.row, &mut room) {
             if !self.off.is_empty() && set.hanging_on(plain).any(|rule| self.off.contains_key(&rule.id)) {
                 continue;
             }
@@ -157,6 +161,7 @@ impl Watcher {
                 set.hanging_on(plain).for_each(|rule| self.let_go(rule));
             }
         }
+        self.room = room;
         let before = out.len();
         if offered && !is_sound(|| self.cross(scene.row.event.time(), alphas, out)) {
             out.truncate(before);

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rsigma_eval::compiler::{CompiledRule, compile_rule};
 use rsigma_eval::{Event as Asked, JsonEvent, evaluate_rule};
 
+use super::super::sieve::{Room, Sieve};
 use super::super::{Condition, Row};
 use crate::engine::enrich::enrich;
 use crate::event::facts::{MARKS, Privilege};
@@ -195,12 +196,13 @@ pub(crate) fn compiled(text: &str) -> Option<CompiledRule> {
 #[test]
 fn conditions_hold_where_rsigma_says_so() {
     let roster = Roster::empty(Zone::utc());
-    let (mut pairs, mut held) = (0, std::collections::BTreeMap::<&str, (u32, u32)>::new());
+    let (mut pairs, mut left_out, mut held) = (0, 0, std::collections::BTreeMap::<&str, (u32, u32)>::new());
     for seed in 0..600 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let text = rule(&mut rng);
         let Some(rule) = compiled(&text) else { continue };
         let condition = Condition::new(&rule, None);
+        let sieve = Sieve::new(std::iter::once(&condition));
         let batch = events(&mut rng);
         for event in batch.rows() {
             let facts = known(&mut rng, enrich(&roster, &event));
@@ -214,6 +216,9 @@ fn conditions_hold_where_rsigma_says_so() {
                 assert_eq!(ours, parsed, "seed {seed}, as JSON:\n{text}\n{json}");
             }
             assert!(!ours || condition.may_hold(event.activity()), "seed {seed}: {text}");
+            let sieved = sieve.candidates(&row, &mut Room::default()).next().is_some();
+            assert!(!ours || sieved, "seed {seed}, left out:\n{text}\n{}", row.to_json());
+            left_out += u32::from(!sieved);
             pairs += 1;
             for modifiers in MODIFIERS.iter().filter(|modifiers| text.contains(&format!("{modifiers}':"))) {
                 let counts = held.entry(modifiers).or_default();
@@ -223,10 +228,38 @@ fn conditions_hold_where_rsigma_says_so() {
     }
     println!("{pairs} pairs, {held:?}");
     assert!(pairs >= 10_000, "{pairs} pairs");
+    assert!(left_out > 1_000, "the sieve leaves out {left_out}");
     for modifiers in MODIFIERS {
         let (yes, no) = held.get(modifiers).copied().unwrap_or_default();
         assert!(yes > 0 && no > 0, "{modifiers} held {yes} times and failed {no} times");
     }
+}
+
+/// 300 rules in one sieve leave out what each alone leaves out, and nothing that holds.
+#[test]
+fn a_sieve_of_many_says_what_each_alone_says() {
+    let roster = Roster::empty(Zone::utc());
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let rules = std::iter::repeat_with(|| compiled(&rule(&mut rng))).flatten().take(300);
+    let conditions: Vec<Condition> = rules.map(|rule| Condition::new(&rule, None)).collect();
+    let all = Sieve::new(conditions.iter());
+    let alone: Vec<Sieve> = conditions.iter().map(|condition| Sieve::new(std::iter::once(condition))).collect();
+    let (mut room, mut other, mut let_through) = (Room::default(), Room::default(), 0);
+    for _ in 0..10 {
+        let batch = events(&mut rng);
+        for event in batch.rows() {
+            let facts = known(&mut rng, enrich(&roster, &event));
+            let row = Row::new(event, &facts);
+            let mut passes = |number: &usize| alone[*number].candidates(&row, &mut other).next().is_some();
+            let expected: Vec<usize> = (0..alone.len()).filter(|number| passes(number)).collect();
+            let found: Vec<usize> = all.candidates(&row, &mut room).collect();
+            assert_eq!(found, expected, "{}", row.to_json());
+            let held = (0..conditions.len()).filter(|number| conditions[*number].holds(&row));
+            assert!(held.into_iter().all(|number| found.contains(&number)), "{}", row.to_json());
+            let_through += found.len();
+        }
+    }
+    assert!((1_000..60_000).contains(&let_through), "{let_through} of 72,000");
 }
 
 #[test]
