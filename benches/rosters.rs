@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use phiwatch::event::{Time, Zone};
-use phiwatch::roster::{Intake, load};
+use phiwatch::roster::{Intake, Roster, load};
 
 use crate::measure::{at_most, count_bytes, live_bytes, memory, timed};
 
@@ -21,11 +21,20 @@ pub fn load_all(relations: usize) {
     println!("{USERS} users, {PATIENTS} patients, {relations} relations: {:.0} MB of CSV", bytes as f64 / 1e6);
     let zone = Zone::get("America/Chicago").expect("a zone of the database");
     count_bytes();
-    let (loaded, spent) = timed(|| load(&files, zone, &Intake { previous: None, at: Time(0), allow_shrink: false }));
+    let (loaded, spent) =
+        timed(|| load(&files, zone.clone(), &Intake { previous: None, at: Time(0), allow_shrink: false }));
     assert_eq!(loaded.problems, [], "the files are whole");
     println!("loaded in {:.1} s, {:.1} CPU s", spent.wall, spent.cpu);
     let both = live_bytes();
-    drop(loaded.accepted);
+    let at = Time::parse("2026-12-31T00:00:00Z").expect("a time");
+    let (again, spent) =
+        timed(|| load(&files, zone.clone(), &Intake { previous: Some(&loaded.accepted), at, allow_shrink: false }));
+    assert_eq!(again.problems, [], "the same files are whole");
+    println!("loaded again and compared in {:.1} s, {:.1} CPU s", spent.wall, spent.cpu);
+    drop(again);
+    let (kept, spent) = timed(|| Roster::from_accepted(&loaded.accepted, zone));
+    println!("from the accepted rows in {:.1} s, {:.1} CPU s", spent.wall, spent.cpu);
+    drop((kept, loaded.accepted));
     let roster = loaded.roster;
     at_most("roster in memory", live_bytes() as f64 / (1 << 30) as f64, "GiB", 2.0);
     println!("with the accepted files beside it: {:.2} GiB", both as f64 / (1 << 30) as f64);

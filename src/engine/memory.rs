@@ -1,5 +1,6 @@
 //! The engine's memory as bytes: a cache with a version, thrown away when in doubt (DESIGN, decision 3).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,14 +25,14 @@ use crate::roster::Roster;
 pub const MEMORY_VERSION: u32 = 12;
 
 #[derive(Serialize, Deserialize)]
-struct Memory {
+struct Memory<'a> {
     version: u32,
-    gate: Gate,
-    identity: Identity,
-    subjects: Subjects,
-    calendar: Calendar,
-    budget: Budget,
-    triage: Triage,
+    gate: Cow<'a, Gate>,
+    identity: Cow<'a, Identity>,
+    subjects: Cow<'a, Subjects>,
+    calendar: Cow<'a, Calendar>,
+    budget: Cow<'a, Budget>,
+    triage: Cow<'a, Triage>,
     detectors: BTreeMap<String, Vec<u8>>,
     /// The detectors that are switched off.
     off: Vec<Part>,
@@ -39,7 +40,7 @@ struct Memory {
     settled: Option<Day>,
     began: Option<Day>,
     first_settled: Option<Day>,
-    open: BTreeMap<Day, DayConstants>,
+    open: Cow<'a, BTreeMap<Day, DayConstants>>,
 }
 
 impl Engine {
@@ -47,19 +48,19 @@ impl Engine {
     pub fn save(&self) -> Vec<u8> {
         let memory = Memory {
             version: MEMORY_VERSION,
-            gate: self.gate.clone(),
-            identity: self.identity.clone(),
-            subjects: self.subjects.clone(),
-            calendar: self.calendar.clone(),
-            budget: self.budget.clone(),
-            triage: self.triage.clone(),
+            gate: Cow::Borrowed(&self.gate),
+            identity: Cow::Borrowed(&self.identity),
+            subjects: Cow::Borrowed(&self.subjects),
+            calendar: Cow::Borrowed(&self.calendar),
+            budget: Cow::Borrowed(&self.budget),
+            triage: Cow::Borrowed(&self.triage),
             detectors: self.detectors.iter().map(|(name, detector)| ((*name).to_owned(), detector.save())).collect(),
             off: off::missing(&self.detectors).collect(),
             rules: self.rules.save(),
             settled: self.settled,
             began: self.began,
             first_settled: self.first_settled,
-            open: self.open.clone(),
+            open: Cow::Borrowed(&self.open),
         };
         postcard::to_stdvec(&memory).expect("memory is plain values")
     }
@@ -91,16 +92,16 @@ impl Engine {
         if !engine.rules.load(&memory.rules) {
             return None;
         }
-        engine.gate = memory.gate;
-        engine.identity = memory.identity;
-        engine.subjects = memory.subjects.indexed();
-        engine.calendar = memory.calendar;
-        engine.budget = memory.budget;
-        engine.triage = memory.triage;
+        engine.gate = memory.gate.into_owned();
+        engine.identity = memory.identity.into_owned();
+        engine.subjects = memory.subjects.into_owned().indexed();
+        engine.calendar = memory.calendar.into_owned();
+        engine.budget = memory.budget.into_owned();
+        engine.triage = memory.triage.into_owned();
         engine.settled = memory.settled;
         engine.began = memory.began;
         engine.first_settled = memory.first_settled;
-        engine.open = memory.open;
+        engine.open = memory.open.into_owned();
         Some(engine)
     }
 

@@ -88,6 +88,9 @@ pub enum Input {
     Close,
 }
 
+/// The patients of so many rows are looked up together, before the first of them is taken up.
+const AHEAD: usize = 64;
+
 /// The engine: all state, and one verb.
 pub struct Engine {
     settings: Settings,
@@ -333,6 +336,10 @@ impl Engine {
             run.start = row;
         }
         let event = stretch.batch.row(row);
+        if row.is_multiple_of(AHEAD) {
+            let next = row..stretch.batch.len().min(row + AHEAD);
+            std::hint::black_box(roster.warm(next.flat_map(|row| stretch.batch.row(row).patients())));
+        }
         let mut flags = flags | event.flags();
         let repeat = self.identity.note(&event);
         run.keep.push(repeat != Repeat::Duplicate);

@@ -7,6 +7,9 @@ use super::rows::*;
 use crate::event::facts::{Approval, Encounter};
 use crate::event::time::{DAY, Day, Time, Zone};
 
+/// So many relations of a patient are read ahead.
+const WARM: usize = 16;
+
 /// What of an actor can tie it to a patient, found once for all patients of an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Actor {
@@ -108,6 +111,17 @@ impl Roster {
         let key = self.canonical[named as usize];
         let row = self.patients.at(key, at).or_else(|| self.patients.at(named, at)).map(|(row, _)| row);
         Some(Chart { key, id: self.patient_ids.get(key), merged: key != named, row })
+    }
+
+    /// Reads what the functions below will ask of these patients, so that it is in the caches of the processor when they do: a patient is
+    /// ten places of a large memory, and here many of them are on their way at once. The answer means nothing and keeps the reads alive.
+    pub fn warm<'i>(&self, patients: impl Iterator<Item = &'i str>) -> i64 {
+        let named: Vec<u32> = patients.filter_map(|id| self.patient_ids.find(id)).collect();
+        let keys: Vec<u32> = named.iter().map(|named| self.canonical[*named as usize]).collect();
+        let rows =
+            keys.iter().flat_map(|key| self.patients.of(*key).first()).map(|row| i64::from(row.key)).sum::<i64>();
+        let relations = keys.iter().flat_map(|key| self.relations.of(*key).iter().take(WARM));
+        relations.fold(rows, |all, relation| all ^ relation.start.0)
     }
 
     /// Relations of the patient that are near the time, by kind.
