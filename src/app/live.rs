@@ -60,7 +60,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let (plan, history) = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
-    let (keep, Begun { engine, seen, before, loaded, rules }) = set_out(&settings, history, &runtime)?;
+    let (keep, Begun { engine, seen, before, loaded, watch, rules }) = set_out(&settings, history, &runtime)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
@@ -85,8 +85,8 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let mut road = Road::new(engine, Some(keep), &mut outbox, runtime.handle().clone());
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
-    let accepted = loaded.accepted.clone();
-    put_in_force(&settings, &mut road, before.as_ref(), loaded, rules)?;
+    let accepted = (Arc::new(loaded.accepted), loaded.roster.hash().to_owned());
+    put_in_force(&settings, &mut road, before.as_ref(), (loaded.roster, accepted.0.clone()), rules)?;
     open_lanes(&mut road, &places)?;
     let operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
     let parts = Parts {
@@ -99,6 +99,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         channels,
         reload: signals.reload.clone(),
         accepted,
+        rosters: watch,
         places,
         desk,
         stale,

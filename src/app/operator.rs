@@ -65,9 +65,13 @@ pub static WINDOW: Kind = kind("window-limit", "A correlation left hits out", Se
 /// A part of the engine met a bug.
 pub static FALLEN: Kind = kind("switched-off", "A detection is switched off", Severity::High, SubjectKind::System);
 
+/// Records met a bug of decoding.
+pub static UNDECODED: Kind = kind("undecoded", "Records cannot be decoded", Severity::High, SubjectKind::System);
+
 /// Every kind: the docs have to say what to do about each.
 #[cfg(test)]
-static ALL: [&Kind; 17] = [
+static ALL: [&Kind; 18] = [
+    &UNDECODED,
     &FALLEN,
     &RULES_REFUSED,
     &WINDOW,

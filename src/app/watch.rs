@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::error;
 
 use self::partitions::Partitions;
-use self::rosters::Rosters;
+use self::rosters::{Keeper, Rosters};
 use self::rules::RulesInForce;
 use self::wrong::Signs;
 use super::desk::Desk;
@@ -32,6 +32,7 @@ use crate::engine::gate::Stand;
 use crate::event::time::{DAY, MINUTE};
 use crate::event::{Effects, Origin, Time};
 use crate::ingest::kafka::{Arrival, Depths};
+use crate::ingest::rosters::FolderWatch;
 use crate::notify::Health;
 use crate::pipeline::live::Beside;
 use crate::pipeline::{News, Road, RoadError};
@@ -62,8 +63,10 @@ pub(super) struct Parts {
     pub channels: Arc<dyn Fn() -> BTreeMap<String, Health> + Send + Sync>,
     /// Set by SIGHUP.
     pub reload: Arc<AtomicBool>,
-    /// The rosters in force.
-    pub accepted: Accepted,
+    /// The rosters in force, and their hash.
+    pub accepted: (Arc<Accepted>, String),
+    /// Watches their folder from before they were read.
+    pub rosters: Option<FolderWatch>,
     /// Where reading began.
     pub places: Places,
     /// What is asked at the socket.
@@ -86,6 +89,8 @@ pub(super) struct Watch<'a> {
     signs: Signs,
     /// What happened since the last chores.
     happened: Vec<Seen>,
+    /// What SIGHUP has changed so far, in words: settings and rules.
+    reloading: Option<(String, String)>,
     slow_at: Time,
 }
 
@@ -99,14 +104,28 @@ impl<'a> Watch<'a> {
         now: Time,
     ) -> Watch<'a> {
         let partitions = Partitions::new(std::mem::take(&mut parts.places), parts.desk.clone());
-        let rosters = Rosters::new(parts.settings.rosters.clone(), parts.accepted.clone(), now);
+        let (watch, dir) = (parts.rosters.take(), parts.settings.rosters.clone());
+        let rosters = Rosters::new(watch, dir, parts.accepted.clone(), now);
         let rules = RulesInForce::new(parts.settings.rules.clone());
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
         let upkeep = Upkeep::new(now);
-        let happened = Vec::new();
-        Watch { parts, rosters, rules, partitions, verdicts, drain, upkeep, operator, signs, happened, slow_at: now }
+        let (happened, reloading) = (Vec::new(), None);
+        Watch {
+            parts,
+            rosters,
+            rules,
+            partitions,
+            verdicts,
+            drain,
+            upkeep,
+            operator,
+            signs,
+            happened,
+            reloading,
+            slow_at: now,
+        }
     }
 
     /// The loop has ended: what it was given is in the control log.
@@ -213,9 +232,10 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn take_reload(&mut self, rules: &str, now: Time) -> Vec<News> {
-        if !self.parts.reload.swap(false, Ordering::AcqRel) {
-            return Vec::new();
+    /// Begins what SIGHUP asks for; rosters that are being loaded come first.
+    fn take_reload(&mut self, rules: &str) -> Option<News> {
+        if self.rosters.is_loading() || !self.parts.reload.swap(false, Ordering::AcqRel) {
+            return None;
         }
         let (words, wrong) = reload::settings(&self.parts.path, &mut self.parts.settings);
         match wrong {
@@ -225,12 +245,24 @@ impl<'a> Watch<'a> {
             None => self.operator.mended(&operator::SETTINGS),
         }
         self.rosters.follow(self.parts.settings.rosters.clone());
-        let (news, about) = self.rosters.reload(&self.parts.settings, now);
-        let (rules, about_rules) = self.rules.reload(&self.parts.settings, rules);
-        let words = format!("{words}; {about}; {about_rules}");
-        tracing::info!("SIGHUP: {words}");
-        self.audit("reload", &words);
-        news.into_iter().chain(rules).collect()
+        self.rosters.ask();
+        let (news, about_rules) = self.rules.reload(&self.parts.settings, rules);
+        self.reloading = Some((words, about_rules));
+        news
+    }
+
+    /// New rosters, where they are loaded; with that SIGHUP is done.
+    fn poll_rosters(&mut self, road: &Road<'_>, now: Time) -> Option<News> {
+        let keeper = || road.keep.as_ref().map(|keep| Box::new(keep.history.roster_keeper()) as Keeper);
+        let looked = self.rosters.poll(&self.parts.settings, keeper, now);
+        if let Some(about) = looked.answer
+            && let Some((words, about_rules)) = self.reloading.take()
+        {
+            let words = format!("{words}; {about}; {about_rules}");
+            tracing::info!("SIGHUP: {words}");
+            self.audit("reload", &words);
+        }
+        looked.news
     }
 
     fn audit(&self, act: &str, words: &str) {
@@ -270,10 +302,15 @@ impl Beside for Watch<'_> {
             let (kind, words) = match notice.kind {
                 "id-conflict" => (&operator::CONFLICT, "Records that repeat an identifier and say something else"),
                 "future" => (&operator::FUTURE, "Records that lie in the future"),
+                "undecoded" => (&operator::UNDECODED, "Records that cannot be decoded because of a bug of phiwatch"),
                 "window-limit" => (&operator::WINDOW, "Hits that were not counted because its windows hold no more"),
                 _ => continue,
             };
-            let kept = if notice.kind == "window-limit" { "" } else { " They are kept and flagged." };
+            let kept = match notice.kind {
+                "window-limit" => "",
+                "undecoded" => " They are kept as rejects.",
+                _ => " They are kept and flagged.",
+            };
             let what = format!("{words}: {}.{kept}", notice.count);
             self.happened.push(Seen { kind, about: notice.about.clone(), what, count: notice.count });
         }
@@ -281,11 +318,11 @@ impl Beside for Watch<'_> {
 
     fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<News>, RoadError> {
         let rules = road.engine.rules().hash().to_owned();
-        let mut news = self.take_reload(&rules, now);
+        let mut news: Vec<News> = self.take_reload(&rules).into_iter().collect();
         if now >= self.slow_at {
             self.slow(now);
         }
-        news.extend(self.rosters.poll(&self.parts.settings, now));
+        news.extend(self.poll_rosters(road, now));
         news.extend(self.poll_rules(&rules));
         news.extend(self.verdicts.poll());
         news.extend(road.fallen()?);

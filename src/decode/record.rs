@@ -1,6 +1,7 @@
 //! The decoder of one origin: takes raw records, splits them into parts and gives each part to its format.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use memchr::memchr;
 use serde::Deserialize;
@@ -92,12 +93,19 @@ pub struct Out {
     counts: Counts,
     offset: i64,
     at: Option<Time>,
+    /// A row is being written: a bug that is met now leaves columns of different lengths.
+    writing: bool,
+    /// Records with this text meet a bug.
+    #[cfg(test)]
+    pub(super) flaw: Option<&'static str>,
 }
 
 impl Out {
     /// Takes an event of the record in hand.
     pub fn event(&mut self, draft: &Draft<'_>, flags: Flags) {
+        self.writing = true;
         self.builder.push(draft, self.offset, flags);
+        self.writing = false;
         self.counts.events += 1;
     }
 
@@ -149,6 +157,9 @@ impl Decoder {
             counts: Counts::default(),
             offset: 0,
             at: None,
+            writing: false,
+            #[cfg(test)]
+            flaw: None,
         };
         Decoder { out }
     }
@@ -225,12 +236,29 @@ impl Decoder {
         match text_of(value) {
             Ok(text) => {
                 let start = text.as_ptr().addr() - value.as_ptr().addr();
-                decode(Part { text, byte: byte + start as u64 }, &mut self.out);
+                self.decode(Part { text, byte: byte + start as u64 });
             }
             Err(reason) => self.out.reject(Refusal::new(reason), byte, value),
         }
         let after = self.out.counts;
         assert!(after.events + after.rejects > before.events + before.rejects, "every record has an outcome");
+    }
+
+    /// Decodes a whole record. One that meets a bug would meet it again at the next start and nothing behind it would ever be read: it is
+    /// a reject, after those of its parts that were decoded before (DESIGN, decision 16).
+    fn decode(&mut self, whole: Part<'_>) {
+        if let Err(bug) = catch_unwind(AssertUnwindSafe(|| decode(whole, &mut self.out))) {
+            if self.out.writing {
+                resume_unwind(bug);
+            }
+            self.out.reject(Refusal::new(Reason::Bug), whole.byte, whole.text.as_bytes());
+        }
+    }
+
+    /// Makes records with this text meet a bug.
+    #[cfg(test)]
+    pub(crate) fn flaw(&mut self, text: &'static str) {
+        self.out.flaw = Some(text);
     }
 }
 
@@ -259,6 +287,8 @@ fn decode(whole: Part<'_>, out: &mut Out) {
 
 /// Decodes one part in the format that the hints ask for, or the one that its structure tells.
 pub(super) fn decode_part(part: Part<'_>, out: &mut Out) {
+    #[cfg(test)]
+    assert!(out.flaw.is_none_or(|flaw| !part.text.contains(flaw)), "the bug that was asked for");
     match spec_of(part.text, out.hints.format) {
         Some(spec) => (spec.decode)(part, out),
         None => out.reject(Refusal::new(reason_unknown(part.text)), part.byte, part.text.as_bytes()),

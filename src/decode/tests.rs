@@ -47,6 +47,21 @@ fn check(record: impl AsRef<[u8]>, expected: &[&str]) {
     assert_eq!(outcomes(&decode(record)), expected, "{}", String::from_utf8_lossy(&record[..record.len().min(300)]));
 }
 
+#[test]
+fn a_record_that_meets_a_bug_is_a_reject_and_the_next_is_read() {
+    let flawed = with("e1", "the flaw");
+    let several = format!("[{},{flawed},{BASE}]", with("e1", "e0"));
+    let mut decoder = Decoder::new(Origin::topic("t", 0), Hints::new("t"), Limits::default());
+    decoder.flaw("the flaw");
+    for (offset, value) in (0..).zip([BASE, &flawed, &several, &with("e1", "e2")]) {
+        decoder.push(&RawRecord { offset, byte: 0, at: None, value: Some(value.as_bytes()) });
+    }
+    let decoded = decoder.finish(0, 4);
+    assert_eq!(outcomes(&decoded), ["e1", "e0", "e2", "bug", "bug"]);
+    assert_eq!((decoded.rejects[0].offset, &decoded.rejects[0].raw[..]), (1, flawed.as_bytes()));
+    assert_eq!((decoded.rejects[1].offset, &decoded.rejects[1].raw[..]), (2, several.as_bytes()));
+}
+
 /// The base record with one text replaced by another.
 fn with(from: &str, to: &str) -> String {
     assert!(BASE.contains(from), "{from} is in the base record");

@@ -1,10 +1,10 @@
 //! What leaves of a stretch: the rows that were taken up in a step, with their facts and flags, its rejects and its offsets.
 
-use super::Engine;
 use super::gate::LaneIx;
+use super::{Engine, notice};
 use crate::event::effects::{Applied, Decoded};
 use crate::event::flags::Flags;
-use crate::event::{Effects, Enriched, FactsBuilder, Span};
+use crate::event::{Effects, Enriched, FactsBuilder, Reason, Reject, Span, Time};
 
 /// Rows of one stretch that were taken up in this step.
 #[derive(Default)]
@@ -40,7 +40,9 @@ impl Engine {
         let from = self.position(lane, &run);
         let stretch = self.gate.pop(lane);
         let to = stretch.to;
-        effects.applied.push(applied(&stretch, run, from, to));
+        let applied = applied(&stretch, run, from, to);
+        self.notice_bugs(&applied.rejects, effects);
+        effects.applied.push(applied);
     }
 
     /// Rows of a stretch that is not used up leave with the offsets before the next row.
@@ -48,7 +50,17 @@ impl Engine {
         let from = self.position(lane, &run);
         let (stretch, row) = self.gate.front(lane);
         let to = if row < stretch.batch.len() { stretch.batch.row(row).offset() } else { stretch.to };
-        effects.applied.push(applied(stretch, run, from, to));
+        let applied = applied(stretch, run, from, to);
+        self.notice_bugs(&applied.rejects, effects);
+        effects.applied.push(applied);
+    }
+
+    /// Records that met a bug of decoding are nobody's fault but ours: that is said.
+    fn notice_bugs(&self, rejects: &[Reject], effects: &mut Effects) {
+        let at = self.watermark().unwrap_or(Time::MIN);
+        for reject in rejects.iter().filter(|reject| reject.reason == Reason::Bug) {
+            notice(effects, "undecoded", &reject.origin.to_string(), at);
+        }
     }
 
     /// The first offset that has not left yet.

@@ -37,6 +37,8 @@ words! {
         BadTime = "bad_time",
         /// The record is of a kind that is no access and no vendor session.
         NotAnEvent = "not_an_event",
+        /// A bug of this program met it: it is kept until a version without that bug reads it.
+        Bug = "bug",
     }
 }
 

@@ -208,12 +208,18 @@ impl History {
         changes(self.dir(), self.keyring.clone())
     }
 
-    /// Keeps an accepted roster version, encrypted, under its hash.
+    /// Keeps an accepted roster version, encrypted, under its hash; `bytes` are asked for where it is not kept yet.
     ///
     /// # Errors
     /// Where the disk refuses.
-    pub fn put_roster(&self, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
-        self.put_blob(ROSTER, hash, at, bytes)
+    pub fn put_roster(&self, hash: &str, at: Time, bytes: &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> {
+        if self.has_blob(ROSTER, hash) { Ok(()) } else { self.put_blob(ROSTER, hash, at, &bytes()) }
+    }
+
+    /// Keeps roster versions from another thread, before they are in force.
+    pub fn roster_keeper(&self) -> impl Fn(&str, Time, &[u8]) -> Result<(), HistoryError> + Send + use<> {
+        let (dir, keyring) = (self.dir().to_owned(), self.keyring.clone());
+        move |hash, at, bytes| blobs::put(&dir, &keyring, (ROSTER, hash), at, bytes)
     }
 
     /// The bytes of the roster version with this hash.

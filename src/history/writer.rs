@@ -187,6 +187,11 @@ impl History {
         blobs::put(&self.dir, &self.keyring, (kind, hash), at, bytes)
     }
 
+    /// Whether something is kept under `kind` and `hash`.
+    pub fn has_blob(&self, kind: &str, hash: &str) -> bool {
+        blobs::is_there(&self.dir, kind, hash)
+    }
+
     /// What is kept under `kind` and `hash`.
     pub fn get_blob(&self, kind: &str, hash: &str) -> Result<Option<Vec<u8>>, HistoryError> {
         blobs::get(&self.dir, &self.keyring, kind, hash)

@@ -86,6 +86,14 @@ impl FolderWatch {
         FolderWatch::by(dir.into(), look, read_folder)
     }
 
+    /// A watch that knows the folder as it stands: whoever reads it after this need not read it again.
+    pub fn standing(dir: impl Into<PathBuf>) -> FolderWatch {
+        let mut watch = FolderWatch::new(dir);
+        watch.last = look(&watch.dir).ok();
+        watch.taken.clone_from(&watch.last);
+        watch
+    }
+
     /// A watch of a folder that is looked at and read in another way.
     pub(super) fn by(
         dir: PathBuf,
@@ -95,9 +103,9 @@ impl FolderWatch {
         FolderWatch { dir, look, read, last: None, taken: None, content: None }
     }
 
-    /// Tells the watch that these files are in force already.
-    pub fn known(&mut self, files: &[(String, Vec<u8>)]) {
-        self.content = Some(fingerprint(files));
+    /// What was taken could not be used: the next quiet poll gives it again.
+    pub fn forget(&mut self) {
+        (self.taken, self.content) = (None, None);
     }
 
     /// The folder's content where it has changed since the last answer and stood still for two polls.
@@ -105,12 +113,27 @@ impl FolderWatch {
     /// # Errors
     /// Where the folder cannot be read; the watch stays as it is and the next poll tries again.
     pub fn poll(&mut self) -> Result<Option<Files>, FolderError> {
+        if self.has_changed()? { self.take() } else { Ok(None) }
+    }
+
+    /// Whether the folder has changed since the last answer and stood still for two polls; nothing is read for that.
+    ///
+    /// # Errors
+    /// Where the folder cannot be looked at.
+    pub fn has_changed(&mut self) -> Result<bool, FolderError> {
         let now = (self.look)(&self.dir)?;
         let still = self.last.as_ref() == Some(&now);
-        if !still || self.taken.as_ref() == Some(&now) {
-            self.last = Some(now);
-            return Ok(None);
-        }
+        let known = self.taken.as_ref() == Some(&now);
+        self.last = Some(now);
+        Ok(still && !known)
+    }
+
+    /// Reads the folder; nothing where it changes meanwhile, or holds what it held before.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read; the watch stays as it is and the next poll tries again.
+    pub fn take(&mut self) -> Result<Option<Files>, FolderError> {
+        let now = (self.look)(&self.dir)?;
         let files = (self.read)(&self.dir)?;
         let after = (self.look)(&self.dir)?;
         if after != now {
@@ -226,11 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn does_not_tell_what_is_in_force() {
+    fn what_stood_at_the_beginning_is_told_when_it_changes() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "users.csv", "x", 1);
-        let mut watch = FolderWatch::new(dir.path());
-        watch.known(&read_folder(dir.path()).unwrap());
+        let mut watch = FolderWatch::standing(dir.path());
         assert_eq!([polled(&mut watch), polled(&mut watch), polled(&mut watch)], [None, None, None]);
+        write(dir.path(), "users.csv", "y", 2);
+        assert_eq!(polled(&mut watch), None);
+        assert_eq!(polled(&mut watch).as_deref(), Some("users.csv=y"));
+        let mut missing = FolderWatch::standing(dir.path().join("later"));
+        assert!(missing.poll().is_err());
     }
 }

@@ -16,6 +16,9 @@ use crate::ingest::kafka::{Arrival, RawBatch, Source};
 /// Batches that may wait for their turn.
 const DEPTH: usize = 4;
 
+/// Name of the thread that decodes.
+const DECODING: &str = "decode";
+
 /// A source whose batches arrive decoded.
 pub(super) struct Ahead<'a> {
     /// The source itself, for what is asked of it.
@@ -36,7 +39,7 @@ impl<'a> Ahead<'a> {
     ) -> Ahead<'a> {
         let (work, given) = sync_channel::<(RawBatch, Hints)>(DEPTH);
         let (made, done) = sync_channel(DEPTH);
-        scope.spawn(move || {
+        let decoding = move || {
             let mut decoders = BTreeMap::new();
             for (raw, hints) in given {
                 // Nobody takes it any more: the loop has ended.
@@ -45,7 +48,9 @@ impl<'a> Ahead<'a> {
                     break;
                 }
             }
-        });
+        };
+        let named = std::thread::Builder::new().name(DECODING.to_owned());
+        named.spawn_scoped(scope, decoding).expect("the system gives one more thread");
         Ahead { source, hints, work, done, waiting: VecDeque::new() }
     }
 

@@ -20,7 +20,7 @@ pub enum News {
     /// Another roster version was accepted.
     Roster {
         /// What is kept of it.
-        accepted: Accepted,
+        accepted: Arc<Accepted>,
         /// The same, ready to be asked.
         roster: Arc<Roster>,
         /// The zone of plain dates in rows without a site.
@@ -89,8 +89,7 @@ impl Road<'_> {
         self.commit(now)?;
         match &news {
             News::Roster { accepted, roster, .. } => {
-                let bytes = accepted.to_bytes();
-                self.write(|keep| keep.history.put_roster(roster.hash(), now, &bytes))?;
+                self.write(|keep| keep.history.put_roster(roster.hash(), now, &|| accepted.to_bytes()))?;
             }
             // A set of no rules has no hash and nothing to keep.
             News::Rules { files, rules } if !rules.hash().is_empty() => {

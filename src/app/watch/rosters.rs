@@ -1,26 +1,48 @@
 //! The rosters in force: taken up when the folder has changed and come to rest, or at once when somebody asks.
 //!
-//! A file that is half-written, unparsable or has shrunk by more than half is refused whole and the last good one stays (see
-//! `roster::load`); that, and a folder that nobody renews, is for the operator.
+//! They are read, compared and kept on a thread of their own, since those of a large hospital take a minute, and put in force between
+//! two batches. A file that is half-written, unparsable or has shrunk by more than half is refused whole and the last good one stays
+//! (see `roster::load`); that, and a folder that nobody renews, is for the operator.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tracing::{info, warn};
 
 use super::super::monitor::Plan;
 use super::super::operator::{self, Seen};
 use super::super::rosters::news;
-use crate::event::{Problem, Time};
-use crate::ingest::rosters::{Files, FolderWatch, read_folder};
+use crate::event::{Problem, Time, Zone};
+use crate::history::HistoryError;
+use crate::ingest::rosters::FolderWatch;
 use crate::pipeline::News;
 use crate::roster::{Accepted, Intake, Loaded, load};
 use crate::settings::Settings;
+
+/// Keeps the bytes of a version under its hash.
+pub(super) type Keeper = Box<dyn Fn(&str, Time, &[u8]) -> Result<(), HistoryError> + Send>;
+
+/// What the thread brings back: the watch, and the rosters where there are others, or why they cannot be used.
+type Found = (FolderWatch, Result<Option<Box<Loaded>>, String>);
+
+/// What came of looking: what is to be put in force, and the answer to whoever asked.
+#[derive(Default)]
+pub(super) struct Looked {
+    pub news: Option<News>,
+    pub answer: Option<String>,
+}
 
 /// The rosters in force.
 pub(super) struct Rosters {
     dir: Option<PathBuf>,
     watch: Option<FolderWatch>,
-    accepted: Accepted,
+    /// New ones are being loaded.
+    loading: Option<JoinHandle<Found>>,
+    /// Somebody has asked and waits for the answer.
+    asked: bool,
+    accepted: Arc<Accepted>,
+    hash: String,
     /// Since when they are in force.
     pub since: Time,
     /// Why the newest ones were refused.
@@ -30,9 +52,15 @@ pub(super) struct Rosters {
 }
 
 impl Rosters {
-    pub(super) fn new(dir: Option<PathBuf>, accepted: Accepted, now: Time) -> Rosters {
-        let watch = dir.clone().map(FolderWatch::new);
-        let mut rosters = Rosters { dir, watch, accepted, since: now, refused: None, written: None };
+    /// Those of a folder, which `watch` has watched from before they were read.
+    pub(super) fn new(
+        watch: Option<FolderWatch>,
+        dir: Option<PathBuf>,
+        (accepted, hash): (Arc<Accepted>, String),
+        now: Time,
+    ) -> Rosters {
+        let (loading, asked, refused, written) = (None, false, None, None);
+        let mut rosters = Rosters { dir, watch, loading, asked, accepted, hash, since: now, refused, written };
         rosters.look();
         rosters
     }
@@ -45,6 +73,11 @@ impl Rosters {
         }
     }
 
+    /// Whether new ones are being loaded.
+    pub(super) fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
     /// When the newest file was written.
     pub(super) fn look(&mut self) {
         let entries = self.dir.as_ref().and_then(|dir| std::fs::read_dir(dir).ok());
@@ -54,36 +87,82 @@ impl Rosters {
         self.written = since.map(|since| Time(since.as_micros() as i64));
     }
 
-    /// New rosters, where the files have changed and are whole.
-    pub(super) fn poll(&mut self, settings: &Settings, now: Time) -> Option<News> {
-        let files = match self.watch.as_mut()?.poll() {
-            Ok(files) => files?,
-            Err(what) => {
-                self.refuse(format!("The rosters cannot be read; the last ones stay: {what}"));
-                return None;
-            }
-        };
-        self.take(&files, settings, now)
+    /// The folder is to be read at once; the answer comes with a later [`Rosters::poll`].
+    pub(super) fn ask(&mut self) {
+        self.asked = true;
     }
 
-    /// Reads the folder at once; what came of it, in words.
-    pub(super) fn reload(&mut self, settings: &Settings, now: Time) -> (Option<News>, String) {
-        let Some(dir) = &self.dir else { return (None, "no rosters are named".to_owned()) };
-        let files = match read_folder(dir) {
-            Ok(files) => files,
-            Err(what) => {
-                self.refuse(format!("The rosters cannot be read; the last ones stay: {what}"));
-                return (None, "the rosters cannot be read and the last ones stay".to_owned());
+    /// New rosters, where the files have changed and are whole, or somebody has asked.
+    pub(super) fn poll(&mut self, settings: &Settings, keeper: impl FnOnce() -> Option<Keeper>, now: Time) -> Looked {
+        if let Some(thread) = self.loading.take_if(|thread| thread.is_finished()) {
+            return self.take(thread, settings, now);
+        }
+        if self.is_loading() {
+            return Looked::default();
+        }
+        let Some(mut watch) = self.watch.take() else {
+            let answer = std::mem::take(&mut self.asked).then(|| "no rosters are named".to_owned());
+            return Looked { news: None, answer };
+        };
+        match watch.has_changed() {
+            Ok(changed) if changed || self.asked => {
+                let (accepted, zone, keep) = (self.accepted.clone(), settings.default_zone.clone(), keeper());
+                let load = move || {
+                    let found = read(&mut watch, &accepted, zone, keep, now);
+                    (watch, found)
+                };
+                match std::thread::Builder::new().name("rosters".to_owned()).spawn(load) {
+                    Ok(thread) => self.loading = Some(thread),
+                    Err(error) => {
+                        self.watch = self.dir.clone().map(FolderWatch::new);
+                        return self.refuse(&error.to_string());
+                    }
+                }
             }
+            Ok(_) => self.watch = Some(watch),
+            Err(error) => {
+                self.watch = Some(watch);
+                return self.refuse(&error.to_string());
+            }
+        }
+        Looked::default()
+    }
+
+    /// What the thread has found.
+    fn take(&mut self, thread: JoinHandle<Found>, settings: &Settings, now: Time) -> Looked {
+        let Ok((watch, found)) = thread.join() else {
+            self.watch = self.dir.clone().map(FolderWatch::new);
+            return self.refuse("phiwatch met a bug");
         };
-        let input = self.take(&files, settings, now);
-        let words = match (&input, &self.refused) {
-            (Some(_), None) => format!("new rosters are in force ({})", self.accepted.hash()),
-            (Some(_), Some(_)) => format!("new rosters are in force ({}), with files refused", self.accepted.hash()),
-            (None, None) => "the rosters have not changed".to_owned(),
-            (None, Some(_)) => "the rosters were refused and the last ones stay".to_owned(),
+        // The settings may name another folder by now.
+        if self.watch.is_none() {
+            self.watch = Some(watch);
+        }
+        match found {
+            Err(what) => self.refuse(&what),
+            Ok(None) => self.unchanged(),
+            Ok(Some(loaded)) => {
+                self.complain(&loaded);
+                if loaded.roster.hash() == self.hash {
+                    return self.unchanged();
+                }
+                info!(hash = loaded.roster.hash(), "new rosters are in force");
+                (self.hash, self.since) = (loaded.roster.hash().to_owned(), now);
+                self.accepted = Arc::new(loaded.accepted);
+                let also = if self.refused.is_some() { ", with files refused" } else { "" };
+                let answer = format!("new rosters are in force ({}){also}", self.hash);
+                let new = news(settings, loaded.roster, self.accepted.clone());
+                Looked { news: Some(new), answer: std::mem::take(&mut self.asked).then_some(answer) }
+            }
+        }
+    }
+
+    fn unchanged(&mut self) -> Looked {
+        let words = match self.refused {
+            None => "the rosters have not changed",
+            Some(_) => "the rosters were refused and the last ones stay",
         };
-        (input, words)
+        Looked { news: None, answer: std::mem::take(&mut self.asked).then(|| words.to_owned()) }
     }
 
     /// Since when they are old: a file should have been renewed by then.
@@ -101,21 +180,6 @@ impl Rosters {
             seen(&operator::ROSTER_STALE, what)
         });
         refused.into_iter().chain(stale).collect()
-    }
-
-    fn take(&mut self, files: &Files, settings: &Settings, now: Time) -> Option<News> {
-        let intake = Intake { previous: Some(&self.accepted), at: now, allow_shrink: false };
-        let loaded = load(files, settings.default_zone.clone(), &intake);
-        if let Some(watch) = &mut self.watch {
-            watch.known(files);
-        }
-        self.complain(&loaded);
-        if loaded.accepted == self.accepted {
-            return None;
-        }
-        info!(hash = loaded.roster.hash(), "new rosters are in force");
-        (self.accepted, self.since) = (loaded.accepted.clone(), now);
-        Some(news(settings, loaded))
     }
 
     /// Says what is wrong with the files: some lines in the log, and the files that were refused to the operator.
@@ -145,10 +209,130 @@ impl Rosters {
         });
     }
 
-    fn refuse(&mut self, what: String) {
+    fn refuse(&mut self, why: &str) -> Looked {
+        let what = format!("The rosters cannot be read; the last ones stay: {why}");
         if self.refused.as_ref() != Some(&what) {
             warn!("{what}");
         }
         self.refused = Some(what);
+        let answer = "the rosters cannot be read and the last ones stay".to_owned();
+        Looked { news: None, answer: std::mem::take(&mut self.asked).then_some(answer) }
+    }
+}
+
+/// Reads the folder and keeps what it amounts to; nothing where it holds what it held before.
+fn read(
+    watch: &mut FolderWatch,
+    accepted: &Accepted,
+    zone: Zone,
+    keep: Option<Keeper>,
+    now: Time,
+) -> Result<Option<Box<Loaded>>, String> {
+    let Some(files) = watch.take().map_err(|error| error.to_string())? else { return Ok(None) };
+    let loaded = load(&files, zone, &Intake { previous: Some(accepted), at: now, allow_shrink: false });
+    if let Some(keep) = keep {
+        let kept = keep(loaded.roster.hash(), now, &loaded.accepted.to_bytes());
+        kept.inspect_err(|_| watch.forget()).map_err(|error| error.to_string())?;
+    }
+    Ok(Some(Box::new(loaded)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+    use std::time::{Duration, Instant, SystemTime};
+
+    use super::*;
+    use crate::event::time::DAY;
+
+    fn write(dir: &Path, text: &str, second: u64) {
+        let path = dir.join("users.csv");
+        std::fs::write(&path, text).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(second)).unwrap();
+    }
+
+    /// Rosters of a folder, and the hashes of the versions that were kept.
+    struct Case {
+        rosters: Rosters,
+        settings: Settings,
+        kept: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Case {
+        fn of(dir: &Path) -> Case {
+            let watch = FolderWatch::standing(dir);
+            let settings = Settings::default();
+            let files = crate::ingest::rosters::read_folder(dir).unwrap();
+            let intake = Intake { previous: None, at: Time(0), allow_shrink: false };
+            let accepted = Arc::new(load(&files, settings.default_zone.clone(), &intake).accepted);
+            let hash = accepted.hash();
+            let rosters = Rosters::new(Some(watch), Some(dir.to_owned()), (accepted, hash), Time(0));
+            Case { rosters, settings, kept: Arc::default() }
+        }
+
+        fn poll(&mut self) -> Looked {
+            let kept = self.kept.clone();
+            let keep = move |hash: &str, _: Time, bytes: &[u8]| {
+                assert_eq!(Accepted::from_bytes(bytes).unwrap().hash(), hash);
+                kept.lock().unwrap().push(hash.to_owned());
+                Ok(())
+            };
+            self.rosters.poll(&self.settings, || Some(Box::new(keep)), Time(7))
+        }
+
+        /// Polls until the thread is done.
+        fn look(&mut self) -> Looked {
+            let begun = Instant::now();
+            let mut looked = [self.poll(), self.poll()];
+            while self.rosters.is_loading() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "it is still loading");
+                std::thread::sleep(Duration::from_millis(5));
+                looked[1] = self.poll();
+            }
+            looked.into_iter().find(|looked| looked.news.is_some() || looked.answer.is_some()).unwrap_or_default()
+        }
+    }
+
+    #[test]
+    fn what_has_changed_is_loaded_to_the_side_kept_and_taken_up() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "user_id,role\nu1,nurse\n", 1);
+        let mut case = Case::of(dir.path());
+        let before = case.rosters.hash.clone();
+        assert!(case.look().news.is_none(), "they are in force already");
+        assert!(case.kept.lock().unwrap().is_empty());
+        write(dir.path(), "user_id,role\nu1,nurse\nu2,clerk\n", 2);
+        let looked = case.look();
+        let Some(News::Roster { accepted, roster, .. }) = looked.news else { panic!("new rosters") };
+        assert_eq!((looked.answer, roster.user_ids().count()), (None, 2));
+        assert_eq!(accepted.hash(), roster.hash());
+        assert!(roster.hash() != before && case.rosters.hash == roster.hash() && case.rosters.since == Time(7));
+        assert_eq!(*case.kept.lock().unwrap(), [roster.hash()]);
+    }
+
+    #[test]
+    fn whoever_asks_has_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "user_id,role\nu1,nurse\n", 1);
+        let mut case = Case::of(dir.path());
+        let ask = |case: &mut Case| {
+            case.rosters.ask();
+            let looked = case.look();
+            (looked.news.is_some(), looked.answer.unwrap_or_default())
+        };
+        assert_eq!(ask(&mut case), (false, "the rosters have not changed".to_owned()));
+        write(dir.path(), "user_id,role\nu1,clerk\n", 2);
+        let (new, words) = ask(&mut case);
+        assert!(new && words.starts_with("new rosters are in force ("), "{words}");
+        write(dir.path(), "user_id,ro", 3);
+        let (new, words) = ask(&mut case);
+        assert!(!new && words == "the rosters were refused and the last ones stay", "{words}");
+        assert_eq!(case.rosters.wrong(&Plan::default(), Time(30 * DAY)).len(), 2, "refused, and old");
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        assert_eq!(ask(&mut case), (false, "the rosters cannot be read and the last ones stay".to_owned()));
+        case.rosters.follow(None);
+        assert_eq!(ask(&mut case), (false, "no rosters are named".to_owned()));
     }
 }
