@@ -292,7 +292,7 @@ impl Beside for Watch<'_> {
                 self.happened.push(Seen { kind: &operator::GAP, about: origin.to_string(), what, count });
             }
             Arrival::Trouble { what } => self.signs.trouble(what, now),
-            Arrival::Recovered { .. } => self.signs.recovered(),
+            Arrival::Recovered { .. } => self.signs.recovered(now),
             _ => {}
         }
     }
@@ -335,6 +335,9 @@ impl Beside for Watch<'_> {
         let leave_after = self.parts.settings.monitor.leave_after;
         let decided = self.partitions.decide(road, &board, &self.signs, (leave_after, now));
         self.happened.extend(decided.iter().filter_map(partitions::told));
+        if decided.iter().any(|news| matches!(news, News::Left { left: true, .. })) {
+            self.signs.begin_anew(&board, now);
+        }
         news.extend(decided);
         self.note_stale(road, now)?;
         self.tell(road, now)?;

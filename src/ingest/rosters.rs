@@ -103,6 +103,11 @@ impl FolderWatch {
         FolderWatch { dir, look, read, last: None, taken: None, content: None }
     }
 
+    /// Whether the folder was taken as it stood when it was looked at last.
+    pub fn is_settled(&self) -> bool {
+        self.last == self.taken
+    }
+
     /// What was taken could not be used: the next quiet poll gives it again.
     pub fn forget(&mut self) {
         (self.taken, self.content) = (None, None);
@@ -134,6 +139,10 @@ impl FolderWatch {
     /// Where the folder cannot be read; the watch stays as it is and the next poll tries again.
     pub fn take(&mut self) -> Result<Option<Files>, FolderError> {
         let now = (self.look)(&self.dir)?;
+        if self.last.as_ref() != Some(&now) {
+            self.last = Some(now);
+            return Ok(None);
+        }
         let files = (self.read)(&self.dir)?;
         let after = (self.look)(&self.dir)?;
         if after != now {

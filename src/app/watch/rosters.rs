@@ -45,8 +45,10 @@ pub(super) struct Rosters {
     hash: String,
     /// Since when they are in force.
     pub since: Time,
-    /// Why the newest ones were refused.
+    /// Which of the newest files were refused, and why.
     refused: Option<String>,
+    /// Why the folder cannot be read or kept, as long as that is so.
+    unreadable: Option<String>,
     /// When the newest file of the folder was written.
     written: Option<Time>,
 }
@@ -59,8 +61,19 @@ impl Rosters {
         (accepted, hash): (Arc<Accepted>, String),
         now: Time,
     ) -> Rosters {
-        let (loading, asked, refused, written) = (None, false, None, None);
-        let mut rosters = Rosters { dir, watch, loading, asked, accepted, hash, since: now, refused, written };
+        let (loading, asked) = (None, false);
+        let mut rosters = Rosters {
+            dir,
+            watch,
+            loading,
+            asked,
+            accepted,
+            hash,
+            since: now,
+            refused: None,
+            unreadable: None,
+            written: None,
+        };
         rosters.look();
         rosters
     }
@@ -119,8 +132,13 @@ impl Rosters {
                     }
                 }
             }
-            Ok(_) => self.watch = Some(watch),
+            Ok(_) => {
+                // What kept it from being read has passed; what could not be taken then is given again.
+                self.unreadable = None;
+                self.watch = Some(watch);
+            }
             Err(error) => {
+                watch.forget();
                 self.watch = Some(watch);
                 return self.refuse(&error.to_string());
             }
@@ -134,12 +152,18 @@ impl Rosters {
             self.watch = self.dir.clone().map(FolderWatch::new);
             return self.refuse("phiwatch met a bug");
         };
+        let is_settled = watch.is_settled();
         // The settings may name another folder by now.
         if self.watch.is_none() {
             self.watch = Some(watch);
         }
+        if found.is_ok() {
+            self.unreadable = None;
+        }
         match found {
             Err(what) => self.refuse(&what),
+            // It is being written: whoever asked has to wait until it has come to rest.
+            Ok(None) if !is_settled => Looked::default(),
             Ok(None) => self.unchanged(),
             Ok(Some(loaded)) => {
                 self.complain(&loaded);
@@ -173,7 +197,8 @@ impl Rosters {
     /// What is wrong with them.
     pub(super) fn wrong(&self, plan: &Plan, now: Time) -> Vec<Seen> {
         let seen = |kind, what: String| Seen { kind, about: "rosters".into(), what, count: 0 };
-        let refused = self.refused.clone().map(|what| seen(&operator::ROSTER_REFUSED, what));
+        let refused =
+            self.unreadable.clone().or(self.refused.clone()).map(|what| seen(&operator::ROSTER_REFUSED, what));
         let stale = self.stale(plan, now).map(|since| {
             let at = since.plus(-plan.stale_after);
             let what = format!("No roster file was renewed since {at}: new people and ties are not known.");
@@ -211,10 +236,10 @@ impl Rosters {
 
     fn refuse(&mut self, why: &str) -> Looked {
         let what = format!("The rosters cannot be read; the last ones stay: {why}");
-        if self.refused.as_ref() != Some(&what) {
+        if self.unreadable.as_ref() != Some(&what) {
             warn!("{what}");
         }
-        self.refused = Some(what);
+        self.unreadable = Some(what);
         let answer = "the rosters cannot be read and the last ones stay".to_owned();
         Looked { news: None, answer: std::mem::take(&mut self.asked).then_some(answer) }
     }
@@ -228,7 +253,8 @@ fn read(
     keep: Option<Keeper>,
     now: Time,
 ) -> Result<Option<Box<Loaded>>, String> {
-    let Some(files) = watch.take().map_err(|error| error.to_string())? else { return Ok(None) };
+    let taken = watch.take().inspect_err(|_| watch.forget()).map_err(|error| error.to_string());
+    let Some(files) = taken? else { return Ok(None) };
     let loaded = load(&files, zone, &Intake { previous: Some(accepted), at: now, allow_shrink: false });
     if let Some(keep) = keep {
         let kept = keep(loaded.roster.hash(), now, &loaded.accepted.to_bytes());

@@ -13,6 +13,8 @@ use crate::notify::Health;
 
 /// A broker or a channel that fails for so long is told; before that it is a line in the log.
 const PATIENCE: i64 = 5 * MINUTE;
+/// After a longer time without a look nothing is known of what lay between.
+const BLIND: i64 = MINUTE;
 /// Less free space than a twentieth and than this is told, in bytes.
 const SPACE: u64 = 20 << 30;
 
@@ -32,6 +34,8 @@ pub(super) struct Signs {
     sources: BTreeMap<String, (u64, Time)>,
     /// The watermark when time last kept pace, and when that was.
     watermark: (Option<Time>, Time),
+    /// When the board was looked at last.
+    looked: Time,
     /// What the broker's trouble is, and since when.
     trouble: Option<(String, Time)>,
 }
@@ -40,7 +44,7 @@ impl Signs {
     /// Sources that should be heard of, and nothing seen yet.
     pub(super) fn new(sources: impl Iterator<Item = String>, now: Time) -> Signs {
         let sources = sources.map(|source| (source, (0, now))).collect();
-        Signs { sources, watermark: (None, now), trouble: None }
+        Signs { sources, watermark: (None, now), looked: now, trouble: None }
     }
 
     /// Looks at the board.
@@ -52,9 +56,17 @@ impl Signs {
             }
         }
         let behind = board.lanes.values().any(|lane| lane.lag() > 0 || lane.queued > 0);
-        if !behind || self.keeps_pace(board, now) {
-            self.watermark = (board.watermark, now);
+        // Times in which nothing could be read or looked at, and clocks that are set, say nothing of pace.
+        let blind = self.trouble.is_some() || !(0..=BLIND).contains(&(now.0 - self.looked.0));
+        if blind || !behind || self.keeps_pace(board, now) {
+            self.begin_anew(board, now);
         }
+        self.looked = now;
+    }
+
+    /// Time is measured from now on: somebody was left, and the others have to have their chance.
+    pub(super) fn begin_anew(&mut self, board: &Board, now: Time) {
+        self.watermark = (board.watermark, now);
     }
 
     /// Whether time goes on as it should since it last did. Where some partition waits for another it has to catch up, at twice the pace
@@ -80,8 +92,9 @@ impl Signs {
     }
 
     /// It answers again.
-    pub(super) fn recovered(&mut self) {
+    pub(super) fn recovered(&mut self, now: Time) {
         self.trouble = None;
+        self.watermark.1 = now;
     }
 }
 
@@ -190,8 +203,7 @@ mod tests {
         check(&lag, 9 * MINUTE, &[]);
         check(&lag, 10 * MINUTE, &[("stalled", "watermark")]);
         let mut signs = Signs::new(std::iter::empty(), Time(0));
-        signs.look(&lag, Time(0));
-        signs.look(&lag, Time(HOUR));
+        (0..=60).for_each(|minute| signs.look(&lag, Time(minute * MINUTE)));
         let found = wrong(&lag, &signs, &BTreeMap::new(), &Plan::default(), Time(HOUR));
         assert!(found[0].what.ends_with("it waits for t/0."), "{}", found[0].what);
         // Nothing more to read: it may stand for as long as it likes.
@@ -229,6 +241,42 @@ mod tests {
     }
 
     #[test]
+    fn times_in_which_nothing_could_be_read_are_no_stall() {
+        let board = |watermark: i64| Board {
+            watermark: Some(Time(watermark)),
+            lanes: [lane(3, 9, watermark, Doing::Reading), lane(4, 9, 90 * HOUR, Doing::Paused)]
+                .into_iter()
+                .enumerate()
+                .map(|(n, lane)| (Origin::topic("t", n as i32), lane))
+                .collect(),
+            ..Board::default()
+        };
+        let check = |between: &dyn Fn(&mut Signs), expected: bool| {
+            let mut signs = Signs::new(std::iter::empty(), Time(0));
+            signs.look(&board(0), Time(0));
+            between(&mut signs);
+            signs.look(&board(MINUTE), Time(2 * HOUR));
+            assert_eq!(signs.stalled(10 * MINUTE, Time(2 * HOUR)), expected);
+        };
+        let looks = |signs: &mut Signs| (1..120).for_each(|minute| signs.look(&board(0), Time(minute * MINUTE)));
+        check(&looks, true);
+        // The machine slept, or the disk was full.
+        check(&|_| {}, false);
+        let away = |signs: &mut Signs| {
+            signs.trouble("refused", Time(MINUTE));
+            looks(signs);
+            signs.recovered(Time(2 * HOUR));
+        };
+        check(&away, false);
+        // Somebody was left a moment ago.
+        let left = |signs: &mut Signs| {
+            looks(signs);
+            signs.begin_anew(&board(0), Time(119 * MINUTE));
+        };
+        check(&left, false);
+    }
+
+    #[test]
     fn a_source_is_silent_from_when_it_was_last_heard() {
         check(&Board::default(), 24 * HOUR - SECOND, &[]);
         check(&Board::default(), 24 * HOUR, &[("silent", "ehr")]);
@@ -256,7 +304,7 @@ mod tests {
             found.iter().map(|seen| seen.kind.slug).collect::<Vec<_>>()
         };
         assert_eq!((at(&signs, 4), at(&signs, 5), at(&signs, 60)), (vec![], vec!["broker"], vec!["broker"]));
-        signs.recovered();
+        signs.recovered(Time(60 * MINUTE));
         signs.look(&Board::default(), Time(60 * MINUTE));
         assert_eq!(at(&signs, 60), Vec::<&str>::new());
     }
