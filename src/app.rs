@@ -96,13 +96,17 @@ impl Begun {
 /// The history, made where there is none yet, and what goes on from it. Rosters or rules that cannot be used leave no empty history and
 /// no key behind.
 fn set_out(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<(Keep, Begun), Stop> {
-    let watch = watch(settings);
+    let mut watch = watch(settings);
     let looked = match is_there(history) {
         true => None,
         false => Some((look(settings, None)?, rules::now(settings)?)),
     };
     let mut keep = open_keep(settings, history, runtime)?;
     let begun = begin(settings, &mut keep, looked)?;
+    // What was refused is for the operator too, who hears of what `run` itself has looked at.
+    if begun.loaded.counts.iter().any(|count| count.kept_previous) {
+        watch.iter_mut().for_each(FolderWatch::forget);
+    }
     Ok((keep, Begun { watch, ..begun }))
 }
 

@@ -23,7 +23,6 @@ use crate::event::alert::MadeBy;
 use crate::event::{Raised, Time};
 use crate::history::{Change, Noted};
 use crate::ingest::kafka::{self, Kafka, Plan, Source, Survey};
-use crate::ingest::rosters::FolderWatch;
 use crate::notify::{Notifier, Vital, routes};
 use crate::pipeline::live::{Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
@@ -61,7 +60,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let (plan, history) = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
-    let (keep, Begun { engine, seen, before, loaded, mut watch, rules }) = set_out(&settings, history, &runtime)?;
+    let (keep, Begun { engine, seen, before, loaded, watch, rules }) = set_out(&settings, history, &runtime)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
@@ -86,10 +85,6 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let mut road = Road::new(engine, Some(keep), &mut outbox, runtime.handle().clone());
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
-    // What was refused at the start is for the operator too, who hears of what `run` itself has looked at.
-    if loaded.counts.iter().any(|count| count.kept_previous) {
-        watch.iter_mut().for_each(FolderWatch::forget);
-    }
     let accepted = (Arc::new(loaded.accepted), loaded.roster.hash().to_owned());
     put_in_force(&settings, &mut road, before.as_ref(), (loaded.roster, accepted.0.clone()), rules)?;
     open_lanes(&mut road, &places)?;

@@ -76,3 +76,40 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Input;
+    use crate::engine::fixture::{decoded, roster, ward};
+    use crate::engine::settings::Settings;
+    use crate::event::Origin;
+
+    #[test]
+    fn a_record_that_met_a_bug_is_told_of_and_no_other_reject_is() {
+        let origin = Origin::topic("ehr", 0);
+        let mut stretch = decoded(&origin, 0, &ward(1)[..3]);
+        let refused = |offset, reason| Reject {
+            origin: origin.clone(),
+            offset,
+            byte: 0,
+            reason,
+            field: None,
+            at: None,
+            raw: b"{".to_vec(),
+        };
+        stretch.rejects = vec![refused(3, Reason::Syntax), refused(4, Reason::Bug), refused(5, Reason::Bug)];
+        stretch.to = 6;
+        let mut engine = Engine::new(Settings::default(), roster());
+        engine.step(Time(0), Input::Open(origin.clone()));
+        // A few records may be too few to judge the first of them by: with the end of the input they are taken up.
+        let steps = [Input::Decoded(Box::new(stretch)), Input::End(origin)];
+        let all = steps.map(|input| engine.step(Time(0), input));
+        let notices = all.iter().flat_map(|effects| &effects.notices);
+        let told: Vec<_> = notices.filter(|notice| notice.kind == "undecoded").collect();
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].about.as_str(), told[0].count), ("ehr/0", 2));
+        let applied = all.iter().flat_map(|effects| &effects.applied);
+        assert_eq!(applied.map(|applied| applied.span.rejects).sum::<u64>(), 3);
+    }
+}
