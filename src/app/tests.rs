@@ -9,6 +9,7 @@ use crate::pipeline::Tally;
 
 mod backtest;
 mod damage;
+mod sieve;
 
 /// A site in a folder of its own.
 pub(super) struct Site {

@@ -167,6 +167,12 @@ impl RuleSet {
         self.sieve.candidates(row, room).map(|at| &self.plain[at])
     }
 
+    /// Every plain rule, whatever a row may meet.
+    #[cfg(test)]
+    pub(crate) fn plain(&self) -> &[Plain] {
+        &self.plain
+    }
+
     /// Whether some rule may meet an event with this activity.
     pub fn may_meet(&self, activity: Activity) -> bool {
         self.plain.iter().any(|plain| plain.condition.may_hold(activity))
