@@ -118,6 +118,22 @@ fn a_partition_that_was_stopped_is_read_again_by_command_without_a_run() {
     assert!(acts.contains("\"partitions resume\""), "{acts}");
 }
 
+#[test]
+fn a_steady_feed_is_read_on_although_every_answer_about_its_end_is_old() {
+    let site = Site::new();
+    site.produce(0, [on(2, 0)]);
+    let running = site.run();
+    running.until("the first record", || records(&running) == 1.0);
+    let steady = (1..2_000).map(|n| {
+        std::thread::sleep(Duration::from_millis(2));
+        on(2, n)
+    });
+    site.produce(0, steady);
+    running.until("all of it", || records(&running) == 2_000.0);
+    assert_eq!(states(&running, "stopped"), 0);
+    running.stop();
+}
+
 /// An access on a day of March, so that one partition can lag days behind another.
 fn on(day: u32, n: u32) -> String {
     json!({"event_id": format!("d{day}-{n}"), "time": format!("2026-03-{day:02}T10:{:02}:{:02}Z", n / 60 % 60, n % 60), "source": "ehr",

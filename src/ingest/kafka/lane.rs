@@ -30,6 +30,8 @@ pub(super) struct Lane {
     batch: Option<(RawBatch, Instant)>,
     /// The end at which it stands, and the survey that first said so.
     standing: Option<(i64, Instant)>,
+    /// When the last record was taken.
+    taken: Option<Instant>,
     /// The last survey saw a log that ends before `wanted`.
     doubted: bool,
     /// Since when `wanted` has been what it is, as far as surveys know.
@@ -65,8 +67,8 @@ impl Lane {
     pub(super) fn new(topic: &Arc<str>, partition: i32, wanted: i64, now: Instant) -> Lane {
         let origin = Origin::Topic { topic: topic.clone(), partition };
         let (topic, batch, standing) = (topic.clone(), None, None);
-        let (assigned, stopped, paused, doubted, unmoved) = (false, false, false, false, (wanted, now));
-        Lane { topic, partition, origin, wanted, assigned, stopped, paused, batch, standing, doubted, unmoved }
+        let (assigned, stopped, paused, doubted, taken, unmoved) = (false, false, false, false, None, (wanted, now));
+        Lane { topic, partition, origin, wanted, assigned, stopped, paused, batch, standing, taken, doubted, unmoved }
     }
 
     /// Takes a record if it is one that is wanted; returns a batch that is full.
@@ -77,6 +79,7 @@ impl Lane {
         let (batch, _) = self.batch.get_or_insert_with(|| (RawBatch::new(self.origin.clone(), self.wanted), now));
         batch.push(record);
         self.wanted = batch.to();
+        self.taken = Some(now);
         (batch.len() >= limits.rows || batch.size() >= limits.bytes).then(|| self.cut()).flatten()
     }
 
@@ -113,10 +116,17 @@ impl Lane {
         if self.unmoved.0 != reached || !idle {
             self.unmoved = (reached, asked);
         }
-        let doubted = std::mem::replace(&mut self.doubted, log.high < self.wanted);
-        if log.high < self.wanted {
+        // Records that were taken after the broker was asked may lie behind the end that it named: that says nothing.
+        let is_shorter = log.high < self.wanted;
+        let is_known = self.taken.is_none_or(|taken| taken < asked);
+        let doubted = std::mem::replace(&mut self.doubted, is_shorter && is_known);
+        if is_shorter {
             self.standing = None;
-            return if doubted { Verdict::Shorter } else { Verdict::Doubtful };
+            return match (is_known, doubted) {
+                (false, _) => Verdict::Behind,
+                (true, false) => Verdict::Doubtful,
+                (true, true) => Verdict::Shorter,
+            };
         }
         if self.wanted < log.low {
             return Verdict::Lost { low: log.low };
@@ -190,6 +200,26 @@ mod tests {
         assert_eq!(lane.judge(log(0, 12), -1, at(66), true), AtEnd { offset: 12, stood: Duration::ZERO });
         assert_eq!(lane.judge(log(0, 11), -1, at(67), true), Doubtful);
         assert_eq!(lane.judge(log(0, 11), -1, at(68), true), Shorter);
+    }
+
+    #[test]
+    fn an_end_from_before_the_last_record_says_nothing() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut lane = lane(10, start);
+        let take = |lane: &mut Lane, offset, now| {
+            lane.take(RawRecord { offset, at: None, value: Some(b"x") }, &LIMITS, now);
+        };
+        // Records come all the time, and each answer is a little old when it is looked at.
+        for number in 0..100_i64 {
+            let now = at(number as u64 * 10);
+            take(&mut lane, 10 + number, now + Duration::from_millis(5));
+            assert_eq!(lane.judge(log(0, 10 + number), -1, now, true), Behind, "{number}");
+        }
+        assert_eq!(lane.wanted, 110);
+        // Nothing came since: this log has lost its end.
+        assert_eq!(lane.judge(log(0, 60), -1, at(2_000), true), Doubtful);
+        assert_eq!(lane.judge(log(0, 60), -1, at(2_001), true), Shorter);
     }
 
     #[test]
