@@ -13,7 +13,6 @@ use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
 use crate::history::{History, Settings as HistorySettings};
-use crate::ingest::rosters::FolderWatch;
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
 use crate::roster::{Accepted, Loaded, Roster};
@@ -77,8 +76,6 @@ struct Begun {
     before: Option<Accepted>,
     /// The rosters as they are now.
     loaded: Loaded,
-    /// Watches their folder from before they were read.
-    watch: Option<FolderWatch>,
     /// The rules as they are now.
     rules: RulesNow,
 }
@@ -86,28 +83,23 @@ struct Begun {
 impl Begun {
     /// Without any memory.
     fn anew(settings: &Settings) -> Result<Begun, Stop> {
-        let (watch, loaded) = (watch(settings), look(settings, None)?);
+        let loaded = look(settings, None)?;
         let engine = Engine::new(settings.engine.clone(), Arc::new(Roster::empty(settings.default_zone.clone())));
         let rules = rules::now(settings)?;
-        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded, watch, rules })
+        Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded, rules })
     }
 }
 
 /// The history, made where there is none yet, and what goes on from it. Rosters or rules that cannot be used leave no empty history and
 /// no key behind.
 fn set_out(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<(Keep, Begun), Stop> {
-    let mut watch = watch(settings);
     let looked = match is_there(history) {
         true => None,
         false => Some((look(settings, None)?, rules::now(settings)?)),
     };
     let mut keep = open_keep(settings, history, runtime)?;
     let begun = begin(settings, &mut keep, looked)?;
-    // What was refused is for the operator too, who hears of what `run` itself has looked at.
-    if begun.loaded.counts.iter().any(|count| count.kept_previous) {
-        watch.iter_mut().for_each(FolderWatch::forget);
-    }
-    Ok((keep, Begun { watch, ..begun }))
+    Ok((keep, begun))
 }
 
 /// Whether the folder holds a history.
@@ -140,12 +132,7 @@ fn begin(settings: &Settings, keep: &mut Keep, looked: Option<(Loaded, RulesNow)
     let engine = keep.engine(&settings.engine, &settings.default_zone, now(), &mut progress);
     bar.finish_and_clear();
     let seen = keep.history.positions();
-    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded, watch: None, rules })
-}
-
-/// Watches the folder of the rosters, which is about to be read.
-fn watch(settings: &Settings) -> Option<FolderWatch> {
-    settings.rosters.clone().map(FolderWatch::standing)
+    Ok(Begun { engine: engine.map_err(Stop::failed)?, seen, before, loaded, rules })
 }
 
 /// Loads the rosters and says what is wrong with them.

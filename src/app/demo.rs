@@ -110,7 +110,7 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
         Screen { lines: Lines { out: &mut file, store, printed: BTreeSet::new() }, bar: bar.clone(), told: 0 };
     let Begun { engine, before, loaded, rules, .. } = begun;
     let mut road = Road::new(engine, Some(keep), &mut screen, runtime.handle().clone());
-    put_in_force(settings, &mut road, before.as_ref(), (loaded.roster, Arc::new(loaded.accepted)), rules)?;
+    put_in_force(settings, &mut road, before.as_ref(), loaded, rules)?;
     let origins: Vec<Origin> = (0..PARTITIONS).map(|partition| Origin::topic(TOPIC, partition)).collect();
     for origin in &origins {
         road.keys.insert(origin.clone(), origin.to_string());

@@ -15,7 +15,7 @@ use super::operator::Operator;
 use super::places::Places;
 use super::rosters::put_in_force;
 use super::verdicts::Verdicts;
-use super::watch::{Parts, Watch};
+use super::watch::{Parts, Rosters, Watch};
 use super::{Begun, acts, now, own_seal, own_store, past, runtime, set_out};
 use crate::app::Stop;
 use crate::engine::Input;
@@ -23,6 +23,7 @@ use crate::event::alert::MadeBy;
 use crate::event::{Raised, Time};
 use crate::history::{Change, Noted};
 use crate::ingest::kafka::{self, Kafka, Plan, Source, Survey};
+use crate::ingest::rosters::FolderWatch;
 use crate::notify::{Notifier, Vital, routes};
 use crate::pipeline::live::{Orders, read};
 use crate::pipeline::{Outlet, Road, RoadError, Tally};
@@ -60,7 +61,8 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let (plan, history) = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
-    let (keep, Begun { engine, seen, before, loaded, watch, rules }) = set_out(&settings, history, &runtime)?;
+    let folder = settings.rosters.clone().map(FolderWatch::standing);
+    let (keep, Begun { engine, seen, before, loaded, rules }) = set_out(&settings, history, &runtime)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
@@ -85,8 +87,8 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let mut road = Road::new(engine, Some(keep), &mut outbox, runtime.handle().clone());
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
     let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
-    let accepted = (Arc::new(loaded.accepted), loaded.roster.hash().to_owned());
-    put_in_force(&settings, &mut road, before.as_ref(), (loaded.roster, accepted.0.clone()), rules)?;
+    let rosters = Rosters::new(folder, &settings, &loaded, now());
+    put_in_force(&settings, &mut road, before.as_ref(), loaded, rules)?;
     open_lanes(&mut road, &places)?;
     let operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
     let parts = Parts {
@@ -98,8 +100,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         depths: source.depths(),
         channels,
         reload: signals.reload.clone(),
-        accepted,
-        rosters: watch,
+        rosters,
         places,
         desk,
         stale,

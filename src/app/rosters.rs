@@ -108,7 +108,7 @@ pub(super) fn put_in_force(
     settings: &Settings,
     road: &mut Road<'_>,
     before: Option<&Accepted>,
-    (roster, accepted): (Roster, Arc<Accepted>),
+    loaded: Loaded,
     rules: RulesNow,
 ) -> Result<(), Stop> {
     if before.is_none() || *road.engine.settings() != settings.engine {
@@ -116,8 +116,8 @@ pub(super) fn put_in_force(
     }
     // The same dates mean other moments in another zone.
     let zone = road.engine.roster().zone(None).name() != settings.default_zone.name();
-    if zone || before.is_none_or(|before| *before != *accepted) {
-        road.hear(now(), news(settings, roster, accepted)).map_err(Stop::failed)?;
+    if zone || before.is_none_or(|before| *before != *loaded.accepted) {
+        road.hear(now(), news(settings, loaded)).map_err(Stop::failed)?;
     }
     if road.engine.rules().hash() != rules.set.hash() {
         let words = rules::in_force(rules.set.hash(), road.engine.rules().hash());
@@ -129,9 +129,9 @@ pub(super) fn put_in_force(
     Ok(())
 }
 
-/// Rosters to be put in force.
-pub(super) fn news(settings: &Settings, roster: Roster, accepted: Arc<Accepted>) -> News {
-    News::Roster { accepted, roster: Arc::new(roster), zone: settings.default_zone.name().to_owned() }
+pub(super) fn news(settings: &Settings, loaded: Loaded) -> News {
+    let zone = settings.default_zone.name().to_owned();
+    News::Roster { accepted: loaded.accepted, roster: Arc::new(loaded.roster), zone }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
         Some(history) => set_out(settings, history, &runtime).map(|(keep, begun)| (Some(keep), begun))?,
         None => (None, Begun::anew(settings)?),
     };
-    let Begun { engine, seen, before, loaded, rules, .. } = begun;
+    let Begun { engine, seen, before, loaded, rules } = begun;
     let store = match (&settings.history, &keep) {
         (Some(history), Some(keep)) => Some(own_store(keep, &settings.state_dir(&history.dir))?),
         _ => None,
@@ -79,7 +79,7 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
     let told = store.clone();
     let mut outlet = Lines { out, store: told, printed: BTreeSet::new() };
     let mut road = Road::new(engine, keep, &mut outlet, runtime.handle().clone());
-    put_in_force(settings, &mut road, before.as_ref(), (loaded.roster, Arc::new(loaded.accepted)), rules)?;
+    put_in_force(settings, &mut road, before.as_ref(), loaded, rules)?;
     for news in verdicts.iter_mut().flat_map(Verdicts::poll) {
         road.hear(now(), news).map_err(Stop::failed)?;
     }

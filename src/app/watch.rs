@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::error;
 
 use self::partitions::Partitions;
-use self::rosters::{Keeper, Rosters};
+use self::rosters::Keeper;
+pub(super) use self::rosters::Rosters;
 use self::rules::RulesInForce;
 use self::wrong::Signs;
 use super::desk::Desk;
@@ -32,11 +33,9 @@ use crate::engine::gate::Stand;
 use crate::event::time::{DAY, MINUTE};
 use crate::event::{Effects, Origin, Time};
 use crate::ingest::kafka::{Arrival, Depths};
-use crate::ingest::rosters::FolderWatch;
 use crate::notify::Health;
 use crate::pipeline::live::Beside;
 use crate::pipeline::{News, Road, RoadError};
-use crate::roster::Accepted;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -63,10 +62,8 @@ pub(super) struct Parts {
     pub channels: Arc<dyn Fn() -> BTreeMap<String, Health> + Send + Sync>,
     /// Set by SIGHUP.
     pub reload: Arc<AtomicBool>,
-    /// The rosters in force, and their hash.
-    pub accepted: (Arc<Accepted>, String),
-    /// Watches their folder from before they were read.
-    pub rosters: Option<FolderWatch>,
+    /// The rosters in force.
+    pub rosters: Rosters,
     /// Where reading began.
     pub places: Places,
     /// What is asked at the socket.
@@ -78,7 +75,6 @@ pub(super) struct Parts {
 /// Who does it.
 pub(super) struct Watch<'a> {
     parts: Parts,
-    rosters: Rosters,
     partitions: Partitions,
     rules: RulesInForce,
     verdicts: Verdicts<'a>,
@@ -104,33 +100,19 @@ impl<'a> Watch<'a> {
         now: Time,
     ) -> Watch<'a> {
         let partitions = Partitions::new(std::mem::take(&mut parts.places), parts.desk.clone());
-        let (watch, dir) = (parts.rosters.take(), parts.settings.rosters.clone());
-        let rosters = Rosters::new(watch, dir, parts.accepted.clone(), now);
         let rules = RulesInForce::new(parts.settings.rules.clone());
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
         let signs = Signs::new(declared.chain(known), now);
         let upkeep = Upkeep::new(now);
         let (happened, reloading) = (Vec::new(), None);
-        Watch {
-            parts,
-            rosters,
-            rules,
-            partitions,
-            verdicts,
-            drain,
-            upkeep,
-            operator,
-            signs,
-            happened,
-            reloading,
-            slow_at: now,
-        }
+        Watch { parts, rules, partitions, verdicts, drain, upkeep, operator, signs, happened, reloading, slow_at: now }
     }
 
     /// The loop has ended: what it was given is in the control log.
     pub(super) fn close(&mut self) -> Result<(), RoadError> {
         self.partitions.close();
+        self.end_reload("the end came before the rosters were loaded");
         Ok(self.verdicts.taken()?)
     }
 
@@ -166,7 +148,7 @@ impl<'a> Watch<'a> {
         board.since = road.outcomes.clone();
         board.commits = road.commits.clone();
         board.staged = road.keep.as_ref().map(|keep| keep.history.staged()).map_or((0, 0), |s| (s.rows, s.bytes));
-        board.roster = Some((road.engine.roster().hash().to_owned(), self.rosters.since));
+        board.roster = Some((road.engine.roster().hash().to_owned(), self.parts.rosters.since));
         board.open = self.operator.open();
         let done = self.upkeep.done;
         board.upkeep = (done.joins, done.files, done.removed);
@@ -178,7 +160,7 @@ impl<'a> Watch<'a> {
         let channels = (self.parts.channels)();
         let board = self.parts.board.lock().clone();
         let mut wrong = wrong::wrong(&board, &self.signs, &channels, &self.parts.settings.monitor, now);
-        wrong.extend(self.rosters.wrong(&self.parts.settings.monitor, now));
+        wrong.extend(self.parts.rosters.wrong(&self.parts.settings.monitor, now));
         wrong.extend(self.rules.wrong());
         wrong.extend(road.engine.switched_off().iter().map(wrong::fallen));
         let store = self.parts.store.clone();
@@ -200,7 +182,7 @@ impl<'a> Watch<'a> {
         let disks = [("history", free(history)), ("state", free(state))];
         self.parts.board.lock().disks =
             disks.into_iter().filter_map(|(name, found)| found.map(|(free, all)| (name, free, all))).collect();
-        self.rosters.look();
+        self.parts.rosters.look();
         self.drain(now);
     }
 
@@ -218,7 +200,7 @@ impl<'a> Watch<'a> {
 
     /// Old rosters are a blind spot: the control log says from when to when.
     fn note_stale(&mut self, road: &mut Road<'_>, now: Time) -> Result<(), RoadError> {
-        let stale = self.rosters.stale(&self.parts.settings.monitor, now);
+        let stale = self.parts.rosters.stale(&self.parts.settings.monitor, now);
         if stale == self.parts.stale {
             return Ok(());
         }
@@ -232,11 +214,22 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// SIGHUP is done: what came of it, and of the rosters last.
+    fn end_reload(&mut self, about_rosters: &str) {
+        if let Some((words, about_rules)) = self.reloading.take() {
+            let words = format!("{words}; {about_rosters}; {about_rules}");
+            tracing::info!("SIGHUP: {words}");
+            self.audit("reload", &words);
+        }
+    }
+
     /// Begins what SIGHUP asks for; rosters that are being loaded come first.
     fn take_reload(&mut self, rules: &str) -> Option<News> {
-        if self.rosters.is_loading() || !self.parts.reload.swap(false, Ordering::AcqRel) {
+        if self.parts.rosters.is_loading() || !self.parts.reload.swap(false, Ordering::AcqRel) {
             return None;
         }
+        // What came of the one before would be told by nobody.
+        self.end_reload("the rosters are still being written");
         let (words, wrong) = reload::settings(&self.parts.path, &mut self.parts.settings);
         match wrong {
             Some(what) => {
@@ -244,8 +237,8 @@ impl<'a> Watch<'a> {
             }
             None => self.operator.mended(&operator::SETTINGS),
         }
-        self.rosters.follow(self.parts.settings.rosters.clone());
-        self.rosters.ask();
+        self.parts.rosters.follow(self.parts.settings.rosters.clone());
+        self.parts.rosters.ask();
         let (news, about_rules) = self.rules.reload(&self.parts.settings, rules);
         self.reloading = Some((words, about_rules));
         news
@@ -254,13 +247,10 @@ impl<'a> Watch<'a> {
     /// New rosters, where they are loaded; with that SIGHUP is done.
     fn poll_rosters(&mut self, road: &Road<'_>, now: Time) -> Option<News> {
         let keeper = || road.keep.as_ref().map(|keep| Box::new(keep.history.roster_keeper()) as Keeper);
-        let looked = self.rosters.poll(&self.parts.settings, keeper, now);
-        if let Some(about) = looked.answer
-            && let Some((words, about_rules)) = self.reloading.take()
-        {
-            let words = format!("{words}; {about}; {about_rules}");
-            tracing::info!("SIGHUP: {words}");
-            self.audit("reload", &words);
+        let before = road.engine.roster().hash();
+        let looked = self.parts.rosters.poll(&self.parts.settings, before, keeper, now);
+        if let Some(about) = looked.answer {
+            self.end_reload(&about);
         }
         looked.news
     }

@@ -4,7 +4,7 @@ use super::gate::LaneIx;
 use super::{Engine, notice};
 use crate::event::effects::{Applied, Decoded};
 use crate::event::flags::Flags;
-use crate::event::{Effects, Enriched, FactsBuilder, Reason, Reject, Span, Time};
+use crate::event::{Effects, Enriched, FactsBuilder, Reason, Span, Time};
 
 /// Rows of one stretch that were taken up in this step.
 #[derive(Default)]
@@ -40,9 +40,7 @@ impl Engine {
         let from = self.position(lane, &run);
         let stretch = self.gate.pop(lane);
         let to = stretch.to;
-        let applied = applied(&stretch, run, from, to);
-        self.notice_bugs(&applied.rejects, effects);
-        effects.applied.push(applied);
+        self.leave(applied(&stretch, run, from, to), effects);
     }
 
     /// Rows of a stretch that is not used up leave with the offsets before the next row.
@@ -50,17 +48,16 @@ impl Engine {
         let from = self.position(lane, &run);
         let (stretch, row) = self.gate.front(lane);
         let to = if row < stretch.batch.len() { stretch.batch.row(row).offset() } else { stretch.to };
-        let applied = applied(stretch, run, from, to);
-        self.notice_bugs(&applied.rejects, effects);
-        effects.applied.push(applied);
+        self.leave(applied(stretch, run, from, to), effects);
     }
 
     /// Records that met a bug of decoding are nobody's fault but ours: that is said.
-    fn notice_bugs(&self, rejects: &[Reject], effects: &mut Effects) {
+    fn leave(&self, applied: Applied, effects: &mut Effects) {
         let at = self.watermark().unwrap_or(Time::MIN);
-        for reject in rejects.iter().filter(|reject| reject.reason == Reason::Bug) {
+        for reject in applied.rejects.iter().filter(|reject| reject.reason == Reason::Bug) {
             notice(effects, "undecoded", &reject.origin.to_string(), at);
         }
+        effects.applied.push(applied);
     }
 
     /// The first offset that has not left yet.
@@ -83,7 +80,7 @@ mod tests {
     use crate::engine::Input;
     use crate::engine::fixture::{decoded, roster, ward};
     use crate::engine::settings::Settings;
-    use crate::event::Origin;
+    use crate::event::{Origin, Reject};
 
     #[test]
     fn a_record_that_met_a_bug_is_told_of_and_no_other_reject_is() {

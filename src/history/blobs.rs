@@ -12,13 +12,13 @@ const LEVEL: i32 = 1;
 /// How a packed file begins (RFC 8878, section 3.1.1).
 const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
-/// Writes `bytes` under `kind` and `hash`; one that is there already stays as it is.
+/// Writes `bytes` under `kind` and `hash`; one that is there already stays as it is, and they are not asked for.
 pub(super) fn put(
     dir: &Path,
     keyring: &Option<Arc<Keyring>>,
     (kind, hash): (&str, &str),
     arrival: Time,
-    bytes: &[u8],
+    bytes: &dyn Fn() -> Vec<u8>,
 ) -> Result<(), HistoryError> {
     let path = path_of(dir, kind, hash)?;
     if path.exists() {
@@ -28,17 +28,12 @@ pub(super) fn put(
         layout::make_folder(&dir.join("blobs"))?;
         layout::make_folder(folder)?;
     }
-    let packed = zstd::bulk::compress(bytes, LEVEL).map_err(HistoryError::io(&path))?;
+    let packed = zstd::bulk::compress(&bytes(), LEVEL).map_err(HistoryError::io(&path))?;
     let stored = match keyring {
         Some(keyring) => keyring.seal(&name(kind, hash), arrival, &packed)?,
         None => packed,
     };
     write_new(&path, &stored, 0o600).map_err(HistoryError::io(&path))
-}
-
-/// Whether there is something under `kind` and `hash`.
-pub(super) fn is_there(dir: &Path, kind: &str, hash: &str) -> bool {
-    path_of(dir, kind, hash).is_ok_and(|path| path.exists())
 }
 
 /// The bytes under `kind` and `hash`, or `None` where there are none.
@@ -112,8 +107,8 @@ mod tests {
         let kek = KeySource::File(dir.path().join("k.key")).create().unwrap();
         let keyring = Some(Arc::new(Keyring::create(&dir.path().join("keyring.json"), kek).unwrap()));
         let get = |kind: &str, hash: &str| get(dir.path(), &keyring, kind, hash);
-        put(dir.path(), &keyring, ("roster", "ab12"), Time(0), b"patient-77").unwrap();
-        put(dir.path(), &keyring, ("roster", "ab12"), Time(0), b"other").unwrap();
+        put(dir.path(), &keyring, ("roster", "ab12"), Time(0), &|| b"patient-77".to_vec()).unwrap();
+        put(dir.path(), &keyring, ("roster", "ab12"), Time(0), &|| b"other".to_vec()).unwrap();
         assert_eq!(get("roster", "ab12").unwrap().unwrap(), b"patient-77");
         assert_eq!(get("roster", "ab13").unwrap(), None);
         assert_eq!(list(dir.path(), "roster").unwrap(), ["ab12"]);

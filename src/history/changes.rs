@@ -213,11 +213,13 @@ impl History {
     /// # Errors
     /// Where the disk refuses.
     pub fn put_roster(&self, hash: &str, at: Time, bytes: &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> {
-        if self.has_blob(ROSTER, hash) { Ok(()) } else { self.put_blob(ROSTER, hash, at, &bytes()) }
+        self.put_blob(ROSTER, hash, at, bytes)
     }
 
     /// Keeps roster versions from another thread, before they are in force.
-    pub fn roster_keeper(&self) -> impl Fn(&str, Time, &[u8]) -> Result<(), HistoryError> + Send + use<> {
+    pub fn roster_keeper(
+        &self,
+    ) -> impl Fn(&str, Time, &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> + Send + use<> {
         let (dir, keyring) = (self.dir().to_owned(), self.keyring.clone());
         move |hash, at, bytes| blobs::put(&dir, &keyring, (ROSTER, hash), at, bytes)
     }
@@ -234,7 +236,7 @@ impl History {
     ///
     /// # Errors
     /// Where the disk refuses.
-    pub fn put_rules(&self, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
+    pub fn put_rules(&self, hash: &str, at: Time, bytes: &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> {
         self.put_blob(RULES, hash, at, bytes)
     }
 

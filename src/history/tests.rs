@@ -166,7 +166,7 @@ async fn nothing_stands_in_clear() {
         }
         assert_eq!(history.positions()["cluster/ehr.access/0"], 42);
         history.control_append("verdict", arrival(), b"user-77 patient-77").unwrap();
-        history.put_blob("roster", "ab12", arrival(), b"user-77 patient-77").unwrap();
+        history.put_blob("roster", "ab12", arrival(), &|| b"user-77 patient-77".to_vec()).unwrap();
         drop(history);
         let history = History::open_or_create(&settings, &source).await.unwrap();
         assert_eq!(history.positions()["cluster/ehr.access/0"], 42);

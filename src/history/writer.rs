@@ -181,15 +181,10 @@ impl History {
     }
 
     /// Keeps `bytes` under `kind` and `hash` (lower-case letters, digits, hyphens); one that is there already stays as it is.
-    pub fn put_blob(&self, kind: &str, hash: &str, at: Time, bytes: &[u8]) -> Result<(), HistoryError> {
+    pub fn put_blob(&self, kind: &str, hash: &str, at: Time, bytes: &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> {
         #[cfg(test)]
         super::fuse::write()?;
         blobs::put(&self.dir, &self.keyring, (kind, hash), at, bytes)
-    }
-
-    /// Whether something is kept under `kind` and `hash`.
-    pub fn has_blob(&self, kind: &str, hash: &str) -> bool {
-        blobs::is_there(&self.dir, kind, hash)
     }
 
     /// What is kept under `kind` and `hash`.

@@ -16,9 +16,6 @@ use crate::ingest::kafka::{Arrival, RawBatch, Source};
 /// Batches that may wait for their turn.
 const DEPTH: usize = 4;
 
-/// Name of the thread that decodes.
-const DECODING: &str = "decode";
-
 /// A source whose batches arrive decoded.
 pub(super) struct Ahead<'a> {
     /// The source itself, for what is asked of it.
@@ -49,7 +46,7 @@ impl<'a> Ahead<'a> {
                 }
             }
         };
-        let named = std::thread::Builder::new().name(DECODING.to_owned());
+        let named = std::thread::Builder::new().name("decode".to_owned());
         named.spawn_scoped(scope, decoding).expect("the system gives one more thread");
         Ahead { source, hints, work, done, waiting: VecDeque::new() }
     }

@@ -93,7 +93,7 @@ impl Road<'_> {
             }
             // A set of no rules has no hash and nothing to keep.
             News::Rules { files, rules } if !rules.hash().is_empty() => {
-                let bytes = postcard::to_stdvec(files).expect("names and bytes can always be written");
+                let bytes = || postcard::to_stdvec(files).expect("names and bytes can always be written");
                 self.write(|keep| keep.history.put_rules(rules.hash(), now, &bytes))?;
             }
             _ => {}

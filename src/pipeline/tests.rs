@@ -110,7 +110,7 @@ fn now() -> Time {
 
 fn news_of(files: &[(String, Vec<u8>)]) -> News {
     let loaded = load(files, zone(), &Intake { previous: None, at: Time(0), allow_shrink: true });
-    News::Roster { accepted: loaded.accepted.into(), roster: loaded.roster.into(), zone: zone().name().to_owned() }
+    News::Roster { accepted: loaded.accepted, roster: loaded.roster.into(), zone: zone().name().to_owned() }
 }
 
 fn rules_of(files: Vec<(String, Vec<u8>)>) -> News {

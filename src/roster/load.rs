@@ -1,6 +1,7 @@
 //! Acceptance of a folder of roster files: what is taken, what is refused, and which last good file stays.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -93,7 +94,7 @@ pub struct Loaded {
     /// Ready to be asked.
     pub roster: Roster,
     /// What it was made of, to be stored and given to the next [`load`].
-    pub accepted: Accepted,
+    pub accepted: Arc<Accepted>,
     /// Everything that is wrong, by file and line; never a name or record number.
     pub problems: Vec<Problem>,
     /// Rows and refused rows by file.
@@ -122,7 +123,7 @@ pub fn load(files: &[(String, Vec<u8>)], default_zone: Zone, intake: &Intake<'_>
     });
     problems.sort();
     problems.dedup();
-    Loaded { roster, accepted: loading.accepted, problems, counts: loading.counts }
+    Loaded { roster, accepted: Arc::new(loading.accepted), problems, counts: loading.counts }
 }
 
 impl Roster {

@@ -20,8 +20,8 @@ use crate::pipeline::News;
 use crate::roster::{Accepted, Intake, Loaded, load};
 use crate::settings::Settings;
 
-/// Keeps the bytes of a version under its hash.
-pub(super) type Keeper = Box<dyn Fn(&str, Time, &[u8]) -> Result<(), HistoryError> + Send>;
+/// Keeps the bytes of a version under its hash, where they are not kept yet.
+pub(super) type Keeper = Box<dyn Fn(&str, Time, &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> + Send>;
 
 /// What the thread brings back: the watch, and the rosters where there are others, or why they cannot be used.
 type Found = (FolderWatch, Result<Option<Box<Loaded>>, String>);
@@ -34,7 +34,7 @@ pub(super) struct Looked {
 }
 
 /// The rosters in force.
-pub(super) struct Rosters {
+pub(in crate::app) struct Rosters {
     dir: Option<PathBuf>,
     watch: Option<FolderWatch>,
     /// New ones are being loaded.
@@ -42,7 +42,6 @@ pub(super) struct Rosters {
     /// Somebody has asked and waits for the answer.
     asked: bool,
     accepted: Arc<Accepted>,
-    hash: String,
     /// Since when they are in force.
     pub since: Time,
     /// Which of the newest files were refused, and why.
@@ -54,21 +53,23 @@ pub(super) struct Rosters {
 }
 
 impl Rosters {
-    /// Those of a folder, which `watch` has watched from before they were read.
-    pub(super) fn new(
-        watch: Option<FolderWatch>,
-        dir: Option<PathBuf>,
-        (accepted, hash): (Arc<Accepted>, String),
+    /// Those that were `loaded` from the folder of the settings, which `watch` has watched from before they were read.
+    pub(in crate::app) fn new(
+        mut watch: Option<FolderWatch>,
+        settings: &Settings,
+        loaded: &Loaded,
         now: Time,
     ) -> Rosters {
-        let (loading, asked) = (None, false);
+        // What was refused at the start is told of when it is looked at again.
+        if loaded.counts.iter().any(|count| count.kept_previous) {
+            watch.iter_mut().for_each(FolderWatch::forget);
+        }
         let mut rosters = Rosters {
-            dir,
+            dir: settings.rosters.clone(),
             watch,
-            loading,
-            asked,
-            accepted,
-            hash,
+            loading: None,
+            asked: false,
+            accepted: loaded.accepted.clone(),
             since: now,
             refused: None,
             unreadable: None,
@@ -105,10 +106,16 @@ impl Rosters {
         self.asked = true;
     }
 
-    /// New rosters, where the files have changed and are whole, or somebody has asked.
-    pub(super) fn poll(&mut self, settings: &Settings, keeper: impl FnOnce() -> Option<Keeper>, now: Time) -> Looked {
+    /// New rosters, where the files have changed and are whole, or somebody has asked; `before` is the hash of those in force.
+    pub(super) fn poll(
+        &mut self,
+        settings: &Settings,
+        before: &str,
+        keeper: impl FnOnce() -> Option<Keeper>,
+        now: Time,
+    ) -> Looked {
         if let Some(thread) = self.loading.take_if(|thread| thread.is_finished()) {
-            return self.take(thread, settings, now);
+            return self.take(thread, settings, before, now);
         }
         if self.is_loading() {
             return Looked::default();
@@ -147,7 +154,7 @@ impl Rosters {
     }
 
     /// What the thread has found.
-    fn take(&mut self, thread: JoinHandle<Found>, settings: &Settings, now: Time) -> Looked {
+    fn take(&mut self, thread: JoinHandle<Found>, settings: &Settings, before: &str, now: Time) -> Looked {
         let Ok((watch, found)) = thread.join() else {
             self.watch = self.dir.clone().map(FolderWatch::new);
             return self.refuse("phiwatch met a bug");
@@ -167,16 +174,18 @@ impl Rosters {
             Ok(None) => self.unchanged(),
             Ok(Some(loaded)) => {
                 self.complain(&loaded);
-                if loaded.roster.hash() == self.hash {
+                let hash = loaded.roster.hash();
+                if hash == before {
                     return self.unchanged();
                 }
-                info!(hash = loaded.roster.hash(), "new rosters are in force");
-                (self.hash, self.since) = (loaded.roster.hash().to_owned(), now);
-                self.accepted = Arc::new(loaded.accepted);
+                info!(hash, "new rosters are in force");
                 let also = if self.refused.is_some() { ", with files refused" } else { "" };
-                let answer = format!("new rosters are in force ({}){also}", self.hash);
-                let new = news(settings, loaded.roster, self.accepted.clone());
-                Looked { news: Some(new), answer: std::mem::take(&mut self.asked).then_some(answer) }
+                let answer = format!("new rosters are in force ({hash}){also}");
+                (self.accepted, self.since) = (loaded.accepted.clone(), now);
+                Looked {
+                    news: Some(news(settings, *loaded)),
+                    answer: std::mem::take(&mut self.asked).then_some(answer),
+                }
             }
         }
     }
@@ -257,7 +266,7 @@ fn read(
     let Some(files) = taken? else { return Ok(None) };
     let loaded = load(&files, zone, &Intake { previous: Some(accepted), at: now, allow_shrink: false });
     if let Some(keep) = keep {
-        let kept = keep(loaded.roster.hash(), now, &loaded.accepted.to_bytes());
+        let kept = keep(loaded.roster.hash(), now, &|| loaded.accepted.to_bytes());
         kept.inspect_err(|_| watch.forget()).map_err(|error| error.to_string())?;
     }
     Ok(Some(Box::new(loaded)))
@@ -283,29 +292,34 @@ mod tests {
     struct Case {
         rosters: Rosters,
         settings: Settings,
+        in_force: String,
         kept: Arc<Mutex<Vec<String>>>,
     }
 
     impl Case {
         fn of(dir: &Path) -> Case {
             let watch = FolderWatch::standing(dir);
-            let settings = Settings::default();
+            let mut settings = Settings::default();
+            settings.rosters = Some(dir.to_owned());
             let files = crate::ingest::rosters::read_folder(dir).unwrap();
             let intake = Intake { previous: None, at: Time(0), allow_shrink: false };
-            let accepted = Arc::new(load(&files, settings.default_zone.clone(), &intake).accepted);
-            let hash = accepted.hash();
-            let rosters = Rosters::new(Some(watch), Some(dir.to_owned()), (accepted, hash), Time(0));
-            Case { rosters, settings, kept: Arc::default() }
+            let loaded = load(&files, settings.default_zone.clone(), &intake);
+            let rosters = Rosters::new(Some(watch), &settings, &loaded, Time(0));
+            Case { rosters, settings, in_force: loaded.roster.hash().to_owned(), kept: Arc::default() }
         }
 
         fn poll(&mut self) -> Looked {
             let kept = self.kept.clone();
-            let keep = move |hash: &str, _: Time, bytes: &[u8]| {
-                assert_eq!(Accepted::from_bytes(bytes).unwrap().hash(), hash);
+            let keep = move |hash: &str, _: Time, bytes: &dyn Fn() -> Vec<u8>| {
+                assert_eq!(Accepted::from_bytes(&bytes()).unwrap().hash(), hash);
                 kept.lock().unwrap().push(hash.to_owned());
                 Ok(())
             };
-            self.rosters.poll(&self.settings, || Some(Box::new(keep)), Time(7))
+            let looked = self.rosters.poll(&self.settings, &self.in_force, || Some(Box::new(keep)), Time(7));
+            if let Some(News::Roster { roster, .. }) = &looked.news {
+                self.in_force = roster.hash().to_owned();
+            }
+            looked
         }
 
         /// Polls until the thread is done.
@@ -326,7 +340,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "user_id,role\nu1,nurse\n", 1);
         let mut case = Case::of(dir.path());
-        let before = case.rosters.hash.clone();
+        let before = case.in_force.clone();
         assert!(case.look().news.is_none(), "they are in force already");
         assert!(case.kept.lock().unwrap().is_empty());
         write(dir.path(), "user_id,role\nu1,nurse\nu2,clerk\n", 2);
@@ -334,7 +348,7 @@ mod tests {
         let Some(News::Roster { accepted, roster, .. }) = looked.news else { panic!("new rosters") };
         assert_eq!((looked.answer, roster.user_ids().count()), (None, 2));
         assert_eq!(accepted.hash(), roster.hash());
-        assert!(roster.hash() != before && case.rosters.hash == roster.hash() && case.rosters.since == Time(7));
+        assert!(roster.hash() != before && case.rosters.accepted == accepted && case.rosters.since == Time(7));
         assert_eq!(*case.kept.lock().unwrap(), [roster.hash()]);
     }
 

@@ -111,6 +111,8 @@ pub struct RuleSet {
     plain: Vec<Plain>,
     /// Which of `plain` an event may meet.
     sieve: Sieve,
+    /// Whether an event may meet one of them, by its activity.
+    by_activity: Vec<bool>,
     /// By their numbers in the windows.
     correlations: Vec<Correlation>,
     /// The rule that speaks for each correlation, where one does.
@@ -136,6 +138,8 @@ impl RuleSet {
         }
         self.plain.retain(|plain| plain.speaks.is_some() || !plain.feeds.is_empty());
         self.sieve = Sieve::new(self.plain.iter().map(|plain| &plain.condition));
+        let seen = |activity: &Activity| self.plain.iter().any(|plain| plain.condition.may_hold(*activity));
+        self.by_activity = Activity::ALL.iter().map(seen).collect();
         let speaker = |number: usize| {
             let mut at = number;
             for _ in 0..self.correlations.len() {
@@ -175,7 +179,7 @@ impl RuleSet {
 
     /// Whether some rule may meet an event with this activity.
     pub fn may_meet(&self, activity: Activity) -> bool {
-        self.plain.iter().any(|plain| plain.condition.may_hold(activity))
+        self.by_activity.get(activity as usize).is_some_and(|seen| *seen)
     }
 
     /// The rule that speaks for a correlation, where one does.

@@ -164,15 +164,16 @@ impl Column {
     /// Lets the ways through that ask for a value; false where it has to let everything through.
     fn take(&self, value: &EventValue<'_>, found: &mut Bits) -> bool {
         let mut small = [0; WORD_MAX];
-        if let (EventValue::Str(text), Some((automaton, pieces))) = (value, &self.pieces)
-            && text.is_ascii()
-        {
-            automaton.find_overlapping_iter(text.as_bytes()).for_each(|piece| pieces[piece.pattern()].join(found));
-        }
         let word = match value {
             EventValue::Str(text) if !text.is_ascii() => return false,
-            EventValue::Str(text) if text.len() > WORD_MAX => return true,
             EventValue::Str(text) => {
+                if let Some((automaton, pieces)) = &self.pieces {
+                    let within = automaton.find_overlapping_iter(text.as_bytes());
+                    within.for_each(|piece| pieces[piece.pattern()].join(found));
+                }
+                if text.len() > WORD_MAX {
+                    return true;
+                }
                 let small = &mut small[..text.len()];
                 small.copy_from_slice(text.as_bytes());
                 small.make_ascii_lowercase();
@@ -254,14 +255,13 @@ fn ways_of(condition: &Condition) -> Vec<Needs> {
 }
 
 fn ways(node: &Node) -> Vec<Needs> {
-    let some_of = |parts: &[Node]| bounded(parts.iter().flat_map(ways).collect());
     match node {
         Node::All(parts) => parts.iter().map(ways).fold(vec![Needs::new()], |found, more| {
             // Where there are too many together, what all ways of a part have in common is enough.
             let more = if found.len() * more.len() > WAYS_MAX { vec![common(more)] } else { more };
             found.iter().flat_map(|one| more.iter().map(|other| both(one.clone(), other.clone()))).collect()
         }),
-        Node::Any(parts) | Node::AtLeast(1.., parts) => some_of(parts),
+        Node::Any(parts) | Node::AtLeast(1.., parts) => bounded(parts.iter().flat_map(ways).collect()),
         Node::Test(test) => {
             let need = need(test).map(|need| (test.field.name().to_owned(), (test.field.clone(), need)));
             vec![need.into_iter().collect()]
@@ -350,14 +350,10 @@ fn pieces(matcher: &CompiledMatcher) -> Option<BTreeSet<String>> {
         | CompiledMatcher::Contains { value, .. }
         | CompiledMatcher::StartsWith { value, .. }
         | CompiledMatcher::EndsWith { value, .. } => one(value),
-        CompiledMatcher::AhoCorasickSet { needles, .. } => needles
-            .iter()
-            .map(|needle| one(needle))
-            .collect::<Option<Vec<_>>>()
-            .map(|sets| sets.into_iter().flatten().collect()),
+        CompiledMatcher::AhoCorasickSet { needles, .. } => all(needles.iter().map(|needle| one(needle))),
         CompiledMatcher::AnyOf(parts)
         | CompiledMatcher::CaseInsensitiveGroup { children: parts, mode: GroupMode::Any } => {
-            parts.iter().map(pieces).collect::<Option<Vec<_>>>().map(|sets| sets.into_iter().flatten().collect())
+            all(parts.iter().map(pieces))
         }
         CompiledMatcher::AllOf(parts)
         | CompiledMatcher::CaseInsensitiveGroup { children: parts, mode: GroupMode::All } => {
@@ -365,6 +361,11 @@ fn pieces(matcher: &CompiledMatcher) -> Option<BTreeSet<String>> {
         }
         _ => None,
     }
+}
+
+/// All of several sets, where each is known.
+fn all(sets: impl Iterator<Item = Option<BTreeSet<String>>>) -> Option<BTreeSet<String>> {
+    Some(sets.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 /// Bytes of the shortest of them: nothing is narrowed by a piece that every text has.

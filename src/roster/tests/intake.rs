@@ -262,7 +262,7 @@ fn listed_dumps_go_by_their_own_dates() {
 fn round_trip(loaded: &Loaded) {
     let bytes = loaded.accepted.to_bytes();
     let back = Accepted::from_bytes(&bytes).unwrap();
-    assert_eq!(back, loaded.accepted);
+    assert_eq!(back, *loaded.accepted);
     let intake = Intake { previous: None, at: time("2026-09-01"), allow_shrink: false };
     let again = load(back.files(), chicago(), &intake);
     assert_eq!(again.accepted, loaded.accepted, "what was accepted is accepted as it is");
@@ -295,7 +295,7 @@ proptest! {
                     text.push_str(&format!("u{user},r{role}\n"));
                 }
             }
-            let previous = last.as_ref().map(|last| &last.accepted);
+            let previous = last.as_ref().map(|last| &*last.accepted);
             let intake = Intake { previous, at: night(index), allow_shrink: true };
             last = Some(load(&files(&[("users.csv", &text)]), chicago(), &intake));
         }
