@@ -47,7 +47,7 @@ pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use backtest::{Backtested, backtest_rules};
 pub use rosters::{look_at_rosters, named_rosters, nobody, people, rosters};
-pub use rules::{Matched, diff_rules, export_rules, look_at_rules, match_rules, unproven};
+pub use rules::{Matched, absent_columns, diff_rules, export_rules, look_at_rules, match_rules, unproven};
 pub use scan::scan;
 pub use stop::Stop;
 
@@ -86,6 +86,7 @@ impl Begun {
         let loaded = look(settings, None)?;
         let engine = Engine::new(settings.engine.clone(), Arc::new(Roster::empty(settings.default_zone.clone())));
         let rules = rules::now(settings)?;
+        rules.complain(settings, &loaded.roster);
         Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded, rules })
     }
 }
@@ -119,6 +120,7 @@ fn begin(settings: &Settings, keep: &mut Keep, looked: Option<(Loaded, RulesNow)
         Some(looked) => looked,
         None => (look(settings, before.as_ref())?, rules::now(settings)?),
     };
+    rules.complain(settings, &loaded.roster);
     let bar = ProgressBar::hidden();
     let style = "building the engine anew  {wide_bar} {human_pos} of {human_len} events  {eta}";
     bar.set_style(ProgressStyle::with_template(style).map_err(Stop::failed)?);

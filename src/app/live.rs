@@ -65,7 +65,8 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let (keep, Begun { engine, seen, before, loaded, rules }) = set_out(&settings, history, &runtime)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
-    let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
+    let mut alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
+    alerts.iter_mut().for_each(|one| one.routing = rules.set.routing(&one.alert.detection_id));
     let (routes, seal) = (routes(&settings.channels), own_seal(&keep, &dirs.1)?);
     let drain = Drain::open(&keep.history, (store.clone(), &dirs.1, seal), &alerts, &routes, now())?;
     let verdicts = Verdicts::new(&store, &keep)?;

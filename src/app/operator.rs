@@ -232,7 +232,7 @@ impl Operator {
             disposition: Disposition::Notified,
             made_by: self.made_by.clone(),
         };
-        Raised { alert, day: told.day, at: now, interrupts: revision == 1 }
+        Raised { alert, day: told.day, at: now, interrupts: revision == 1, routing: Vec::new() }
     }
 }
 

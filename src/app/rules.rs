@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tracing::warn;
 
 use super::Stop;
+use crate::engine::rule::fields::column_of;
 use crate::engine::rule::foreign::Foreign;
 use crate::engine::rule::load::SHIPPED;
 use crate::engine::rule::{self, Loaded, Rule, RuleSet, Standing};
@@ -15,6 +17,7 @@ use crate::ingest::rosters::Files;
 use crate::ingest::rules::{read_folder, shipped};
 use crate::ingest::values::values;
 use crate::pipeline::News;
+use crate::roster::Roster;
 use crate::settings::{Rules, Settings};
 
 /// The files of the rules: those of the folder, and the shipped ones marked as such.
@@ -58,6 +61,13 @@ pub(super) struct RulesNow {
 }
 
 impl RulesNow {
+    /// Says which of them can never hold because the rosters lack a column; that may come with another dump.
+    pub fn complain(&self, settings: &Settings, roster: &Roster) {
+        for problem in absent_columns(&settings.rules, &self.set, &self.files, roster) {
+            warn!(%problem, "rule");
+        }
+    }
+
     /// As an input: what has to be kept of them, without the runbooks.
     pub fn news(self) -> News {
         let files = self.files.into_iter().filter(|(name, _)| !name.ends_with(".md")).collect();
@@ -81,6 +91,25 @@ pub(super) fn now(settings: &Settings) -> Result<RulesNow, Stop> {
         return Err(Stop::Problems(loaded.problems));
     }
     Ok(RulesNow { files, set: Arc::new(loaded.set) })
+}
+
+/// Columns that rules name and the rosters do not have: such a rule can never hold. Each with the first line that names it.
+pub fn absent_columns(rules: &Rules, set: &RuleSet, files: &Files, roster: &Roster) -> Vec<Problem> {
+    let absent = set.columns().iter().filter_map(|name| {
+        let (table, column) = column_of(name)?;
+        let there = roster.extra_columns(table);
+        if there.iter().any(|known| known == column) {
+            return None;
+        }
+        let what =
+            rule::unknown(&format!("column of {table}.csv in the rosters,"), column, there.iter().map(String::as_str));
+        let names = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().position(|line| line.contains(name.as_str()));
+        let place = files.iter().find_map(|(file, bytes)| Some((file, 1 + names(bytes)? as u64)));
+        let own = rules.dir.as_deref().unwrap_or(Path::new(""));
+        let file = place.map_or_else(|| own.to_owned(), |(file, _)| own.join(file));
+        Some(Problem { file, line: place.map(|(_, line)| line), what })
+    });
+    absent.collect()
 }
 
 /// Examples that do not do what they should.

@@ -29,6 +29,7 @@ use super::places::Places;
 use super::upkeep::Upkeep;
 use super::verdicts::Verdicts;
 use crate::app::Stop;
+use crate::engine::Engine;
 use crate::engine::gate::Stand;
 use crate::event::time::{DAY, MINUTE};
 use crate::event::{Effects, Origin, Time};
@@ -224,7 +225,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Begins what SIGHUP asks for; rosters that are being loaded come first.
-    fn take_reload(&mut self, rules: &str) -> Option<News> {
+    fn take_reload(&mut self, engine: &Engine) -> Option<News> {
         if self.parts.rosters.is_loading() || !self.parts.reload.swap(false, Ordering::AcqRel) {
             return None;
         }
@@ -239,7 +240,7 @@ impl<'a> Watch<'a> {
         }
         self.parts.rosters.follow(self.parts.settings.rosters.clone());
         self.parts.rosters.ask();
-        let (news, about_rules) = self.rules.reload(&self.parts.settings, rules);
+        let (news, about_rules) = self.rules.reload(&self.parts.settings, engine);
         self.reloading = Some((words, about_rules));
         news
     }
@@ -264,7 +265,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Rules whose files have changed.
-    fn poll_rules(&mut self, before: &str) -> Option<News> {
+    fn poll_rules(&mut self, before: &Engine) -> Option<News> {
         let (news, words) = self.rules.poll(&self.parts.settings, before)?;
         self.audit("rules", &words);
         news
@@ -307,13 +308,12 @@ impl Beside for Watch<'_> {
     }
 
     fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<News>, RoadError> {
-        let rules = road.engine.rules().hash().to_owned();
-        let mut news: Vec<News> = self.take_reload(&rules).into_iter().collect();
+        let mut news: Vec<News> = self.take_reload(&road.engine).into_iter().collect();
         if now >= self.slow_at {
             self.slow(now);
         }
         news.extend(self.poll_rosters(road, now));
-        news.extend(self.poll_rules(&rules));
+        news.extend(self.poll_rules(&road.engine));
         news.extend(self.verdicts.poll());
         news.extend(road.fallen()?);
         let busy = self.parts.board.lock().lanes.values().any(|lane| lane.lag() > BUSY);

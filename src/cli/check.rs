@@ -36,7 +36,7 @@ impl Check {
         }
         let (mut settings, mut problems) = self.config.read();
         settings.rosters = self.rosters.or(settings.rosters);
-        match app::look_at_rosters(&settings, None) {
+        let rosters = match app::look_at_rosters(&settings, None) {
             Ok(loaded) => {
                 for count in &loaded.counts {
                     eprintln!("{}: {} rows, {} refused", count.file, count.rows, count.refused);
@@ -44,13 +44,19 @@ impl Check {
                 problems.extend(app::nobody(&settings, &loaded));
                 problems.extend(app::spread(&settings, &loaded.roster));
                 problems.extend(loaded.problems);
+                Some(loaded.roster)
             }
-            Err(problem) => problems.push(problem),
-        }
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        };
         match app::look_at_rules(&settings.rules) {
-            Ok((_, loaded)) => {
+            Ok((files, loaded)) => {
                 eprintln!("{} rules", loaded.set.rules().len());
                 problems.extend(loaded.problems);
+                let absent = |roster| app::absent_columns(&settings.rules, &loaded.set, &files, roster);
+                problems.extend(rosters.iter().flat_map(absent));
             }
             Err(problem) => problems.push(problem),
         }

@@ -9,6 +9,9 @@ use crate::event::Time;
 /// Number of a subject among those present on a day, by order of arrival.
 pub type Seat = u32;
 
+/// Number of the name of a zone.
+pub type ZoneIx = u32;
+
 /// A subject on one of its local days.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Presence {
@@ -29,6 +32,8 @@ pub struct Presence {
     pub window: (Time, Time),
     /// The unit (home site and department) for co-activity.
     pub unit: u32,
+    /// The zone of the place at which the day was lived; of several the first by name, whatever the order of events.
+    pub zone: ZoneIx,
 }
 
 /// Those present on one local day.
@@ -59,6 +64,7 @@ pub(super) struct Form {
     pub start: Time,
     pub end: Time,
     pub window: (Time, Time),
+    pub zone: ZoneIx,
     /// Where the first event of the day was lived.
     pub place: u32,
 }
@@ -89,16 +95,18 @@ impl Present {
     /// Who sits there, and how.
     pub fn presence(&self, seat: Seat) -> (SubjectIx, Presence) {
         let Seated { subject, group, unit, form } = *self.seated.get(seat).expect("somebody sits there");
-        let Form { sort, off_day, start, end, window, .. } = self.forms[form as usize];
-        (subject, Presence { seat, group, sort, off_day, start, end, window, unit })
+        let Form { sort, off_day, start, end, window, zone, .. } = self.forms[form as usize];
+        (subject, Presence { seat, group, sort, off_day, start, end, window, unit, zone })
     }
 
-    /// Notes a place at which the day was lived; its window may grow.
-    pub fn move_to(&mut self, seat: Seat, place: usize, span: impl FnOnce() -> (Time, Time)) {
+    /// Notes a place at which the day was lived; its window may grow. `lived` says its span there, and which zone it is told by, from now
+    /// on or as it was before.
+    pub fn move_to(&mut self, seat: Seat, place: usize, lived: impl FnOnce(ZoneIx) -> ((Time, Time), ZoneIx)) {
         let mut form = self.forms[self.seated.entry(seat).form as usize];
         if form.place != place as u32 {
-            let (start, end) = span();
+            let ((start, end), zone) = lived(form.zone);
             form.window = (form.window.0.min(start), form.window.1.max(end));
+            form.zone = zone;
             // The place stays that of the first event, so that two places by turns make one form.
             self.seated.entry(seat).form = self.form(form);
         }

@@ -8,10 +8,10 @@ use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::present::{Form, Present};
+use super::present::{Form, Present, ZoneIx};
 use super::stats::delayed::{Delayed, Learn};
 use crate::event::facts::Account;
-use crate::event::{Day, Event, Facts, Subject, SubjectKind, Time};
+use crate::event::{Day, Event, Facts, Subject, SubjectKind, Time, Zone};
 use crate::roster::{Roster, UserKind};
 
 pub use super::present::{Presence, Seat};
@@ -87,7 +87,18 @@ pub struct Subjects {
     groups: Vec<Group>,
     sizes: Delayed<Sizes>,
     units: BTreeMap<String, u32>,
+    /// Names of the zones in which days were lived.
+    zones: Vec<String>,
     days: BTreeMap<Day, Present>,
+}
+
+/// Number of the name of a zone; there are few.
+fn numbered(zones: &mut Vec<String>, name: &str) -> ZoneIx {
+    let known = zones.iter().position(|known| known == name);
+    known.unwrap_or_else(|| {
+        zones.push(name.to_owned());
+        zones.len() - 1
+    }) as ZoneIx
 }
 
 /// The local day at a place.
@@ -106,7 +117,12 @@ impl Subjects {
         if let Some(day) = self.days.get_mut(&facts.day)
             && let Some(seat) = day.seat(ix)
         {
-            day.move_to(seat, place, || span(roster, place, facts.day));
+            let zones = &mut self.zones;
+            day.move_to(seat, place, |before| {
+                let here = numbered(zones, roster.zone_at(place).name());
+                let first = if zones[here as usize] < zones[before as usize] { here } else { before };
+                (span(roster, place, facts.day), first)
+            });
             return Some(day.presence(seat));
         }
         let (group, unit, form) = self.present(roster, facts, id, place);
@@ -114,6 +130,12 @@ impl Subjects {
         let day = self.days.entry(facts.day).or_default();
         let seat = day.enter(ix, group, unit, form);
         Some(day.presence(seat))
+    }
+
+    /// The zone in which a day was lived; the default one where the rosters do not have it any more.
+    pub fn zone<'a>(&self, roster: &'a Roster, zone: ZoneIx) -> &'a Zone {
+        let name = &self.zones[zone as usize];
+        roster.zones().iter().find(|zone| zone.name() == name).unwrap_or_else(|| roster.zone(None))
     }
 
     /// Something was found on a day, so that it settles also where nobody is present.
@@ -165,8 +187,8 @@ impl Subjects {
         let group = self.group(sort, site, role, department);
         let units = self.units.len() as u32;
         let unit = *self.units.entry(format!("{site}\u{1f}{department}")).or_insert(units);
-        let window = span(roster, place, facts.day);
-        (group, unit, Form { sort, off_day, start, end, window, place: place as u32 })
+        let (window, zone) = (span(roster, place, facts.day), numbered(&mut self.zones, roster.zone_at(place).name()));
+        (group, unit, Form { sort, off_day, start, end, window, zone, place: place as u32 })
     }
 
     /// Site, role and department; above it the role at the site; above that the sort of account.

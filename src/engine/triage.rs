@@ -103,7 +103,7 @@ impl Triage {
             alert.disposition = Disposition::Shadow;
         }
         let interrupts = self.interrupts(thread, &alert, finding.day);
-        Raised { at: finding.raised_at, day: finding.day, alert, interrupts }
+        Raised { at: finding.raised_at, day: finding.day, alert, interrupts, routing: finding.detection.routing() }
     }
 
     /// The episode of a settled alert; days settle in order.

@@ -208,4 +208,6 @@ pub struct Raised {
     pub at: Time,
     /// Whether people hear of it: an episode begins, its severity rises or its p falls tenfold (DESIGN, section 5).
     pub interrupts: bool,
+    /// Words of its rule that channels may ask for; none where it has none, or where it comes from the record.
+    pub routing: Vec<String>,
 }

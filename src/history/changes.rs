@@ -23,6 +23,8 @@ use crate::keys::Keyring;
 const ROSTER: &str = "roster";
 /// The kind of blob under which versions of the rules are kept.
 const RULES: &str = "rules";
+/// The kind of blob under which sealed snapshots are kept.
+const SNAPSHOT: &str = "snapshot";
 
 /// What changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +111,14 @@ pub enum Change {
         /// The version that met it: that of the program, or the hash of the rule.
         version: String,
     },
+    /// What the engine remembers at this place is sealed for good, so that a rebuild can begin here; a crash may have kept it from being
+    /// written.
+    Sealed {
+        /// Under which name.
+        name: String,
+        /// How far time had come.
+        watermark: Time,
+    },
     /// Everything settled at the end of the input, on a copy of the engine.
     Close,
     /// An input file was read.
@@ -135,6 +145,7 @@ impl Change {
             Change::Stale { .. } => "stale",
             Change::Unjudged { .. } => "unjudged",
             Change::Off { .. } => "off",
+            Change::Sealed { .. } => "sealed",
             Change::Close => "close",
             Change::File { .. } => "file",
         }
@@ -144,6 +155,11 @@ impl Change {
     pub fn is_barrier(&self) -> bool {
         use Change::*;
         matches!(self, Roster { .. } | Rules { .. } | Settings { .. } | Verdict { .. } | Left { .. } | Off { .. })
+    }
+
+    /// Whether segments before it must not be joined with those behind it: a rebuild reads up to it, or from it on.
+    pub fn divides(&self) -> bool {
+        self.is_barrier() || matches!(self, Change::Sealed { .. })
     }
 }
 
@@ -220,8 +236,38 @@ impl History {
     pub fn roster_keeper(
         &self,
     ) -> impl Fn(&str, Time, &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> + Send + use<> {
+        self.keeper(ROSTER)
+    }
+
+    /// Keeps sealed snapshots from another thread, under the names that the control log has.
+    pub fn snapshot_keeper(
+        &self,
+    ) -> impl Fn(&str, Time, &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> + Send + use<> {
+        self.keeper(SNAPSHOT)
+    }
+
+    fn keeper(
+        &self,
+        kind: &'static str,
+    ) -> impl Fn(&str, Time, &dyn Fn() -> Vec<u8>) -> Result<(), HistoryError> + Send + use<> {
         let (dir, keyring) = (self.dir().to_owned(), self.keyring.clone());
-        move |hash, at, bytes| blobs::put(&dir, &keyring, (ROSTER, hash), at, bytes)
+        move |name, at, bytes| blobs::put(&dir, &keyring, (kind, name), at, bytes)
+    }
+
+    /// The sealed snapshot with this name; `None` where it was not written.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn sealed(&self, name: &str) -> Result<Option<Vec<u8>>, HistoryError> {
+        self.get_blob(SNAPSHOT, name)
+    }
+
+    /// Names of the sealed snapshots that were written, in order.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn seals(&self) -> Result<Vec<String>, HistoryError> {
+        self.list_blobs(SNAPSHOT)
     }
 
     /// The bytes of the roster version with this hash.

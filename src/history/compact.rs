@@ -68,10 +68,9 @@ impl History {
     /// # Errors
     /// Where a log cannot be read.
     pub fn next_join(&self, day: impl Fn(Day) -> bool) -> Result<Option<Join>, HistoryError> {
-        // A rebuild applies a change between two files of events: what lies before it stays apart from what lies behind it.
+        // A rebuild applies a change, or begins, between two files of events: what lies before it stays apart from what lies behind it.
         let changes = self.changes()?;
-        let barriers: Vec<u64> =
-            changes.iter().filter(|it| it.change.is_barrier()).map(|it| it.place.segment).collect();
+        let barriers: Vec<u64> = changes.iter().filter(|it| it.change.divides()).map(|it| it.place.segment).collect();
         let mut found: Option<Join> = None;
         for (index, log) in self.logs.iter().enumerate() {
             let barriers: &[u64] = if log.table == Table::Events { &barriers } else { &[] };

@@ -127,7 +127,7 @@ pub fn raised(user: &str, revision: u32) -> Raised {
             rosters: "o".into(),
         },
     };
-    Raised { alert, day, at: at(time), interrupts: revision == 1 }
+    Raised { alert, day, at: at(time), interrupts: revision == 1, routing: Vec::new() }
 }
 
 fn facts_of(row: &Row) -> Facts<'static> {

@@ -189,7 +189,7 @@ impl Row<'_> {
                 rosters: self.text("made_by_rosters")?,
             },
         };
-        Some(Raised { alert, day, at, interrupts })
+        Some(Raised { alert, day, at, interrupts, routing: Vec::new() })
     }
 
     fn column(&self, name: &str) -> Option<&dyn Array> {

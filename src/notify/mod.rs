@@ -179,7 +179,8 @@ pub async fn greet(settings: &Settings) -> Vec<(String, String)> {
 }
 
 fn channels(routes: &[(String, Routing)], raised: &Raised) -> Vec<String> {
-    routes.iter().filter(|(_, routing)| routing.takes(raised)).map(|(name, _)| name.clone()).collect()
+    let routings: Vec<&Routing> = routes.iter().map(|(_, routing)| routing).collect();
+    routing::chosen(&routings, raised).into_iter().map(|at| routes[at].0.clone()).collect()
 }
 
 /// The loop of one channel: a turn, then sleep until something can be done.

@@ -23,6 +23,8 @@ pub struct Routing {
     pub detections: Vec<String>,
     /// Of these classes; all where empty.
     pub classes: Vec<Class>,
+    /// Of rules that ask for one of these words; all where empty.
+    pub routing: Vec<String>,
 }
 
 impl Routing {
@@ -40,6 +42,17 @@ impl Routing {
             && (self.detections.is_empty()
                 || self.detections.iter().any(|pattern| matches(pattern, &alert.detection_id)))
     }
+}
+
+/// The channels, by number, that a revision goes to. A word of its rule chooses between channels that ask for words; one that no channel
+/// asks for chooses nothing, so that a slip of the pen keeps no alert from people.
+pub fn chosen(routes: &[&Routing], raised: &Raised) -> Vec<usize> {
+    let asked = |word: &&String| routes.iter().any(|routing| routing.routing.contains(*word));
+    let words: Vec<&String> = raised.routing.iter().filter(asked).collect();
+    let wants = |routing: &Routing| {
+        words.is_empty() || routing.routing.is_empty() || words.iter().any(|word| routing.routing.contains(*word))
+    };
+    (0..routes.len()).filter(|at| routes[*at].takes(raised) && wants(routes[*at])).collect()
 }
 
 /// Whether a mute covers the alert.
@@ -104,7 +117,7 @@ mod tests {
     }
 
     fn to(hears: Hears) -> Routing {
-        Routing { hears, min_severity: Severity::Informational, detections: vec![], classes: vec![] }
+        Routing { hears, min_severity: Severity::Informational, detections: vec![], classes: vec![], routing: vec![] }
     }
 
     #[test]
@@ -135,6 +148,28 @@ mod tests {
         check(Routing { detections: vec!["mass-query.*".into()], ..all() }, same, true);
         check(Routing { detections: vec!["after-hours.*".into(), "*".into()], ..all() }, same, true);
         check(Routing { detections: vec!["mass-query".into()], ..all() }, same, false);
+    }
+
+    #[test]
+    fn words_of_rules_choose_between_channels() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let asks = |routing: &[&str]| Routing { routing: words(routing), ..to(Hears::Everything) };
+        let routes = [asks(&[]), asks(&["privacy"]), asks(&["security", "night"])];
+        let severe = Routing { min_severity: Severity::Critical, ..asks(&["privacy"]) };
+        let check = |routes: &[&Routing], of_rule: &[&str], expected: &[usize]| {
+            let mut one = raised("u1", 1);
+            one.routing = words(of_rule);
+            assert_eq!(chosen(routes, &one), expected, "{of_rule:?}");
+        };
+        let all: Vec<&Routing> = routes.iter().collect();
+        // Detectors, the operator and rules without words are heard by all.
+        check(&all, &[], &[0, 1, 2]);
+        check(&all, &["privacy"], &[0, 1]);
+        check(&all, &["security"], &[0, 2]);
+        check(&all, &["night", "privacy"], &[0, 1, 2]);
+        check(&all, &["privacy", "nobody"], &[0, 1]);
+        check(&all, &["nobody"], &[0, 1, 2]);
+        check(&[&severe, &routes[2]], &["privacy"], &[]);
     }
 
     #[test]

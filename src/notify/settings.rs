@@ -141,6 +141,9 @@ macro_rules! settings {
             /// Only these classes.
             #[serde(default)]
             pub classes: Vec<Class>,
+            /// Of alerts whose rule has words under `routing` that some channel asks for, only those that have one of these.
+            #[serde(default)]
+            pub routing: Vec<String>,
             $($(#[$field_doc])* pub $field: $type,)*
         }
 
@@ -152,6 +155,7 @@ macro_rules! settings {
                     min_severity: self.min_severity,
                     detections: &self.detections,
                     classes: &self.classes,
+                    routing: &self.routing,
                 }
             }
         }
@@ -287,6 +291,7 @@ struct Shared<'a> {
     min_severity: Option<Severity>,
     detections: &'a [String],
     classes: &'a [Class],
+    routing: &'a [String],
 }
 
 impl ChannelSettings {
@@ -344,6 +349,7 @@ impl ChannelSettings {
             min_severity: shared.min_severity.unwrap_or(Severity::Informational),
             detections: shared.detections.to_vec(),
             classes: shared.classes.to_vec(),
+            routing: shared.routing.to_vec(),
         }
     }
 

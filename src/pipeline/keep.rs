@@ -1,8 +1,8 @@
 //! What is kept between two runs: the history, and beside it the snapshot of the engine.
 //!
 //! The snapshot is a cache. It says up to which segment and which change of the control log it has seen the input; where it is missing,
-//! damaged, of another version, of another history or ahead of this one, the engine is built anew. What lies behind the snapshot, or
-//! everything where there is none, is taken up from the record, in the order of commits and with the changes in their places; nothing
+//! damaged, of another version, of another history or ahead of this one, the engine is built anew, from the newest of the snapshots that
+//! the history keeps sealed, one for each month of event time. What lies behind the snapshot, or everything where there is none, is taken up from the record, in the order of commits and with the changes in their places; nothing
 //! of it is told again. One segment is in memory at a time.
 
 use std::collections::BTreeMap;
@@ -14,14 +14,15 @@ use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::RoadError;
 use crate::engine::off::Part;
 use crate::engine::rule::{self, RuleSet};
 use crate::engine::settings::Settings;
 use crate::engine::{Engine, Input};
-use crate::event::{Time, Zone};
+use crate::event::time::DAY;
+use crate::event::{Day, Time, Zone};
 use crate::history::{Change, History, HistoryError, Noted, OnRecord};
 use crate::keys::{KeyError, Keyring, write_durably};
 use crate::roster::{Accepted, Roster};
@@ -55,6 +56,19 @@ pub struct Keep {
     pub(super) heard: u64,
     /// A snapshot on its way to the disk.
     saving: Option<JoinHandle<Result<Time, KeepError>>>,
+    /// The newest period of event time for which a snapshot is sealed.
+    sealed: Option<i64>,
+    /// Which period a time belongs to.
+    pub(super) period: fn(Time) -> i64,
+}
+
+/// What a snapshot has seen, and the memory of the engine.
+type Snapshot = (Seen, Vec<u8>);
+
+/// Months of event time (UTC), counted.
+fn month(time: Time) -> i64 {
+    let (year, month, _) = Day(time.0.div_euclid(DAY) as i32).civil();
+    year * 12 + month
 }
 
 /// What the snapshot has seen, before the memory of the engine.
@@ -82,7 +96,7 @@ impl Keep {
         use std::os::unix::fs::DirBuilderExt;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
         made.map_err(|error| KeepError::File { path: state.clone(), error })?;
-        Ok(Keep { history, state, heard: 0, saving: None })
+        Ok(Keep { history, state, heard: 0, saving: None, sealed: None, period: month })
     }
 
     /// The state folder.
@@ -101,30 +115,39 @@ impl Keep {
         now: Time,
         progress: Progress<'_>,
     ) -> Result<Engine, RoadError> {
-        let changes: Vec<Noted> =
-            self.history.changes()?.into_iter().filter(|noted| noted.change.is_barrier()).collect();
+        let noted = self.history.changes()?;
+        let seals = self.seals(&noted)?;
+        self.sealed = seals.last().map(|(_, watermark)| (self.period)(*watermark));
+        let changes: Vec<Noted> = noted.into_iter().filter(|noted| noted.change.is_barrier()).collect();
         let newest = changes.last().map_or(0, |noted| noted.number);
-        let (seen, engine) = match self.snapshot(newest) {
+        let remembered = |snapshot: Result<Snapshot, Option<String>>| match snapshot {
             Ok((seen, bytes)) => {
                 let (settings, roster, rules) = self.in_force(&changes, seen.heard, settings, zone)?;
-                (seen, Engine::load(settings, roster, rules, &bytes))
+                let engine = Engine::load(settings, roster, rules, &bytes);
+                Ok(engine
+                    .map(|engine| (seen, engine))
+                    .ok_or_else(|| Some("its memory is of another version".to_owned())))
             }
-            Err(why) => {
-                if let Some(why) = why.filter(|_| newest > 0) {
-                    warn!(why, "the snapshot of the engine is thrown away; the engine is built anew from the history");
-                }
-                (self.nothing_seen()?, None)
-            }
+            Err(why) => Ok::<_, RoadError>(Err(why)),
         };
-        let (seen, mut engine) = match engine {
-            Some(engine) => (seen, engine),
-            None => {
-                if seen.segment > 0 {
-                    let why = "its memory is of another version";
-                    warn!(why, "the snapshot of the engine is thrown away; the engine is built anew from the history");
-                }
-                (self.nothing_seen()?, Engine::new(settings.clone(), Arc::new(Roster::empty(zone.clone()))))
+        let mut found = remembered(self.snapshot(newest))?;
+        if let Err(why) = &found {
+            if let Some(why) = why.as_ref().filter(|_| newest > 0) {
+                warn!(why, "the snapshot of the engine is thrown away; the engine is built anew from the history");
             }
+            for (name, watermark) in seals.iter().rev() {
+                // Where its month was destroyed, an older one or the record itself is left.
+                let sealed = self.history.sealed(name).ok().flatten().ok_or(None);
+                found = remembered(sealed.and_then(|checked| self.fitting(&checked, newest)))?;
+                if found.is_ok() {
+                    info!("it begins with what was sealed when time had come to {watermark}");
+                    break;
+                }
+            }
+        }
+        let (seen, mut engine) = match found {
+            Ok(found) => found,
+            Err(_) => (self.nothing_seen()?, Engine::new(settings.clone(), Arc::new(Roster::empty(zone.clone())))),
         };
         let behind = self.catch_up(&mut engine, &seen, &changes, zone, progress)?;
         engine.rest();
@@ -245,7 +268,7 @@ impl Keep {
     }
 
     /// The snapshot, or why it cannot be used; `None` where there is none.
-    fn snapshot(&self, newest: u64) -> Result<(Seen, Vec<u8>), Option<String>> {
+    fn snapshot(&self, newest: u64) -> Result<Snapshot, Option<String>> {
         let because = |why: &str| Some(why.to_owned());
         let sealed = fs::read(self.state.join(SNAPSHOT)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => because("there is none"),
@@ -257,6 +280,12 @@ impl Keep {
             }
             None => sealed,
         };
+        self.fitting(&checked, newest)
+    }
+
+    /// What lies in a snapshot, or why it cannot be used.
+    fn fitting(&self, checked: &[u8], newest: u64) -> Result<Snapshot, Option<String>> {
+        let because = |why: &str| Some(why.to_owned());
         let (sum, plain) = checked.split_at_checked(32).ok_or_else(|| because("it is damaged"))?;
         if Sha256::digest(plain).as_slice() != sum {
             return Err(because("it is damaged"));
@@ -279,6 +308,35 @@ impl Keep {
             return Err(because("segments on both sides of it were joined"));
         }
         Ok((seen, bytes))
+    }
+
+    /// The sealed snapshots that were written, the oldest first, and how far time had come.
+    fn seals(&self, changes: &[Noted]) -> Result<Vec<(String, Time)>, HistoryError> {
+        let written = self.history.seals()?;
+        let sealed = changes.iter().filter_map(|noted| match &noted.change {
+            Change::Sealed { name, watermark } if written.contains(name) => Some((name.clone(), *watermark)),
+            _ => None,
+        });
+        Ok(sealed.collect())
+    }
+
+    /// Notes that the snapshot that is about to be written is sealed, where the history has none of this period; under which name.
+    fn seal(&mut self, now: Time) -> Result<Option<String>, HistoryError> {
+        let (Some(mark), segment) = (self.history.mark(), self.history.newest_segment()) else { return Ok(None) };
+        let (period, watermark) = ((self.period)(mark.watermark), mark.watermark);
+        if segment == 0 || self.sealed.is_some_and(|sealed| period <= sealed) {
+            return Ok(None);
+        }
+        let name = format!("{segment:012}");
+        match self.history.note(now, &Change::Sealed { name: name.clone(), watermark }, None) {
+            Ok(_) => {
+                self.sealed = Some(period);
+                Ok(Some(name))
+            }
+            // The next snapshot will do as well.
+            Err(error) if error.retry() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn nothing_seen(&self) -> Result<Seen, HistoryError> {
@@ -313,10 +371,16 @@ impl Keep {
             // It is overtaken: what became of it does not matter any more.
             drop(saving.join());
         }
+        let (sealed, keep) = (self.seal(now)?, self.history.snapshot_keeper());
         let (keyring, path) = (self.history.keyring().cloned(), self.state.join(SNAPSHOT));
         self.saving = Some(std::thread::spawn(move || {
             let records: i64 = seen.positions.values().sum();
-            write(&seen, &memory, keyring.as_deref(), &path, now)?;
+            let checked = checked(&seen, &memory);
+            drop(memory);
+            if let Some(Err(error)) = sealed.map(|name| keep(&name, now, &|| checked.clone())) {
+                warn!(%error, "the snapshot of this month is not sealed; that of another month will do");
+            }
+            write(checked, keyring.as_deref(), &path, now)?;
             debug!(effect = "snapshot", records, "the snapshot is written");
             Ok(now)
         }));
@@ -338,9 +402,13 @@ impl Drop for Keep {
     }
 }
 
-fn write(seen: &Seen, memory: &[u8], keyring: Option<&Keyring>, path: &Path, now: Time) -> Result<(), KeepError> {
+/// A snapshot with the sum over its bytes before it.
+fn checked(seen: &Seen, memory: &[u8]) -> Vec<u8> {
     let plain = postcard::to_stdvec(&(seen, memory)).expect("a snapshot is plain values");
-    let checked = [Sha256::digest(&plain).as_slice(), &plain].concat();
+    [Sha256::digest(&plain).as_slice(), &plain].concat()
+}
+
+fn write(checked: Vec<u8>, keyring: Option<&Keyring>, path: &Path, now: Time) -> Result<(), KeepError> {
     let bytes = match keyring {
         Some(keyring) => keyring.seal(SNAPSHOT, now, &checked)?,
         None => checked,

@@ -181,7 +181,10 @@ fn keep(dir: &Path, runtime: &Runtime) -> Result<Keep, RoadError> {
     let settings = HistorySettings { dir: dir.join("history"), segment_rows: 3_000, ..HistorySettings::default() };
     let key = KeySource::beside(&settings.dir);
     let history = runtime.block_on(History::open_or_create(&settings, &key))?;
-    Ok(Keep::new(history, dir.join("state"))?)
+    let mut keep = Keep::new(history, dir.join("state"))?;
+    // As often as days begin, so that a journey of a week meets many.
+    keep.period = |time| time.0.div_euclid(DAY);
+    Ok(keep)
 }
 
 /// Which of the turnings the control log has.
@@ -329,6 +332,9 @@ fn journey(script: &Script, dir: &Path, weather: &mut Weather) -> Vec<String> {
             0 => drop(std::fs::remove_file(&snapshot)),
             1 => drop(std::fs::read(&snapshot).map(|bytes| std::fs::write(&snapshot, &bytes[..bytes.len() / 2]))),
             _ => {}
+        }
+        if weather.rng.random_bool(0.2) {
+            drop(std::fs::remove_dir_all(dir.join("history/blobs/snapshot")));
         }
         if weather.crashed > 60 {
             weather.crashes = 0;
@@ -576,4 +582,20 @@ fn a_snapshot_that_cannot_be_used_is_thrown_away_and_the_same_state_is_built() {
     // A history that was put back to an older copy.
     std::fs::remove_file(&snapshot).unwrap();
     assert_eq!(goes_on(dir.path(), &runtime, &script, &from), expected, "gone");
+
+    // What is sealed bounds what has to be read again, and nothing depends on it.
+    let read_again = || {
+        std::fs::remove_file(&snapshot).unwrap();
+        let mut rows = 0;
+        let mut keep = keep(dir.path(), &runtime).unwrap();
+        keep.engine(&Settings::default(), &zone(), now(), &mut |_, all| rows = all).unwrap();
+        rows
+    };
+    let since_the_last_seal = read_again();
+    let seals = dir.path().join("history/blobs/snapshot");
+    let sealed = std::fs::read_dir(&seals).unwrap().count();
+    std::fs::remove_dir_all(&seals).unwrap();
+    let whole = read_again();
+    assert!(sealed > 2 && 2 * since_the_last_seal < whole, "{sealed} seals, {since_the_last_seal} of {whole}");
+    assert_eq!(goes_on(dir.path(), &runtime, &script, &from), expected, "nothing sealed");
 }

@@ -308,6 +308,17 @@ impl Roster {
         }
     }
 
+    /// Columns of a file (its name without the ending) that are not ours; none where the file has none or is not one that may.
+    pub fn extra_columns(&self, file: &str) -> &[String] {
+        match file {
+            "users" => &self.user_extras.names,
+            "vendors" => &self.vendor_extras.names,
+            "vendor_accounts" => &self.account_extras.names,
+            "patients" => &self.patient_extras.names,
+            _ => &[],
+        }
+    }
+
     fn extra(&self, extras: &Extras, ordinal: u32, column: &str) -> Option<&str> {
         let index = extras.names.iter().position(|name| name == column)?;
         self.text(extras.cells[ordinal as usize * extras.names.len() + index])

@@ -221,7 +221,7 @@ pub(crate) mod fixture {
             made_by: MadeBy { version: "0.1.0".into(), settings: "s".into(), rules: "r".into(), rosters: "o".into() },
         };
         let at = Time::parse("2024-10-04T15:00:00Z").unwrap();
-        Raised { alert, day, at, interrupts: true }
+        Raised { alert, day, at, interrupts: true, routing: Vec::new() }
     }
 }
 

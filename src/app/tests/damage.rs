@@ -75,7 +75,7 @@ static SOUND: LazyLock<Sound> = LazyLock::new(|| {
     let listed = store.list(&Filter::default()).unwrap();
     let raised: Vec<Raised> = listed
         .iter()
-        .map(|one| Raised { alert: one.alert.clone(), day: one.day, at: one.at, interrupts: true })
+        .map(|one| Raised { alert: one.alert.clone(), day: one.day, at: one.at, interrupts: true, routing: Vec::new() })
         .collect();
     assert!(!raised.is_empty());
     store.raise(&raised, &|_| vec!["mail".to_owned()], now()).unwrap();

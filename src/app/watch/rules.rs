@@ -7,6 +7,7 @@ use tracing::{error, info};
 use super::super::operator::{self, Seen};
 use super::super::rules::{RulesNow, in_force, now};
 use crate::app::Stop;
+use crate::engine::Engine;
 use crate::ingest::rosters::FolderWatch;
 use crate::ingest::rules::watch;
 use crate::pipeline::News;
@@ -29,8 +30,8 @@ impl RulesInForce {
         RulesInForce { sources, watch, refused: None }
     }
 
-    /// New rules, where the files have changed and are sound, with what came of it in words; `before` is the hash of those in force.
-    pub(super) fn poll(&mut self, settings: &Settings, before: &str) -> Option<(Option<News>, String)> {
+    /// New rules, where the files have changed and are sound, with what came of it in words; `before` has those in force.
+    pub(super) fn poll(&mut self, settings: &Settings, before: &Engine) -> Option<(Option<News>, String)> {
         match self.watch.as_mut()?.poll() {
             Ok(files) => drop(files?),
             Err(what) => {
@@ -43,7 +44,7 @@ impl RulesInForce {
     }
 
     /// Reads the rules at once; what came of it, in words.
-    pub(super) fn reload(&mut self, settings: &Settings, before: &str) -> (Option<News>, String) {
+    pub(super) fn reload(&mut self, settings: &Settings, before: &Engine) -> (Option<News>, String) {
         if self.sources != settings.rules {
             self.sources = settings.rules.clone();
             self.watch = self.sources.dir.clone().map(watch);
@@ -51,9 +52,9 @@ impl RulesInForce {
         self.take(settings, before)
     }
 
-    fn take(&mut self, settings: &Settings, before: &str) -> (Option<News>, String) {
+    fn take(&mut self, settings: &Settings, before: &Engine) -> (Option<News>, String) {
         match now(settings) {
-            Ok(rules) => self.accept(rules, before),
+            Ok(rules) => self.accept(rules, settings, before),
             Err(Stop::Problems(problems)) => {
                 for problem in problems.iter().take(LINES) {
                     error!(%problem, "rule");
@@ -70,12 +71,14 @@ impl RulesInForce {
         }
     }
 
-    fn accept(&mut self, rules: RulesNow, before: &str) -> (Option<News>, String) {
+    fn accept(&mut self, rules: RulesNow, settings: &Settings, before: &Engine) -> (Option<News>, String) {
         self.refused = None;
-        if rules.set.hash() == before {
+        let hash = before.rules().hash();
+        if rules.set.hash() == hash {
             return (None, "the rules have not changed".to_owned());
         }
-        let words = in_force(rules.set.hash(), before);
+        rules.complain(settings, before.roster());
+        let words = in_force(rules.set.hash(), hash);
         info!("{words}");
         (Some(rules.news()), words)
     }

@@ -114,6 +114,14 @@ impl Detected {
         }
     }
 
+    /// Words that channels may ask for: those of a rule.
+    pub fn routing(&self) -> Vec<String> {
+        match self {
+            Detected::Detector(_) => Vec::new(),
+            Detected::Rule(rule, _) => rule.meta.routing.clone(),
+        }
+    }
+
     /// Whether it is on trial, so that nobody hears of it.
     pub fn is_shadow(&self) -> bool {
         matches!(self, Detected::Rule(rule, _) if rule.standing == Standing::Shadow)
@@ -308,11 +316,15 @@ fn one_over(p: f64) -> String {
     out
 }
 
-/// The clock on which people read of a subject: that of its home site, else that of the installation.
-pub fn home_zone<'a>(constants: &Constants<'a>, subject: SubjectIx, at: Time) -> &'a Zone {
-    let subject = &constants.subjects.get(subject).subject;
-    let user = (subject.kind == SubjectKind::User).then(|| constants.roster.user(&subject.id, at)).flatten();
-    constants.roster.zone(user.and_then(|user| user.site))
+/// The clock on which people read of a subject's day: that of its home site or its vendor, else that of the place where it was lived.
+pub fn home_zone<'a>(constants: &Constants<'a>, subject: SubjectIx, presence: Presence) -> &'a Zone {
+    let (roster, at) = (constants.roster, presence.start);
+    let Subject { kind, id } = &constants.subjects.get(subject).subject;
+    let own = match kind {
+        SubjectKind::User => roster.user(id, at).and_then(|user| user.site).map(|site| roster.zone(Some(site))),
+        _ => roster.vendor_account(id, at).and_then(|account| roster.vendor(account.vendor_id, at)?.zone),
+    };
+    own.unwrap_or_else(|| constants.subjects.zone(roster, presence.zone))
 }
 
 /// "Monday 2026-01-05": the date on people's clocks, where everything lies behind midnight that of the next morning.

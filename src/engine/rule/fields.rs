@@ -74,9 +74,21 @@ pub enum Field {
     Column(String),
 }
 
-/// What stands before the dot in the names of roster columns, with the file.
+/// What stands before the dot in the names of roster columns, with the file without its ending.
 pub const COLUMNS: [(&str, &str); 4] =
-    [("user", "users.csv"), ("vendor", "vendors.csv"), ("account", "vendor_accounts.csv"), ("patient", "patients.csv")];
+    [("user", "users"), ("vendor", "vendors"), ("account", "vendor_accounts"), ("patient", "patients")];
+
+/// The roster file and the column that a name speaks of, where it speaks of one.
+pub fn column_of(name: &str) -> Option<(&'static str, &str)> {
+    let (table, column) = name.split_once('.')?;
+    let (_, file) = COLUMNS.iter().find(|(known, _)| *known == table).filter(|_| !column.is_empty())?;
+    Some((file, column))
+}
+
+/// Whether the column is one that every site has: what follows from it is a fact.
+pub fn is_standard(file: &str, column: &str) -> bool {
+    crate::roster::FILES.iter().any(|spec| spec.name == file && spec.known.contains(&column))
+}
 
 impl Field {
     /// The field of that name.
@@ -84,9 +96,8 @@ impl Field {
         if let Some(known) = ALL.iter().find(|field| field.name == name) {
             return Some(Field::Known(known));
         }
-        let (table, column) = name.split_once('.')?;
-        let listed = COLUMNS.iter().any(|(known, _)| *known == table) && !column.is_empty();
-        listed.then(|| Field::Column(name.to_owned()))
+        let (file, column) = column_of(name)?;
+        (!is_standard(file, column)).then(|| Field::Column(name.to_owned()))
     }
 
     /// Its name in rules.
@@ -326,7 +337,11 @@ pub fn reference() -> String {
         line(name, &holds, about);
     }
     for (table, file) in COLUMNS {
-        line(&format!("{table}.COLUMN"), "text", &format!("a column of `{file}` beyond the standard ones"));
+        line(
+            &format!("{table}.COLUMN"),
+            "text",
+            &format!("a column of `{file}.csv` beyond the standard ones, whose facts stand above"),
+        );
     }
     text
 }
@@ -348,6 +363,10 @@ mod tests {
         assert!(
             Field::find("user.union").is_some() && Field::find("user.").is_none() && Field::find("usr.union").is_none()
         );
+        // Every site has these, and what follows from them is a fact.
+        for standard in ["user.role", "vendor.status", "account.person", "patient.vip", "user.valid_from"] {
+            assert!(Field::find(standard).is_none(), "{standard}");
+        }
     }
 
     #[test]

@@ -253,6 +253,14 @@ fn flatten(at: &At<'_>, prefix: &str, given: &mut Vec<(String, serde_json::Value
 
 /// What is said of a field that is not in the vocabulary.
 pub fn unknown_field(name: &str) -> String {
+    if let Some((file, column)) = fields::column_of(name).filter(|(file, column)| fields::is_standard(file, column)) {
+        let facts = fields::ALL.iter().filter_map(|field| field.name.strip_prefix("fact."));
+        let nearest = facts.min_by_key(|fact| super::distance(column, fact)).unwrap_or_default();
+        return format!(
+            "`{column}` is a standard column of {file}.csv, and rules ask for what follows from it at the time of the event; the \
+             nearest fact is `fact.{nearest}`"
+        );
+    }
     let tables = ["user.COLUMN", "vendor.COLUMN", "account.COLUMN", "patient.COLUMN"];
     let known = fields::ALL.iter().map(|field| field.name).chain(tables);
     super::unknown("field", name, known)

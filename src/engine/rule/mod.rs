@@ -227,6 +227,11 @@ impl RuleSet {
     pub fn columns(&self) -> &[String] {
         &self.columns
     }
+
+    /// Words that channels may ask for, of the rule with this id.
+    pub fn routing(&self, id: &str) -> Vec<String> {
+        self.rules.iter().find(|rule| rule.id == id).map(|rule| rule.meta.routing.clone()).unwrap_or_default()
+    }
 }
 
 /// "no field `x`; the nearest is `y`": what is said of a name that is none of `known`.

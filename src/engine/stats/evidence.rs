@@ -9,13 +9,18 @@ use crate::event::{Event, Time, alert};
 /// This many events are listed.
 const LISTED: u32 = 50;
 /// Memory grows by a quarter, and by at least so many bytes.
-const GROW_MIN: usize = 40;
+const GROW_MIN: usize = 32;
+/// Where an entry says how many bytes its id shares with that of the anchor, the two lowest bits say what else is not the anchor's.
+const SHARED_AT: u32 = 2;
+const OTHER_SOURCE: u64 = 0b10;
+const OTHER_LENGTH: u64 = 0b01;
 
 /// The events behind a finding. Every account has some on every open day, so they lie packed in one piece of memory.
 ///
 /// It begins with the anchor, the event that came first: time, source and id. An entry for each listed event follows, by (time, source,
-/// event_id): its distance from the anchor in time, the number of its source, how many bytes its id shares with that of the anchor, and
-/// the rest of its id. Events of one day lie close together and their ids differ in the last places.
+/// event_id): its distance from the anchor in time, how many bytes its id shares with that of the anchor, and the rest of its id. Events
+/// of one day lie close together and their ids differ in the last places; its length and the number of its source are said only where
+/// they are not those of the anchor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Events {
     packed: Vec<u8>,
@@ -90,10 +95,12 @@ impl Events {
         let distance = take_number(&self.packed, &mut at);
         // Zigzag: the sign stands in the last bit.
         let time = Time(anchor.time.0.wrapping_add((distance >> 1) as i64 ^ -((distance & 1) as i64)));
-        let source = take_number(&self.packed, &mut at) as usize;
-        let shared = &anchor.id[..take_number(&self.packed, &mut at) as usize];
-        let rest = take_text(&self.packed, &mut at);
-        (Entry { time, source, shared, rest }, at)
+        let said = take_number(&self.packed, &mut at);
+        let (shared, rest) = anchor.id.split_at((said >> SHARED_AT) as usize);
+        let source = if said & OTHER_SOURCE == 0 { 0 } else { take_number(&self.packed, &mut at) as usize };
+        let length = if said & OTHER_LENGTH == 0 { rest.len() } else { take_number(&self.packed, &mut at) as usize };
+        let rest = &self.packed[at..at + length];
+        (Entry { time, source, shared, rest }, at + length)
     }
 
     fn entries(&self) -> impl Iterator<Item = (usize, Entry<'_>)> {
@@ -124,12 +131,17 @@ impl Events {
         let anchor = self.anchor();
         let distance = time.0.wrapping_sub(anchor.time.0);
         let shared = anchor.id.iter().zip(id).take_while(|(a, b)| a == b).count();
+        let (other_source, other_length) = (source != 0, id.len() != anchor.id.len());
+        let said = (shared as u64) << SHARED_AT
+            | if other_source { OTHER_SOURCE } else { 0 }
+            | if other_length { OTHER_LENGTH } else { 0 };
         let mut entry = [0; 40];
-        let mut length = 0;
-        for number in [((distance << 1) ^ (distance >> 63)) as u64, source as u64, shared as u64] {
-            length += put_number(&mut entry[length..], number);
+        let mut length = put_number(&mut entry, ((distance << 1) ^ (distance >> 63)) as u64);
+        length += put_number(&mut entry[length..], said);
+        for number in [other_source.then_some(source), other_length.then_some(id.len() - shared)].into_iter().flatten()
+        {
+            length += put_number(&mut entry[length..], number as u64);
         }
-        length += put_number(&mut entry[length..], (id.len() - shared) as u64);
         let (head, rest) = (&entry[..length], &id[shared..]);
         let size = head.len() + rest.len();
         if self.packed.capacity() - self.packed.len() < size {
@@ -242,15 +254,15 @@ mod tests {
             let mut builder = EventBuilder::default();
             for (time, source, id) in &mut keys {
                 *time *= step;
-                builder.push(&Draft::new(format!("é{id:03}"), Time(*time), format!("s{source}"), Activity::Read), 0, 0);
+                builder.push(&Draft::new(format!("é{id:02}"), Time(*time), format!("s{source}"), Activity::Read), 0, 0);
             }
             let batch = builder.finish(&Origin::file("x"));
             let mut events = Events::default();
             batch.rows().for_each(|event| events.add(&event));
-            keys.sort();
+            keys.sort_by_key(|(time, source, id)| (*time, *source, format!("é{id:02}")));
             let several = keys.iter().any(|k| k.1 != keys[0].1);
             let naive: Vec<String> = keys.iter().take(50)
-                .map(|(_, s, id)| if several { format!("s{s}/é{id:03}") } else { format!("é{id:03}") }).collect();
+                .map(|(_, s, id)| if several { format!("s{s}/é{id:02}") } else { format!("é{id:02}") }).collect();
             proptest::prop_assert_eq!(events.evidence().event_ids, naive);
             proptest::prop_assert_eq!(events.count(), keys.len() as u64);
             proptest::prop_assert_eq!(events.first(), keys.first().map(|key| Time(key.0)));

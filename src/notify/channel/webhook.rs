@@ -339,6 +339,7 @@ mod tests {
             detail: None,
             min_severity: None,
             detections: vec![],
+            routing: vec![],
             classes: vec![],
             url: url.to_owned(),
             bearer: Some(secret.clone()),

@@ -288,7 +288,7 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
     let events = &tally.causes[worst];
     let mut finding = finding(&SPEC.detections[worst], constants, subject, presence, events);
     let id = &finding.subject.id;
-    let (since, zone) = (tally.since[worst], home_zone(constants, subject, presence.start));
+    let (since, zone) = (tally.since[worst], home_zone(constants, subject, presence));
     let clock = |time: Time| {
         let local = zone.local(time);
         format!("{} {:02}:{:02}", local.date, local.hour, local.minute)
@@ -359,11 +359,11 @@ mod tests {
         feed,interface,main,active,service,,,,,\n";
     const OTHERS: [(&str, &str); 3] = [
         ("sites.csv", "site,timezone\nmain,America/Chicago\nla,America/Los_Angeles\n"),
-        ("vendors.csv", "vendor_id,status\nv1,active\nv2,ended\nv3,suspended\n"),
+        ("vendors.csv", "vendor_id,status,timezone\nv1,active,\nv2,ended,\nv3,suspended,\nv4,ended,Europe/Berlin\n"),
         (
             "vendor_accounts.csv",
             "account_id,vendor_id,status,account_created_at,terminated_at\n\
-             a1,v1,active,2026-01-10,\na2,v2,active,,\na3,v3,active,,\na4,v1,disabled,,2026-01-10T12:00:00Z\n",
+             a1,v1,active,2026-01-10,\na2,v2,active,,\na3,v3,active,,\na5,v4,active,,\na4,v1,disabled,,2026-01-10T12:00:00Z\n",
         ),
     ];
 
@@ -533,6 +533,44 @@ mod tests {
             let zone = if actor == "a1" { "New_York" } else { "Chicago" };
             assert_eq!(said, [format!("Account {actor} {expected}: 1 event, 0 patients (clock of America/{zone}).")]);
         }
+    }
+
+    /// Who has no home is told by the clock of the places at which the day was lived, of a vendor with a clock of its own by that one;
+    /// in whatever order the events came.
+    #[test]
+    fn the_clock_is_that_of_the_place() {
+        let check = |actor: &'static str, sites: [Option<&'static str>; 2], expected: &str| {
+            let at = ["2026-01-13T07:00:00Z", "2026-01-13T08:00:00Z"];
+            let [first, second] = [0, 1].map(|index| {
+                let mut draft = draft(actor, at[index]);
+                draft.event_id = format!("e{index}").into();
+                draft.site = sites[index].map(Into::into);
+                draft
+            });
+            for order in [[&first, &second], [&second, &first]] {
+                let said: Vec<String> = settled(USERS, &order).into_iter().map(|alert| alert.reason).collect();
+                assert!(said.len() == 1 && said[0].contains(expected), "{actor} {sites:?}: {said:?}");
+            }
+        };
+        let la = Some("la");
+        check(
+            "stranger",
+            [la, la],
+            "used from 2026-01-12 23:00 on: 2 events, 0 patients (clock of America/Los_Angeles)",
+        );
+        check(
+            "stranger",
+            [la, Some("main")],
+            "used from 2026-01-13 01:00 on: 2 events, 0 patients (clock of America/Chicago)",
+        );
+        check(
+            "stranger",
+            [None, None],
+            "used from 2026-01-13 02:00 on: 2 events, 0 patients (clock of America/New_York)",
+        );
+        check("a2", [la, la], "used from 2026-01-12 23:00 on: 2 events, 0 patients (clock of America/Los_Angeles)");
+        check("a5", [la, la], "used from 2026-01-13 08:00 on: 2 events, 0 patients (clock of Europe/Berlin)");
+        check("left", [la, la], "used from 2026-01-13 01:00 on: 2 events, 0 patients (clock of America/Chicago)");
     }
 
     #[test]

@@ -367,7 +367,7 @@ fn describe(
     let leave =
         if absence.leave_days > 0 { format!(", {} of them on leave", absence.leave_days) } else { String::new() };
     let (uses, made) = (counted(tally.events.count(), "event"), absence.since);
-    let (date, days) = (date_of(constants, home_zone(constants, subject, presence.start), &tally.events), absence.days);
+    let (date, days) = (date_of(constants, home_zone(constants, subject, presence), &tally.events), absence.days);
     finding.reason = if absence.detection.id != NEVER_USED.id {
         format!(
             "Account {id} was used on {date} after {days} days without use{leave} (last use {made}): {uses} that day; by \

@@ -168,8 +168,15 @@ pub(super) struct Habit {
     /// Days of the last long blocks at unusual hours: three within ten days are a new habit.
     pub(super) blocks: [Option<Day>; 3],
     pub(super) days: f32,
-    /// The newest day that ended at work, and for how many quarters of an hour.
-    pub(super) late: Option<(Day, u8)>,
+    /// For how many quarters of an hour the newest day ended at work.
+    late: u8,
+}
+
+impl Habit {
+    /// For how many quarters of an hour `day` ended at work, where it is the newest.
+    pub(super) fn late_on(&self, day: Day) -> u8 {
+        if self.hours.as_of == Some(day) { self.late } else { 0 }
+    }
 }
 
 /// What one settled day teaches about an account.
@@ -186,7 +193,7 @@ impl Learn for Habit {
     type Step = HabitStep;
     fn fold(&mut self, day: Day, step: &HabitStep) {
         self.hours.pass(day, step.off, 1.0);
-        self.late = (step.late > 0).then_some((day, step.late));
+        self.late = step.late;
         if step.block {
             self.blocks.rotate_left(1);
             self.blocks[2] = Some(day);

@@ -178,7 +178,7 @@ impl Hours {
     fn cross(&mut self, seen: &Seen<'_>, constants: &Constants<'_>, out: &mut Findings) {
         let limits = self.limits(seen.presence.group, constants);
         let tally = self.open.entry(constants.day, seen.presence.seat);
-        let (hour, score) = (usize::from(tally.rarest.0), f64::from(tally.rarest.1));
+        let (hour, score) = tally.rarest();
         let ratio = score / limits.cross;
         let Some(cut) = cut(ratio).filter(|cut| tally.told.is_none_or(|told| *cut > u32::from(told))) else { return };
         tally.told = Some(cut as u8);
@@ -210,11 +210,11 @@ impl Hours {
         let weakened = |hour: usize| f64::from(surprises.of(hour)) * self.weight(tally, hour, late_before, presence);
         let (hour, score) = rarest(tally.outside & tally.unusual, weakened);
         let p = self.maps.settled(constants.subjects.role(presence.group), constants).p(score);
-        let (crossed_hour, crossed) = tally.rarest;
-        let ratio = f64::from(crossed) / limits.cross;
+        let (crossed_hour, crossed) = tally.rarest();
+        let ratio = crossed / limits.cross;
         let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
         if verdict.passes || verdict.held || ratio >= 1.0 {
-            let named = if verdict.passes || verdict.held { hour } else { usize::from(crossed_hour) };
+            let named = if verdict.passes || verdict.held { hour } else { crossed_hour };
             let why = self.why(tally, named, late_before, presence);
             let mut finding = describe(tally, habit, named, p, &why, subject, presence, constants);
             finding.facts.insert("block".to_owned(), json!(block(tally, named, late_before)));
@@ -259,7 +259,7 @@ impl Hours {
         for group in constants.subjects.chain(role).filter(|_| scored) {
             let (step, seen) = taught.entry(group).or_default();
             step.scores.add(settled.score);
-            seen.add(f64::from(tally.rarest.1));
+            seen.add(tally.rarest().1);
         }
     }
 
@@ -271,8 +271,7 @@ impl Hours {
 
     /// Quarters of an hour for which the account was at work up to the beginning of `day`.
     fn late_before(&self, subject: SubjectIx, day: Day) -> u8 {
-        let late = self.habits.get(subject).and_then(|habit| habit.newest().late);
-        late.filter(|(before, _)| *before == day.plus(-1)).map_or(0, |(_, slots)| slots)
+        self.habits.get(subject).map_or(0, |habit| habit.newest().late_on(day.plus(-1)))
     }
 
     /// Only what is unusual can be explained: an hour like any other keeps its score.

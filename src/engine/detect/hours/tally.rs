@@ -27,8 +27,10 @@ pub(super) struct Tally {
     pub(super) unusual: u32,
     /// Those of them that are as rare as what is told or held.
     pub(super) rare: u32,
-    /// The outside hour with the highest score, and that score; the earliest clock hour of equals.
-    pub(super) rarest: (u8, f32),
+    /// The outside hour with the highest score, the earliest clock hour of equals.
+    rarest: u8,
+    /// The score of that hour.
+    score: f32,
     /// Quarters of an hour since the day began, by bit.
     pub(super) slots: u128,
     /// First slot of each hour, to find the block that it belongs to.
@@ -92,10 +94,15 @@ impl Tally {
         if f64::from(surprise) >= limits.rare {
             self.rare |= 1 << hour;
         }
-        let (rarest, score) = self.rarest;
-        if surprise > score || (surprise == score && score > 0.0 && hour < usize::from(rarest)) {
-            self.rarest = (hour as u8, surprise);
+        let is_earlier = hour < usize::from(self.rarest);
+        if surprise > self.score || (surprise == self.score && surprise > 0.0 && is_earlier) {
+            (self.rarest, self.score) = (hour as u8, surprise);
         }
+    }
+
+    /// The outside hour with the highest score, and that score; the earliest clock hour of equals.
+    pub(super) fn rarest(&self) -> (usize, f64) {
+        (usize::from(self.rarest), f64::from(self.score))
     }
 }
 

@@ -15,6 +15,8 @@ use crate::engine::stats::groups::{Groups, Scored};
 use crate::engine::subjects::GroupIx;
 use crate::event::Day;
 
+/// So much crosses on any account's day.
+const LIMIT_MAX: u64 = u32::MAX as u64;
 /// Shipped peers for a site without any history: sites differ in how many rows a screen writes, so they are wide.
 const SHIPPED: [Peers; METRICS] =
     [Peers { mean: 60.0, phi: 1.0 }, Peers { mean: 20.0, phi: 0.8 }, Peers { mean: 5.0, phi: 1.5 }];
@@ -50,7 +52,7 @@ pub(super) struct Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Limits {
     /// The smallest count that crosses, by metric, or a count that it does not lie below.
-    cross: [u64; METRICS],
+    cross: [u32; METRICS],
     exact: [bool; METRICS],
     /// As the day looked at its first event: at settling it may have turned out to be a day off.
     pub(super) off_day: bool,
@@ -64,33 +66,43 @@ impl Limits {
 
     /// Whether `counts` reach a bound, so that more has to be found out.
     pub(super) fn is_open(&self, counts: [u64; METRICS]) -> bool {
-        (0..METRICS).any(|metric| !self.exact[metric] && counts[metric] >= self.cross[metric])
+        (0..METRICS).any(|metric| self.reaches(counts, metric))
+    }
+
+    /// Whether a count reaches what is but a bound.
+    fn reaches(&self, counts: [u64; METRICS], metric: usize) -> bool {
+        !self.exact[metric] && counts[metric] >= u64::from(self.cross[metric])
     }
 
     /// Finds out as much as is needed to say whether `counts` cross.
     pub(super) fn refine(&mut self, counts: [u64; METRICS], shape: &Shape, habit: &Habit) {
         for metric in 0..METRICS {
             let expected = surged(shape, habit, metric);
-            if !self.exact[metric] && counts[metric] >= self.cross[metric] {
-                self.cross[metric] = 2 + usual(expected.mu, expected.phi, shape.p);
+            if self.reaches(counts, metric) {
+                self.cross[metric] = narrow(2 + usual(expected.mu, expected.phi, shape.p));
             }
-            while !self.exact[metric] && counts[metric] >= self.cross[metric] {
+            while self.reaches(counts, metric) {
                 // The tail at twice the count says nearly always that it is far.
-                let far = 2 * counts[metric].max(expected.mu as u64);
-                self.exact[metric] = tail(expected.mu, expected.phi, far) <= shape.p;
-                self.cross[metric] = if self.exact[metric] { crossing(metric, &expected, shape.p) } else { far + 2 };
+                let far = counts[metric].max(expected.mu as u64).saturating_mul(2);
+                self.exact[metric] = far >= LIMIT_MAX || tail(expected.mu, expected.phi, far) <= shape.p;
+                let exact = self.exact[metric].then(|| crossing(metric, &expected, shape.p));
+                self.cross[metric] = narrow(exact.unwrap_or(far + 2));
             }
         }
     }
 
     /// The smallest count of a metric that crosses.
     pub(super) fn cross(&self, metric: usize, shape: &Shape, habit: &Habit) -> u64 {
-        if self.exact[metric] { self.cross[metric] } else { crossing(metric, &surged(shape, habit, metric), shape.p) }
+        if self.exact[metric] {
+            self.cross[metric].into()
+        } else {
+            crossing(metric, &surged(shape, habit, metric), shape.p)
+        }
     }
 
     /// The count that is the most times its limit, and which one it is; what does not cross is less than once its limit.
     pub(super) fn ratio(&self, counts: [u64; METRICS]) -> (f64, usize) {
-        let of = |metric: usize| counts[metric] as f64 / self.cross[metric] as f64;
+        let of = |metric: usize| counts[metric] as f64 / f64::from(self.cross[metric]);
         let mut best = (of(0), 0);
         for metric in 1..METRICS {
             // Of equal ratios the one that says more about patients is named.
@@ -108,7 +120,12 @@ fn surged(shape: &Shape, habit: &Habit, metric: usize) -> Expected {
 }
 
 fn crossing(metric: usize, expected: &Expected, p: f64) -> u64 {
-    (1 + quantile(expected.mu, expected.phi, p)).max(MASS[metric])
+    (1 + quantile(expected.mu, expected.phi, p)).max(MASS[metric]).min(LIMIT_MAX)
+}
+
+/// What fits into a limit as it is kept.
+fn narrow(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// What is learnt of one account.
@@ -257,18 +274,18 @@ mod tests {
             mean in 0.05_f64..200.0,
             phi in 0.02_f64..5.0,
             digits in 1.0_f64..7.0,
-            steps in proptest::collection::vec((0_usize..METRICS, 1_u64..60), 1..60),
+            steps in proptest::collection::vec((0_usize..METRICS, proptest::prop_oneof![60 => 1_u64..60, 1 => 1_u64..u64::MAX]), 1..60),
         ) {
             let peers = [Peers { mean, phi }; METRICS];
             let factors = [1.0, 0.7, 1.9];
             let shape = Shape { factor: factors, allowed: factors, peers, group: 0, p: 10_f64.powf(-digits) };
             let habit = Habit::default();
             let cross = [0, 1, 2].map(|metric| crossing(metric, &surged(&shape, &habit, metric), shape.p));
-            let exact = Limits { cross, exact: [true; METRICS], off_day: false };
+            let exact = Limits { cross: cross.map(narrow), exact: [true; METRICS], off_day: false };
             let mut limits = Limits::new(false);
             let mut counts = [1, 0, 0];
             for (metric, more) in steps {
-                counts[metric] += more;
+                counts[metric] = u64::saturating_add(counts[metric], more);
                 if limits.is_open(counts) {
                     limits.refine(counts, &shape, &habit);
                 }

@@ -367,7 +367,7 @@ fn describe(
         finding.subject.id,
         VERBS[metric],
         UNITS[metric],
-        date_of(constants, home_zone(constants, subject, presence.start), events),
+        date_of(constants, home_zone(constants, subject, presence), events),
         once_in(view.p_day),
     );
     finding.patients = tally.patients.len() as u64;
