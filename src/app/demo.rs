@@ -243,6 +243,7 @@ fn questions(settings: &Settings, dir: &Path) -> Result<(), Stop> {
     let key = settings.key_source(&history);
     let question = |name: &str, words: &[&str]| {
         let asked = Asked { words: words.iter().map(|word| (*word).to_owned()).collect(), ..Asked::default() };
+        super::audit(settings, &history, "ask", &format!("{name} {}", words.join(" ")))?;
         runtime()?.block_on(ask(&history, &key, name, &asked, Format::Table)).map_err(Stop::failed)
     };
     let busiest = "SELECT patient_id, count(DISTINCT actor_id) AS accounts, count(*) AS accesses FROM touches \

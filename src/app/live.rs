@@ -26,7 +26,7 @@ use crate::ingest::kafka::{self, Kafka, Plan, Source, Survey};
 use crate::ingest::rosters::FolderWatch;
 use crate::notify::{Notifier, Vital, routes};
 use crate::pipeline::live::{Orders, read};
-use crate::pipeline::{Outlet, Road, RoadError, Tally};
+use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -62,7 +62,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
     let folder = settings.rosters.clone().map(FolderWatch::standing);
-    let (keep, Begun { engine, seen, before, loaded, rules }) = set_out(&settings, history, &runtime)?;
+    let (mut keep, Begun { engine, seen, before, loaded, rules }) = set_out(&settings, history, &runtime)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
     let mut alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
@@ -82,6 +82,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let survey = survey(plan, &signals.stop, until_end)?;
     let changes = keep.history.changes().map_err(Stop::failed)?;
     let places = Places::new(&survey, &seen, &changes);
+    note_begun(&mut keep, &places)?;
     let (ends, stale) = (places.ends.clone(), stale(&changes));
     let patience = Patience { stop: signals.stop.clone(), board: board.clone() };
     let mut outbox = Outbox { notifier, patience: patience.clone() };
@@ -189,13 +190,16 @@ fn show(settings: &Settings, sight: Sight) -> Result<(), Stop> {
     }
 }
 
-/// Asks for the topics until the broker answers; one that waits says so once a minute. Up to the end of a topic that does not exist
-/// nobody can read.
+/// Asks for the topics until the broker answers; one that waits says so once a minute. Up to its end nobody can read a topic that does
+/// not exist, or that nothing is known of: then all of them have to be described.
 fn survey(plan: &Plan, stop: &AtomicBool, until_end: bool) -> Result<Survey, Stop> {
     let mut told: Option<Instant> = None;
     loop {
         let failure = match kafka::survey(plan) {
-            Ok(survey) => return Ok(survey),
+            Ok(survey) => match survey.topics.values().find_map(|seen| seen.as_ref().err()) {
+                Some(failure) if until_end => failure.clone(),
+                _ => return Ok(survey),
+            },
             Err(failure) => failure,
         };
         let missing = matches!(failure, kafka::Failure::Missing(_));
@@ -209,6 +213,17 @@ fn survey(plan: &Plan, stop: &AtomicBool, until_end: bool) -> Result<Survey, Sto
             return Err(Stop::Failed(format!("stopped before the topics could be read: {failure}")));
         }
     }
+}
+
+/// Where reading begins is on record before anything is read.
+fn note_begun(keep: &mut Keep, places: &Places) -> Result<(), Stop> {
+    for begun in places.begun() {
+        if let Change::Begun { origin, from, .. } = &begun {
+            info!(%origin, from, "it is new and is read from here");
+        }
+        keep.history.note(now(), &begun, None).map_err(Stop::failed)?;
+    }
+    Ok(())
 }
 
 fn open_lanes(road: &mut Road<'_>, places: &Places) -> Result<(), Stop> {

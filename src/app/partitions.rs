@@ -112,6 +112,9 @@ pub(super) fn is_meant(origin: &Origin, topic: &str, partition: Option<i32>) -> 
 /// What was decided, for whoever decided it.
 pub(super) fn words(resumed: &Resumed) -> String {
     let Resumed { origin, position, from, .. } = resumed;
+    if resumed.goes_on() {
+        return format!("{origin} is read again, from offset {from}, where it was left");
+    }
     format!(
         "{origin} is read again, from offset {from} of the log that is there now; what its old log held from {position} on is a recorded gap"
     )

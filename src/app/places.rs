@@ -17,14 +17,19 @@ pub(super) struct Places {
     known: BTreeMap<Origin, BTreeMap<PositionKey, i64>>,
     /// The log that each is read as, and how far.
     read: BTreeMap<Origin, (PositionKey, i64)>,
+    /// Those that were stopped because another log was there.
+    replaced: BTreeSet<Origin>,
     /// The logs that the broker has.
     found: BTreeMap<String, LogId>,
     /// What the source has to know.
     pub begin: Begin,
     /// The ends that are not reached yet.
     pub ends: BTreeMap<Origin, i64>,
-    /// The partitions that the broker has, with the keys of their positions.
+    /// The partitions of the topics, with the keys of their positions: those that the broker has, and of topics that it cannot describe
+    /// now those that were read before.
     pub partitions: BTreeMap<Origin, String>,
+    /// Those of which nothing is on record, with the first offset that is read.
+    pub fresh: Vec<(Origin, i64)>,
 }
 
 /// A partition that is stopped.
@@ -38,8 +43,10 @@ pub(super) struct Halted {
     pub end: i64,
     /// Which log that is.
     pub found: LogId,
-    /// It is another log by its ids; else it only ends too early.
+    /// It is another log by its ids; else it only ends too early, or did so.
     pub other: bool,
+    /// It is the log that was read before, which another one had taken the place of.
+    pub is_back: bool,
 }
 
 impl Places {
@@ -58,30 +65,75 @@ impl Places {
         }
         places.choose(changes);
         for (topic, described) in described {
+            let is_known = places.read.keys().any(|origin| topic_of(origin) == Some(&**topic));
             for (partition, log) in &described.partitions {
                 let origin = Origin::topic(topic.clone(), *partition);
                 places.partitions.insert(origin.clone(), places.key(&origin).to_string());
+                if !places.begin.positions.contains_key(&origin) && !places.is_other(&origin) {
+                    // A new partition of a known topic is read from its beginning (DESIGN, decision 1).
+                    let from = if is_known { 0 } else { log.start };
+                    places.begin.positions.insert(origin.clone(), from);
+                    places.fresh.push((origin.clone(), from));
+                }
                 // The end of a topic that was made again says nothing: the source will stop it and say so.
                 let reached = places.begin.positions.get(&origin).is_some_and(|next| *next >= log.high);
-                if log.high > log.low && (places.is_other(&origin) || !reached) {
+                let is_halted = places.is_other(&origin) || places.begin.stopped.contains(&origin);
+                if log.high > log.low && (is_halted || !reached) {
                     places.ends.insert(origin, log.high);
                 }
             }
         }
+        // Time waits for what was read before, also while nothing is known of it.
+        let away =
+            |origin: &&Origin| topic_of(origin).is_some_and(|topic| matches!(survey.topics.get(topic), Some(Err(_))));
+        let away: Vec<Origin> = places.read.keys().filter(away).cloned().collect();
+        for origin in away {
+            let key = places.key(&origin).to_string();
+            places.partitions.insert(origin, key);
+        }
         places
+    }
+
+    /// What the control log has to say of those of which nothing is on record, before anything of them is read: a start after this one
+    /// begins at the same place.
+    pub(super) fn begun(&self) -> impl Iterator<Item = Change> {
+        self.fresh.iter().map(|(origin, from)| Change::Begun {
+            origin: origin.clone(),
+            key: self.partitions[origin].clone(),
+            from: *from,
+        })
     }
 
     /// Chooses the log that each partition is read as.
     fn choose(&mut self, changes: &[Noted]) {
         let mut resumed: BTreeMap<Origin, (PositionKey, i64)> = BTreeMap::new();
+        let mut begun: BTreeMap<Origin, (PositionKey, i64)> = BTreeMap::new();
         for noted in changes {
-            if let Change::Resumed(one) = &noted.change
-                && let Some(key) = PositionKey::parse(&one.key)
-            {
-                resumed.insert(one.origin.clone(), (key, one.from));
+            match &noted.change {
+                Change::Resumed(one) => {
+                    self.begin.stopped.remove(&one.origin);
+                    resumed.extend(PositionKey::parse(&one.key).map(|key| (one.origin.clone(), (key, one.from))));
+                }
+                // It is read again only by command, whatever its log looks like by now.
+                Change::Stopped { origin, other, .. } => {
+                    self.begin.stopped.insert(origin.clone());
+                    if *other {
+                        self.replaced.insert(origin.clone())
+                    } else {
+                        self.replaced.remove(origin)
+                    };
+                }
+                Change::Begun { origin, key, from } => {
+                    begun.extend(PositionKey::parse(key).map(|key| (origin.clone(), (key, *from))));
+                }
+                _ => {}
             }
         }
-        let origins: BTreeSet<Origin> = self.known.keys().chain(resumed.keys()).cloned().collect();
+        // Of a log that is not there any more nothing was read.
+        begun.retain(|origin, (key, _)| {
+            topic_of(origin).and_then(|topic| self.found.get(topic)).is_none_or(|found| key.log.may_be(found))
+        });
+        let origins: BTreeSet<Origin> = self.known.keys().chain(resumed.keys()).chain(begun.keys()).cloned().collect();
         for origin in origins {
             let base = resumed.get(&origin);
             // A broker that tells more than it did gives the same log another key: the one that is furthest holds.
@@ -91,7 +143,8 @@ impl Places {
             };
             let keys = self.known.get(&origin).into_iter().flatten().filter(|(key, _)| same(key));
             let furthest = keys.max_by_key(|(_, next)| **next).map(|(key, next)| (key.clone(), *next));
-            let Some((key, next)) = furthest.or_else(|| base.cloned()) else { continue };
+            let first = || base.or_else(|| begun.get(&origin)).cloned();
+            let Some((key, next)) = furthest.or_else(first) else { continue };
             if let Some(topic) = topic_of(&origin) {
                 let log = self.begin.logs.entry(topic.to_owned()).or_default();
                 *log = if log.may_be(&key.log) { log.with(&key.log) } else { key.log.clone() };
@@ -118,6 +171,12 @@ impl Places {
         both.is_some_and(|(known, found)| !known.may_be(found))
     }
 
+    /// Whether a log that another one had replaced is back, as far as it was read.
+    pub(super) fn is_back(&self, origin: &Origin, end: i64) -> bool {
+        let position = self.read.get(origin).map_or(0, |(_, next)| *next);
+        self.replaced.contains(origin) && !self.is_other(origin) && position <= end
+    }
+
     /// The partitions that the source would stop.
     pub(super) fn halted(&self, survey: &Survey) -> Vec<Halted> {
         let mut halted = Vec::new();
@@ -129,8 +188,9 @@ impl Places {
             let end = described.and_then(|topic| topic.partitions.get(partition)).map_or(0, |log| log.high);
             let position = self.read.get(origin).map_or(0, |(_, next)| *next);
             let other = self.is_other(origin);
-            if other || position > end {
-                halted.push(Halted { origin: origin.clone(), position, end, found, other });
+            if other || position > end || self.begin.stopped.contains(origin) {
+                let is_back = self.is_back(origin, end);
+                halted.push(Halted { origin: origin.clone(), position, end, found, other, is_back });
             }
         }
         halted
@@ -144,7 +204,9 @@ impl Places {
         let known = self.known.get(origin).into_iter().flatten().filter(|(key, _)| key.log.may_be(&halted.found));
         let newest = known.max_by_key(|(key, next)| (key.anew, **next));
         let (anew, from) = match newest {
-            _ if !halted.other => (newest.map_or(before.anew, |(key, _)| key.anew.max(before.anew)) + 1, 0),
+            _ if !halted.other && !halted.is_back => {
+                (newest.map_or(before.anew, |(key, _)| key.anew.max(before.anew)) + 1, 0)
+            }
             Some((key, next)) if *next <= halted.end => (key.anew, *next),
             Some((key, _)) => (key.anew + 1, 0),
             None => (0, 0),
@@ -168,6 +230,7 @@ impl Places {
         known.extend(before.map(|before| (before, resumed.position)));
         if let Some(key) = key {
             known.insert(key.clone(), resumed.from);
+            self.begin.stopped.remove(&resumed.origin);
             self.read.insert(resumed.origin.clone(), (key, resumed.from));
         }
     }
@@ -207,7 +270,7 @@ mod tests {
 
     use super::*;
     use crate::history::Place;
-    use crate::ingest::kafka::{Log, Topic};
+    use crate::ingest::kafka::{Failure, Log, Topic};
 
     /// What the broker says: the cluster, the topic's id and how far each partition goes.
     fn survey(cluster: &str, id: &str, ends: &[i64]) -> Survey {
@@ -299,6 +362,46 @@ mod tests {
         decide(&survey("c", "b", &[2, 20]), &read, &mut changes, &[("kafka:c:ehr:b~2:0", 2), ("kafka:c:ehr:b:1", 20)]);
     }
 
+    /// Nothing was read yet: where reading began is on record all the same, and a stop is over by command only.
+    #[test]
+    fn a_start_goes_on_where_another_one_began_and_a_stop_lasts() {
+        let note = |change| Noted { number: 1, place: Place::default(), change };
+        let check =
+            |survey: &Survey, keys: &[(&str, i64)], changes: &[Change], read: &[(&str, i64)], stopped: &[&str]| {
+                let changes: Vec<Noted> = changes.iter().cloned().map(note).collect();
+                let places = Places::new(survey, &seen(keys), &changes);
+                let read = read.iter().map(|(key, from)| ((*key).to_owned(), *from)).collect();
+                let stopped = stopped.iter().map(|name| (*name).to_owned()).collect();
+                assert_eq!(shape(&places, survey), (read, stopped), "{changes:?}");
+                places.begun().collect::<Vec<_>>()
+            };
+        let mut today = survey("c", "t", &[10, 20]);
+        if let Some(Ok(topic)) = today.topics.get_mut("ehr") {
+            topic.partitions.values_mut().for_each(|log| log.start = log.high);
+        }
+        let (first, second) = ("kafka:c:ehr:t:0", "kafka:c:ehr:t:1");
+        let begun = check(&today, &[], &[], &[(first, 10), (second, 20)], &[]);
+        assert_eq!(begun.len(), 2);
+        let later = survey("c", "t", &[50, 60]);
+        assert_eq!(check(&later, &[], &begun, &[(first, 10), (second, 20)], &[]), []);
+        assert_eq!(check(&later, &[(first, 30)], &begun, &[(first, 30), (second, 20)], &[]), []);
+        // Made again before anything was read: nothing of ours is lost with it.
+        let again = check(&survey("c", "u", &[5]), &[], &begun, &[("kafka:c:ehr:u:0", 0)], &[]);
+        assert_eq!(again.len(), 1);
+        // It had lost its end and has grown beyond our position since.
+        let (origin, key) = (Origin::topic("ehr", 0), first.to_owned());
+        let stop = |other| Change::Stopped { origin: origin.clone(), key: key.clone(), position: 30, other };
+        let both = [(first, 30), (second, 60)];
+        assert_eq!(check(&later, &both, &[stop(false)], &[(second, 60)], &["ehr/0"]), []);
+        decide(&later, &both, &mut vec![note(stop(false))], &[("kafka:c:ehr:t~1:0", 0)]);
+        // Another cluster had taken over and has given back: it goes on where it was left, unless it is shorter.
+        decide(&later, &both, &mut vec![note(stop(true))], &[(first, 30)]);
+        decide(&survey("c", "t", &[29, 60]), &both, &mut vec![note(stop(true))], &[("kafka:c:ehr:t~1:0", 0)]);
+        // Nothing is known of the topic now: what was read of it is waited for under its key.
+        let away = Survey::new(None, [("ehr".into(), Err(Failure::Away("gone".into())))].into(), Instant::now());
+        assert_eq!(check(&away, &both, &[], &both, &[]), []);
+    }
+
     #[test]
     fn a_topic_that_is_another_one_is_resumed_as_a_whole() {
         let one = |partition, other| Halted {
@@ -307,6 +410,7 @@ mod tests {
             end: 3,
             found: LogId::default(),
             other,
+            is_back: false,
         };
         let check = |halted: &[Halted], topic: &str, partition, expected: Result<usize, &str>| match (
             meant(halted, topic, partition),

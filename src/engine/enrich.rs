@@ -93,6 +93,20 @@ pub fn enrich<'r>(roster: &'r Roster, event: &Event<'r>) -> Facts<'r> {
     facts
 }
 
+/// What explains that an account (with the role and department that it claims) opened a patient's chart, by these rosters: answers ask it
+/// of what has become known since.
+pub fn explanation(
+    roster: &Roster,
+    (account, role, department): (&str, Option<&str>, Option<&str>),
+    patient: &str,
+    at: Time,
+) -> Option<&'static str> {
+    let user = roster.user(account, at);
+    let actor = roster.actor(account, user.as_ref(), role, department);
+    let chart = roster.chart(patient, at)?;
+    explained_by(&roster.near(&chart, &actor, at)?, &actor)
+}
+
 /// Adds the columns of the rosters that rules name, such as `user.union`; those of several patients are joined with `;`.
 pub fn columns<'r>(roster: &'r Roster, event: &Event<'r>, names: &'r [String], facts: &mut Facts<'r>) {
     if names.is_empty() {

@@ -61,6 +61,15 @@ pub enum Change {
         /// Why: `idle`, `ended`, `left` or `passed`.
         why: String,
     },
+    /// The reading of a partition begins of which nothing was read before.
+    Begun {
+        /// The partition.
+        origin: Origin,
+        /// The position key under which it is read.
+        key: String,
+        /// First offset that is read.
+        from: i64,
+    },
     /// A partition is not read any more, because its log is not the one that was read before. Told once for each stop.
     Stopped {
         /// The partition.
@@ -69,6 +78,9 @@ pub enum Change {
         key: String,
         /// First offset that was not read.
         position: i64,
+        /// It was another log by its ids; else it ended too early.
+        #[serde(default)]
+        other: bool,
     },
     /// A person has decided that a stopped partition is read again.
     Resumed(Resumed),
@@ -139,6 +151,7 @@ impl Change {
             Change::Settings { .. } => "settings",
             Change::Verdict { .. } => "verdict",
             Change::Advance { .. } => "advance",
+            Change::Begun { .. } => "begun",
             Change::Stopped { .. } => "stopped",
             Change::Resumed(_) => "resumed",
             Change::Left { .. } => "left",
@@ -181,6 +194,13 @@ pub struct Resumed {
     pub who: String,
     /// Why.
     pub reason: String,
+}
+
+impl Resumed {
+    /// Whether it is the log that was read before, from where it was left: nothing of it is lost.
+    pub fn goes_on(&self) -> bool {
+        (&self.before, self.position) == (&self.key, self.from)
+    }
 }
 
 /// Where a change takes effect.

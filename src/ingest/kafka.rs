@@ -16,7 +16,7 @@ mod settings;
 mod survey;
 mod warden;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -37,9 +37,11 @@ use survey::Surveyor;
 /// Where reading goes on, as the history has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Begin {
-    /// First offset to read of each partition that the history knows. A partition of a topic of which another partition is here
-    /// begins at its beginning; a topic of which none is here begins where the settings say.
+    /// First offset to read of each partition that the pipeline knows. One that is not here is told by [`Arrival::NewPartition`] before
+    /// anything else of it. It begins at its beginning where another partition of its topic is here, else where the settings say.
     pub positions: BTreeMap<Origin, i64>,
+    /// Those of them that were stopped before: nothing of them is read until a person decides.
+    pub stopped: BTreeSet<Origin>,
     /// Which log was read under each topic's name, as far as it is known.
     pub logs: BTreeMap<String, LogId>,
 }
@@ -47,7 +49,7 @@ pub struct Begin {
 /// How far a partition is, as of the broker's last answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
-    /// First offset that was not read.
+    /// First offset that was not read; transaction markers before it were passed.
     pub next: i64,
     /// First offset that does not exist yet; transaction markers count.
     pub end: i64,

@@ -2,12 +2,14 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use serde::Serialize;
 
 use super::blind::{Behind, Silence};
 use super::ledger::{Learning, Stale, Unread};
 use super::when::Window;
 use crate::event::{Time, Zone};
+use crate::history::HistoryError;
 
 /// What a question found.
 #[derive(Debug, Clone)]
@@ -62,6 +64,17 @@ impl Answer {
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Changes the rows, all in the same way.
+    pub(super) fn change(
+        &mut self,
+        change: impl Fn(&RecordBatch) -> Result<RecordBatch, ArrowError>,
+    ) -> Result<(), HistoryError> {
+        let changed = self.rows.iter().map(change).collect::<Result<Vec<_>, _>>();
+        self.rows = changed.map_err(|error| HistoryError::Query(error.to_string()))?;
+        self.columns = self.rows[0].schema();
+        Ok(())
     }
 
     /// Whether there is no row.

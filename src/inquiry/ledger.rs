@@ -165,6 +165,9 @@ fn old_logs(changes: &[Noted], ends: &Ends, window: Window) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for noted in changes {
         let Change::Resumed(resumed) = &noted.change else { continue };
+        if resumed.goes_on() {
+            continue;
+        }
         let after = ends.get(&resumed.before).and_then(|ends| ends.1);
         // A log may begin with what was read before: the gap then lies behind the newest of it, and nobody knows where it ends.
         let before =

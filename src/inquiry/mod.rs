@@ -9,6 +9,7 @@ pub mod backtest;
 mod blind;
 mod break_glass;
 mod dormant;
+mod later;
 mod ledger;
 mod patient_timeline;
 mod people;

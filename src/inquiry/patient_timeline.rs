@@ -3,7 +3,7 @@
 use futures::FutureExt;
 
 use super::archive::list;
-use super::{Answer, Archive, AskError, Asked, Spec};
+use super::{Answer, Archive, AskError, Asked, Spec, later};
 
 /// The question.
 pub static SPEC: Spec = Spec {
@@ -25,6 +25,11 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
         list(&same)
     );
     let mut answer = archive.answer(SPEC.name, window, &sql, &[]).await?;
+    answer.change(|rows| {
+        let (before, roster) = (later::text(rows, "explained_by")?, archive.roster.as_deref());
+        let now = later::explanations(rows, roster, &asked.words[0])?;
+        later::beside(rows, |row| now[row].filter(|_| later::value(&before, row).is_none()))
+    })?;
     let found = !answer.is_empty();
     answer.notes.extend(archive.about_patient(&asked.words[0], &same, found).await?);
     Ok(answer)

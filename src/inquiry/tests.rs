@@ -132,6 +132,34 @@ svc-1,Backup,interface,it,active,service,,2024-01-01,,,
 user-next,Nia,clerk,desk,active,human,,2027-01-01,,,
 ";
 
+/// Decision 7: an answer shows what was known at the time, and beside it what has become known since.
+#[tokio::test]
+async fn what_became_known_later_stands_beside_what_was_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = history(dir.path(), &[accesses()]).await;
+    let relations = "patient_id,kind,user_id,department,start,end
+patient-new,care_team,user-b,,2026-11-21T08:00:00Z,2026-11-21T20:00:00Z
+patient-new,care_team,user-a,,2026-11-20T08:00:00Z,2026-11-20T20:00:00Z
+";
+    let patients = "patient_id,merged_into\npatient-new,\npatient-old,patient-new\npatient-x,\n";
+    let check = async |roster: Option<Arc<Roster>>, patient: &str, expected: &[&str]| {
+        let of = Asked { roster, ..asked(&[patient]) };
+        let wanted = ["actor_id", "explained_by", "explained_later"];
+        assert_eq!(columns(&csv(&settings, "who-accessed", &of).await, &wanted), expected, "{patient}");
+        let mut rows = columns(&csv(&settings, "patient-timeline", &of).await, &wanted);
+        rows.reverse();
+        rows.dedup();
+        assert_eq!(rows, expected, "{patient}");
+    };
+    let known = || roster(&[("users.csv", USERS), ("patients.csv", patients), ("relations.csv", relations)]);
+    // Nothing has to be added to what was explained at the time.
+    for patient in ["patient-new", "patient-old"] {
+        check(known(), patient, &["user-b||care_team", "user-a|encounter|"]).await;
+    }
+    check(known(), "patient-x", &["user-c||"]).await;
+    check(None, "patient-new", &["user-b||", "user-a|encounter|"]).await;
+}
+
 #[tokio::test]
 async fn names_stand_beside_identifiers() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,8 +2,10 @@
 
 use futures::FutureExt;
 
-use super::archive::list;
+use super::archive::{ends, list};
+use super::later::{beside, by_actor, text, value};
 use super::{Answer, Archive, AskError, Asked, Spec};
+use crate::history::HistoryError;
 
 /// The question.
 pub static SPEC: Spec = Spec {
@@ -32,6 +34,18 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
         list(&same)
     );
     let mut answer = archive.answer(SPEC.name, window, &sql, &[]).await?;
+    let sql = format!(
+        "SELECT DISTINCT actor_id, role, department, time FROM touches \
+         WHERE patient_id IN ({}) AND time >= $1 AND time < $2 AND explained_by IS NULL",
+        list(&same)
+    );
+    let unexplained = archive.reader.query(&sql, &ends(window)).await?;
+    let later = by_actor(&unexplained, archive.roster.as_deref(), &asked.words[0])
+        .map_err(|error| HistoryError::Query(error.to_string()))?;
+    answer.change(|rows| {
+        let actors = text(rows, "actor_id")?;
+        beside(rows, |row| later.get(value(&actors, row)?).map(String::as_str))
+    })?;
     let found = !answer.is_empty();
     answer.notes.extend(archive.about_patient(&asked.words[0], &same, found).await?);
     Ok(answer)

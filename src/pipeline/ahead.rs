@@ -119,6 +119,7 @@ mod tests {
                 0 => list.push_back(Some(Arrival::NewPartition {
                     origin: Origin::topic("ehr", round as i32),
                     log: LogId::default(),
+                    from: 0,
                 })),
                 1 => list.push_back(None),
                 2 => list.push_back(Some(Arrival::Trouble { what: round.to_string() })),

@@ -44,9 +44,8 @@ impl Anew {
         }
     }
 
-    /// The key of a partition that the source says is new.
-    pub fn key(&mut self, origin: &Origin, log: &LogId) -> String {
-        let fresh = || PositionKey { origin: origin.clone(), log: log.clone(), anew: 0 }.to_string();
-        self.keys.remove(origin).unwrap_or_else(fresh)
+    /// The key of a partition that the source says is new, where somebody has decided about it.
+    pub fn key(&mut self, origin: &Origin) -> Option<String> {
+        self.keys.remove(origin)
     }
 }

@@ -13,7 +13,7 @@ use crate::decode::Hints;
 use crate::engine::Input;
 use crate::event::effects::Decoded;
 use crate::event::{Effects, EventBuilder, Origin, Time};
-use crate::ingest::kafka::{Arrival, Source};
+use crate::ingest::kafka::{Arrival, PositionKey, Source};
 
 /// A partition is idle when its position has stood at the end of its log for this long (DESIGN, section 5).
 const IDLE_AFTER: Duration = Duration::from_secs(60);
@@ -134,8 +134,8 @@ fn tell(road: &Road<'_>, effects: &Effects) {
 struct Ends {
     /// The ends that are not reached yet, where reading is to end at all.
     until: Option<BTreeMap<Origin, i64>>,
-    /// Partitions at whose ends time no longer waits for them.
-    idle: BTreeSet<Origin>,
+    /// Partitions at whose ends time no longer waits for them, and when their ends were last asked for.
+    idle: BTreeMap<Origin, Instant>,
     /// Partitions that are no longer the ones that were read before.
     stopped: BTreeSet<Origin>,
     /// Those of them that are read again by command.
@@ -146,7 +146,7 @@ struct Ends {
 
 impl Ends {
     fn new(until: Option<BTreeMap<Origin, i64>>) -> Ends {
-        let (idle, stopped) = (BTreeSet::new(), BTreeSet::new());
+        let (idle, stopped) = (BTreeMap::new(), BTreeSet::new());
         Ends { until, idle, stopped, anew: Anew::default(), doubted: Instant::now() }
     }
 
@@ -160,16 +160,27 @@ impl Ends {
     /// Those that time waits for again because this one has spoken. Whoever has been silent for a minute was perhaps not alone in that:
     /// after an outage of the producer the others may have lag that is not known yet, and time must not run away from them. Their ends
     /// are believed again when they were asked for anew; where all of `partitions` were silent, a minute later, for not everybody wakes
-    /// at once. A stopped one has no end that could be asked for: it stays as it is.
+    /// at once. The same holds of those whose ends nobody has confirmed for a minute, as where the broker was away. A stopped one has no
+    /// end that could be asked for: it stays as it is.
     fn awake<'o>(&mut self, origin: &Origin, mut partitions: impl Iterator<Item = &'o Origin>) -> BTreeSet<Origin> {
-        let all = partitions.all(|partition| self.idle.contains(partition));
-        if !self.idle.remove(origin) {
-            return BTreeSet::new();
+        let now = Instant::now();
+        let all = partitions.all(|partition| self.idle.contains_key(partition));
+        let was_silent = self.idle.remove(origin).is_some();
+        let is_old = |asked: &Instant| now.saturating_duration_since(*asked) >= IDLE_AFTER;
+        let doubtful = |(one, asked): (&Origin, &Instant)| {
+            (!self.stopped.contains(one) && (was_silent || is_old(asked))).then(|| one.clone())
+        };
+        let others: BTreeSet<Origin> = self.idle.iter().filter_map(doubtful).collect();
+        if was_silent || !others.is_empty() {
+            self.doubted = now + if all { IDLE_AFTER } else { Duration::ZERO };
         }
-        self.doubted = Instant::now() + if all { IDLE_AFTER } else { Duration::ZERO };
-        let (stopped, others) = std::mem::take(&mut self.idle).into_iter().partition(|one| self.stopped.contains(one));
-        self.idle = stopped;
+        self.idle.retain(|one, _| !others.contains(one));
         others
+    }
+
+    /// It stands at its end, as a broker said that was asked then; whether time waits for it no longer from now on.
+    fn stands(&mut self, origin: &Origin, asked: Instant) -> bool {
+        self.idle.insert(origin.clone(), asked).is_none()
     }
 
     fn reached(&mut self, origin: &Origin, to: i64) {
@@ -225,12 +236,12 @@ fn obey(source: &mut dyn Source, effects: &Effects) {
 fn pass_time(
     road: &mut Road<'_>,
     source: &mut dyn Source,
-    idle: &BTreeSet<Origin>,
+    idle: &BTreeMap<Origin, Instant>,
     quiet: &mut Option<(Instant, Time)>,
     now: Time,
 ) -> Result<(), RoadError> {
     let left: BTreeSet<&Origin> = road.engine.stands().filter(|(_, s)| s.left).map(|(origin, _)| origin).collect();
-    let rests = |origin: &Origin| idle.contains(origin) || left.contains(origin);
+    let rests = |origin: &Origin| idle.contains_key(origin) || left.contains(origin);
     let Some(watermark) = road.engine.watermark().filter(|_| road.keys.keys().all(rests)) else {
         *quiet = None;
         return Ok(());
@@ -256,7 +267,7 @@ fn calm(
         Arrival::Batch(_) => Ok(None),
         Arrival::End { origin, offset, stood, asked } => {
             ends.reached(&origin, offset);
-            let newly = stood >= IDLE_AFTER && asked >= ends.doubted && ends.idle.insert(origin.clone());
+            let newly = stood >= IDLE_AFTER && asked >= ends.doubted && ends.stands(&origin, asked);
             Ok(newly.then_some(Input::Idle(origin)))
         }
         Arrival::Gap { origin, from, to } => {
@@ -269,19 +280,27 @@ fn calm(
             let batch = EventBuilder::default().finish(&origin);
             Ok(Some(Input::Decoded(Box::new(Decoded { batch, rejects: Vec::new(), from, to, gap }))))
         }
-        Arrival::TopicMadeAgain { origin, position, end, .. } => {
+        Arrival::TopicMadeAgain { origin, position, end, expected, found } => {
             error!(%origin, position, end, "the topic was made again or its log ends before our position; reading of it has stopped");
             ends.until.iter_mut().for_each(|until| _ = until.remove(&origin));
-            ends.idle.insert(origin.clone());
+            ends.stands(&origin, Instant::now());
             ends.stopped.insert(origin.clone());
-            road.note_stopped((orders.clock)(), &origin, position)?;
+            road.note_stopped((orders.clock)(), &origin, (position, !expected.may_be(&found)))?;
             Ok(Some(Input::Idle(origin)))
         }
-        Arrival::NewPartition { origin, log } => {
-            info!(%origin, "a new partition is read from its beginning");
+        Arrival::NewPartition { origin, log, from } => {
+            info!(%origin, from, "a new partition is read");
             ends.idle.remove(&origin);
             ends.stopped.remove(&origin);
-            road.keys.insert(origin.clone(), ends.anew.key(&origin, &log));
+            let key = match ends.anew.key(&origin) {
+                Some(key) => key,
+                None => {
+                    let key = PositionKey { origin: origin.clone(), log, anew: 0 }.to_string();
+                    road.note_begun((orders.clock)(), &origin, &key, from)?;
+                    key
+                }
+            };
+            road.keys.insert(origin.clone(), key);
             let is_over = ends.is_over(&origin);
             Ok((!is_over).then_some(Input::Open(origin)))
         }
@@ -421,8 +440,28 @@ mod tests {
     fn who_is_stopped_is_waited_for_by_nobody() {
         let all = |numbers: &[i32]| numbers.iter().map(|number| origin(*number)).collect::<BTreeSet<_>>();
         let mut ends = Ends::new(None);
-        (ends.idle, ends.stopped) = (all(&[0, 1, 2]), all(&[1]));
+        let now = Instant::now();
+        (ends.idle, ends.stopped) = (all(&[0, 1, 2]).into_iter().map(|origin| (origin, now)).collect(), all(&[1]));
         assert_eq!(ends.awake(&origin(3), [].iter()), all(&[]), "it was not idle");
-        assert_eq!((ends.awake(&origin(0), [].iter()), ends.idle), (all(&[2]), all(&[1])));
+        assert_eq!(ends.awake(&origin(0), [].iter()), all(&[2]));
+        assert_eq!(ends.idle.into_keys().collect::<BTreeSet<_>>(), all(&[1]));
+    }
+
+    /// The broker was away, and nobody knows what has come to those that were idle before: whoever speaks first says nothing of them.
+    #[test]
+    fn an_end_that_nobody_has_confirmed_for_a_minute_is_doubted() {
+        let Some(before) = Instant::now().checked_sub(IDLE_AFTER) else { return };
+        let mut ends = Ends::new(None);
+        ends.stopped.insert(origin(2));
+        for (partition, asked) in [(0, before), (1, Instant::now()), (2, before)] {
+            assert!(ends.stands(&origin(partition), asked));
+        }
+        let began = ends.doubted;
+        assert_eq!(ends.awake(&origin(3), [].iter()), [origin(0)].into());
+        assert!(ends.doubted > began, "an answer from before is not believed again");
+        assert_eq!(ends.awake(&origin(3), [].iter()), [].into(), "it is doubted once");
+        // Each answer confirms it.
+        assert!(ends.stands(&origin(0), before) && !ends.stands(&origin(0), Instant::now()));
+        assert_eq!(ends.awake(&origin(3), [].iter()), [].into());
     }
 }

@@ -212,7 +212,15 @@ impl<'a> Road<'a> {
             && (!effects.applied.is_empty() || !effects.raised.is_empty())
         {
             let keys = &self.keys;
-            let key_of = |origin: &Origin| keys.get(origin).cloned().unwrap_or_else(|| origin.to_string());
+            let key_of = |origin: &Origin| {
+                let key = keys.get(origin);
+                // A position under another key would be read as that of another log by the next start.
+                assert!(
+                    key.is_some() || matches!(origin, Origin::File { .. }),
+                    "{origin} was opened before it is read"
+                );
+                key.cloned().unwrap_or_else(|| origin.to_string())
+            };
             let staged = keep.history.stage(effects, key_of)?;
             self.oldest_staged.get_or_insert_with(Instant::now);
             if staged.full {

@@ -63,10 +63,21 @@ impl Road<'_> {
         Ok(untold.into_iter().map(News::Off).collect())
     }
 
+    /// Notes where the reading of a partition begins that nothing on record speaks of: a start goes on from there, whether or not a record
+    /// came meanwhile.
+    pub(super) fn note_begun(&mut self, now: Time, origin: &Origin, key: &str, from: i64) -> Result<(), RoadError> {
+        let begun = Change::Begun { origin: origin.clone(), key: key.to_owned(), from };
+        self.note(now, &begun, None).map(|_| ())
+    }
+
     /// Notes that a partition is not read any more, where the control log does not say so yet: a start finds it stopped again.
-    pub(super) fn note_stopped(&mut self, now: Time, origin: &Origin, position: i64) -> Result<(), RoadError> {
+    pub(super) fn note_stopped(
+        &mut self,
+        now: Time,
+        origin: &Origin,
+        (position, other): (i64, bool),
+    ) -> Result<(), RoadError> {
         let key = self.keys.get(origin).cloned().unwrap_or_default();
-        let stopped = Change::Stopped { origin: origin.clone(), key, position };
         let about = |change: &Change| match change {
             Change::Stopped { origin: other, .. } => other == origin,
             Change::Resumed(resumed) => resumed.origin == *origin,
@@ -74,10 +85,11 @@ impl Road<'_> {
         };
         let changes = self.write(|keep| keep.history.changes())?.unwrap_or_default();
         let last = changes.into_iter().rev().map(|noted| noted.change).find(about);
-        if last.as_ref() != Some(&stopped) {
-            self.note(now, &stopped, None)?;
+        match last {
+            // Why it was stopped first holds.
+            Some(Change::Stopped { key: known, position: at, .. }) if (&known, at) == (&key, position) => Ok(()),
+            _ => self.note(now, &Change::Stopped { origin: origin.clone(), key, position, other }, None).map(|_| ()),
         }
-        Ok(())
     }
 
     /// Notes that the rosters are old, or were renewed.

@@ -1,6 +1,6 @@
 //! What tests of the Kafka source share: settings, a producer, and a listener that collects arrivals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -56,12 +56,15 @@ pub struct Listener {
     /// The last `End` of each origin.
     pub ends: BTreeMap<Origin, (i64, Duration)>,
     next: BTreeMap<Origin, i64>,
+    /// Topics of which something was known or heard: what is new of another one is only its beginning.
+    known: BTreeSet<String>,
 }
 
 impl Listener {
     pub fn new(plan: &Plan, begin: Begin) -> Listener {
+        let known = begin.positions.keys().map(topic_of).collect();
         let source = Box::new(Kafka::start(plan, begin).expect("a source"));
-        Listener { source, heard: Vec::new(), ends: BTreeMap::new(), next: BTreeMap::new() }
+        Listener { source, heard: Vec::new(), ends: BTreeMap::new(), next: BTreeMap::new(), known }
     }
 
     /// Listens until `enough`, and checks that batches and gaps of each origin form a chain.
@@ -96,6 +99,10 @@ impl Listener {
     }
 
     fn hear(&mut self, arrival: Arrival) {
+        match &arrival {
+            Arrival::NewPartition { origin, .. } if !self.known.contains(&topic_of(origin)) => return,
+            _ => self.known.extend(arrival.origin().map(topic_of)),
+        }
         match &arrival {
             Arrival::Batch(batch) => {
                 assert!(!batch.is_empty());
@@ -141,6 +148,13 @@ impl Listener {
     /// The arrivals that are neither batches nor ends.
     pub fn words(&self) -> Vec<&Arrival> {
         self.heard.iter().filter(|arrival| !matches!(arrival, Arrival::Batch(_))).collect()
+    }
+}
+
+fn topic_of(origin: &Origin) -> String {
+    match origin {
+        Origin::Topic { topic, .. } => topic.to_string(),
+        Origin::File { .. } => String::new(),
     }
 }
 

@@ -87,6 +87,30 @@ fn a_position_beyond_the_end_stops_the_partition_only() {
     assert!(matches!(listener.words()[1..], [Arrival::NewPartition { .. }]), "{:?}", listener.words());
 }
 
+/// Its log has grown beyond our position since: what is there now is not what was read.
+#[test]
+fn what_was_stopped_before_the_start_is_read_by_command_only() {
+    let cluster = MockCluster::new(1).expect("a cluster");
+    let brokers = cluster.bootstrap_servers();
+    cluster.create_topic("t", 2, 1).expect("a topic");
+    for partition in 0..2 {
+        produce(&to(&brokers), "t", partition, numbered("", 20));
+    }
+    let first = Origin::topic("t", 0);
+    let positions = BTreeMap::from([(first.clone(), 11), (Origin::topic("t", 1), 5)]);
+    let begin = Begin { positions, stopped: [first.clone()].into(), ..Begin::default() };
+    let mut listener = Listener::new(&plan(&brokers, &["t"], ""), begin);
+    listener.until("the other's records", |l| l.at_end("t", 1, 20));
+    listener.during(Duration::from_secs(1));
+    assert!(listener.values("t", 0).is_empty());
+    match listener.words()[..] {
+        [Arrival::TopicMadeAgain { origin, position: 11, end: 20, .. }] => assert_eq!(*origin, first),
+        ref other => panic!("{other:?}"),
+    }
+    listener.source.begin_anew(&first, &log_of(&plan(&brokers, &["t"], "")), 0);
+    listener.until("the whole of it", |l| l.values("t", 0).len() == 20);
+}
+
 #[test]
 fn paused_partitions_wait_and_a_slow_pipeline_loses_nothing() {
     let cluster = MockCluster::new(1).expect("a cluster");

@@ -118,6 +118,59 @@ fn a_partition_that_was_stopped_is_read_again_by_command_without_a_run() {
     assert!(acts.contains("\"partitions resume\""), "{acts}");
 }
 
+/// Changes a word of the settings.
+fn also(site: &Site, before: &str, after: &str) {
+    let text = std::fs::read_to_string(site.path("phiwatch.toml")).unwrap();
+    assert!(text.contains(before));
+    std::fs::write(site.path("phiwatch.toml"), text.replace(before, after)).unwrap();
+}
+
+#[test]
+fn where_reading_began_is_on_record_although_nothing_came() {
+    let site = Site::new();
+    also(&site, "ends_millis = 100", "ends_millis = 100\nstart = \"latest\"");
+    site.produce(0, (0..3).map(|n| access(n, "u1")));
+    site.produce(1, (3..6).map(|n| access(n, "u1")));
+    let running = site.run();
+    running.until("the beginning", || running.said("it is new and is read from here") == 2);
+    site.produce(0, [access(10, "u1")]);
+    running.until("the first record", || records(&running) == 1.0);
+    running.stop();
+    // What comes to the quiet one meanwhile is neither left out nor read with what the site did not want.
+    site.produce(1, [access(11, "u1"), access(12, "u1")]);
+    let running = site.run();
+    running.until("the others", || records(&running) == 3.0);
+    running.stop();
+    assert_eq!(read(site.dir.path()), [(3, 4), (3, 5)]);
+}
+
+#[test]
+fn a_topic_that_nobody_leads_at_the_start_goes_on_where_it_was_left() {
+    let site = Site::new();
+    site.cluster.create_topic("vpn", 1, 1).unwrap();
+    also(&site, "[\"ehr\"]", "[\"ehr\", \"vpn\"]");
+    let of_vpn = |numbers: std::ops::Range<u32>| {
+        produce(&to(&site.cluster.bootstrap_servers()), "vpn", 0, numbers.map(|n| access(n, "u1")))
+    };
+    site.produce(0, (0..10).map(|n| access(n, "u1")));
+    of_vpn(10..20);
+    let running = site.run();
+    running.until("the first records", || records(&running) == 20.0);
+    running.stop();
+    site.cluster.partition_leader("vpn", 0, None).unwrap();
+    site.produce(0, [access(20, "u1")]);
+    let running = site.run();
+    running.until("the other topic", || records(&running) == 21.0);
+    assert_eq!(states(&running, "stopped"), 0);
+    site.cluster.partition_leader("vpn", 0, Some(1)).unwrap();
+    of_vpn(21..26);
+    running.until("the rest", || records(&running) == 26.0);
+    running.stop();
+    assert_eq!(read(site.dir.path()), [(0, 11), (0, 15)]);
+    let counted = ask(site.dir.path(), "SELECT COUNT(*) n, COUNT(DISTINCT event_id) d FROM events");
+    assert_eq!((counted["n"].as_i64(), counted["d"].as_i64()), (Some(26), Some(26)), "{counted}");
+}
+
 #[test]
 fn a_steady_feed_is_read_on_although_every_answer_about_its_end_is_old() {
     let site = Site::new();

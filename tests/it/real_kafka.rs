@@ -238,7 +238,7 @@ fn records_deleted_before_they_were_read_are_a_gap() {
 }
 
 fn new_partition(topic: &str, partition: i32, log: &LogId) -> Arrival {
-    Arrival::NewPartition { origin: Origin::topic(topic, partition), log: log.clone() }
+    Arrival::NewPartition { origin: Origin::topic(topic, partition), log: log.clone(), from: 0 }
 }
 
 #[test]
@@ -278,6 +278,7 @@ fn a_topic_made_again_is_noticed() {
     let begin = Begin {
         positions: BTreeMap::from([(Origin::topic(topic.as_str(), 0), 100)]),
         logs: BTreeMap::from([(topic.clone(), first_log.clone())]),
+        ..Begin::default()
     };
     let mut listener = Listener::new(&plan, begin.clone());
     listener.until("the alarm", |l| l.words().into_iter().any(again));

@@ -37,7 +37,8 @@ impl Partitions {
         match arrival {
             Arrival::TopicMadeAgain { origin, position, end, expected, found } => {
                 let (other, found) = (!expected.may_be(found), found.clone());
-                let halted = Halted { origin: origin.clone(), position: *position, end: *end, found, other };
+                let is_back = self.places.is_back(origin, *end);
+                let halted = Halted { origin: origin.clone(), position: *position, end: *end, found, other, is_back };
                 self.halted.insert(origin.clone(), halted);
             }
             Arrival::NewPartition { origin, .. } => _ = self.halted.remove(origin),
@@ -114,6 +115,9 @@ impl Partitions {
 /// What an operator should know of a decision.
 pub(super) fn told(news: &News) -> Option<Seen> {
     let News::Resumed(resumed) = news else { return None };
+    if resumed.goes_on() {
+        return None;
+    }
     let what = format!("{}.", words(resumed));
     Some(Seen { kind: &operator::GAP, about: resumed.origin.to_string(), what, count: 0 })
 }

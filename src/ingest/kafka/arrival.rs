@@ -77,12 +77,14 @@ pub enum Arrival {
         /// The log that is there now; the same where it only ends too early.
         found: LogId,
     },
-    /// A partition that was not there before, or that is begun anew; its records follow.
+    /// A partition that the pipeline does not know, or that is begun anew; its records follow.
     NewPartition {
         /// The origin.
         origin: Origin,
         /// Which log it is.
         log: LogId,
+        /// First offset that is read.
+        from: i64,
     },
     /// The outside world does not answer, or refuses. Said at most once a minute while it lasts; reading is tried again without end.
     Trouble {

@@ -128,7 +128,7 @@ impl Lane {
                 (true, true) => Verdict::Shorter,
             };
         }
-        if self.wanted < log.low {
+        if reached < log.low {
             return Verdict::Lost { low: log.low };
         }
         if reached < log.high {
@@ -136,12 +136,19 @@ impl Lane {
             let still = asked.saturating_duration_since(self.unmoved.1);
             return if still >= STALLED { Verdict::Stalled } else { Verdict::Behind };
         }
+        // What comes after this has not been waited for yet.
+        self.unmoved = (reached, asked);
         let since = match self.standing {
             Some((offset, since)) if offset == reached => since,
             _ => asked,
         };
         self.standing = Some((reached, since));
         Verdict::AtEnd { offset: reached, stood: asked.saturating_duration_since(since) }
+    }
+
+    /// First offset that was not read, with the transaction markers that were passed as of the last survey.
+    pub(super) fn reached(&self) -> i64 {
+        if self.stopped { self.wanted } else { self.unmoved.0.max(self.wanted) }
     }
 
     /// It was assigned anew: the watch begins again.
@@ -196,6 +203,9 @@ mod tests {
         assert_eq!(lane.judge(log(12, 20), 11, at(63), true), Lost { low: 12 });
         lane.skip_to(12);
         assert_eq!(lane.judge(log(12, 20), -1, at(64), true), Behind);
+        // The markers of a transaction and nothing else were deleted: no record was lost.
+        assert_eq!(lane.judge(log(15, 15), 15, at(64), true), AtEnd { offset: 15, stood: Duration::ZERO });
+        assert_eq!((lane.wanted, lane.reached()), (12, 15));
         assert_eq!(lane.judge(log(0, 11), -1, at(65), true), Doubtful);
         assert_eq!(lane.judge(log(0, 12), -1, at(66), true), AtEnd { offset: 12, stood: Duration::ZERO });
         assert_eq!(lane.judge(log(0, 11), -1, at(67), true), Doubtful);
@@ -234,5 +244,13 @@ mod tests {
         assert_eq!(lane.judge(log(0, 20), -1, at(200), false), Behind);
         assert_eq!(lane.judge(log(0, 20), -1, at(259), true), Behind);
         assert_eq!(lane.judge(log(0, 20), -1, at(260), true), Stalled);
+        // It stood at its end for long: a record that has only just come is not waited for yet.
+        lane.skip_to(20);
+        assert_eq!(lane.judge(log(0, 20), -1, at(270), true), AtEnd { offset: 20, stood: Duration::ZERO });
+        let stood = Duration::from_secs(600);
+        assert_eq!(lane.judge(log(0, 20), -1, at(870), true), AtEnd { offset: 20, stood });
+        assert_eq!(lane.judge(log(0, 21), -1, at(871), true), Behind);
+        assert_eq!(lane.judge(log(0, 21), -1, at(929), true), Behind);
+        assert_eq!(lane.judge(log(0, 21), -1, at(930), true), Stalled);
     }
 }

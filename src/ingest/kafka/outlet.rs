@@ -69,7 +69,7 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     fn new(partition: i32) -> Arrival {
-        Arrival::NewPartition { origin: Origin::topic("t", partition), log: LogId::default() }
+        Arrival::NewPartition { origin: Origin::topic("t", partition), log: LogId::default(), from: 0 }
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Reader {
             let described = survey.topics.get(&lane.topic).and_then(|seen| seen.as_ref().ok());
             let end = described.and_then(|topic| topic.partitions.get(&lane.partition)).map(|log| log.high);
             let depth = depths.entry(lane.origin.clone()).or_insert(Depth { next: 0, end: 0, stopped: false });
-            *depth = Depth { next: lane.wanted, end: end.unwrap_or(depth.end), stopped: lane.stopped };
+            *depth = Depth { next: lane.reached(), end: end.unwrap_or(depth.end), stopped: lane.stopped };
         }
     }
 

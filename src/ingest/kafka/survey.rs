@@ -148,6 +148,11 @@ impl Surveyor {
             Some(known) => (known.id.clone(), known.partitions.keys().copied().collect(), false),
             None => (None, self.partitions(name).map_err(failure)?, true),
         };
+        // The topic is there, or was when it was last asked for: what is missing is a broker that leads a partition of it.
+        let failure = |error: KafkaError| match failure(error) {
+            Failure::Missing(_) => Failure::Away(format!("topic {name} has a partition that no broker serves now")),
+            other => other,
+        };
         let high = self.offsets(name, &partitions, Offset::End).map_err(failure)?;
         let low = self.offsets(name, &partitions, Offset::Beginning).map_err(failure)?;
         let begin = match self.start {

@@ -176,7 +176,7 @@ async fn noted(dir: &Path, changes: &[(Change, Option<Mark>)]) -> Settings {
 
 fn stopped() -> Change {
     let origin = Origin::topic("ehr.access", 0);
-    Change::Stopped { key: key(&origin), origin, position: 2 }
+    Change::Stopped { key: key(&origin), origin, position: 2, other: false }
 }
 
 fn resumed() -> Change {

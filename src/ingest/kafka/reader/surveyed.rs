@@ -64,7 +64,13 @@ impl Reader {
                     let mut lane = Lane::new(topic, *partition, wanted, asked);
                     lane.paused = self.held.contains(&lane.origin);
                     anew.insert(lane.origin.clone());
+                    let origin = lane.origin.clone();
                     self.lanes.insert(index, lane);
+                    // It was stopped before this start, and however long its log has become since, nobody has decided.
+                    if self.begin.stopped.remove(&origin) {
+                        let known = self.begin.logs.get(&**topic).cloned().unwrap_or_default();
+                        self.stop_lane(index, log.high, &known, &known);
+                    }
                     index
                 }
             };
@@ -81,32 +87,31 @@ impl Reader {
             return (*position).max(0);
         }
         let of_topic = |known: &Origin| matches!(known, Origin::Topic { topic: name, .. } if name == topic);
-        if anew.is_none() && !self.seen.contains(topic) && !self.begin.positions.keys().any(of_topic) {
-            return log.start;
-        }
-        let from = anew.unwrap_or(0);
-        tracing::info!(group = self.plan.group, from, "kafka: {origin} is new and is read from its beginning");
+        let is_known = self.seen.contains(topic) || self.begin.positions.keys().any(of_topic);
+        let from = anew.unwrap_or(if is_known { 0 } else { log.start });
+        tracing::info!(group = self.plan.group, from, "kafka: {origin} is new");
         let log = self.begin.logs.get(&**topic).cloned().unwrap_or_default();
-        self.out.push(Arrival::NewPartition { origin, log });
+        self.out.push(Arrival::NewPartition { origin, log, from });
         from
     }
 
     fn judge(&mut self, index: usize, log: Log, positions: &BTreeMap<Origin, i64>, asked: Instant, anew: &mut Anew) {
         let crowded = self.choked || self.out.waits(asked).is_some();
+        let is_astray = self.astray.is_some_and(|astray| asked >= astray);
         let lane = &mut self.lanes[index];
         let origin = lane.origin.clone();
         let position = positions.get(&origin).copied().unwrap_or(-1);
         match lane.judge(log, position, asked, !crowded && !lane.paused) {
-            Verdict::Behind => {
-                if self.astray.is_some_and(|astray| asked >= astray) {
-                    anew.insert(origin);
-                }
-            }
+            Verdict::Behind if is_astray => _ = anew.insert(origin),
+            Verdict::Behind => {}
             Verdict::AtEnd { offset, stood } => {
                 // It is said again with the next survey, so it can be left out where the pipeline is slow.
                 if !crowded {
                     self.out.push_batch(lane.cut());
-                    self.out.push(Arrival::End { origin, offset, stood, asked });
+                    self.out.push(Arrival::End { origin: origin.clone(), offset, stood, asked });
+                }
+                if is_astray {
+                    anew.insert(origin);
                 }
             }
             Verdict::Lost { low } => {
@@ -128,7 +133,7 @@ impl Reader {
             Verdict::Stalled => {
                 lane.watch_again(asked);
                 anew.insert(origin.clone());
-                self.say_trouble(format!(
+                self.say_passing(format!(
                     "{origin} has more to read, but nothing came for a minute; it is assigned anew"
                 ));
             }
@@ -218,7 +223,7 @@ impl Reader {
         self.unassign(&lanes);
         if let Err(error) = self.client.incremental_assign(&self.list(&lanes)) {
             // The watch on standing still tries again.
-            self.say_trouble(format!("partitions cannot be assigned: {error}"));
+            self.say_passing(format!("partitions cannot be assigned: {error}"));
             return;
         }
         lanes.iter().for_each(|index| self.lanes[*index].assigned = true);
@@ -257,6 +262,13 @@ impl Reader {
                     self.out.push(Arrival::Recovered { after });
                 }
             }
+        }
+    }
+
+    /// Says what no answer of the broker shows: the next answer without a fault says that it is over.
+    fn say_passing(&mut self, what: String) {
+        if self.say_trouble(what) {
+            self.trouble.get_or_insert((Instant::now(), true)).1 = true;
         }
     }
 
