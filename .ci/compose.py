@@ -1,4 +1,4 @@
-"""Checks the shape of docker-compose.yml with the standard library alone, or with PyYAML where it is installed.
+"""Checks the shape of docker-compose.yml with PyYAML; where that is missing, the check fails.
 
 Without Docker at hand this is what can be checked: it parses, every service has an image or a build, the files that it mounts exist,
 and what depends on something depends on a service of the file.
@@ -10,8 +10,7 @@ import sys
 try:
     import yaml
 except ImportError:
-    print("PyYAML is not installed: the compose file was not parsed")
-    sys.exit(0)
+    sys.exit("PyYAML is missing, so that the compose file cannot be checked: install python3-yaml")
 
 path = pathlib.Path(sys.argv[1])
 document = yaml.safe_load(path.read_text())

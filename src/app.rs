@@ -32,6 +32,7 @@ mod operator;
 mod partitions;
 mod past;
 mod places;
+pub mod progress;
 mod rosters;
 mod rules;
 mod scan;

@@ -93,7 +93,7 @@ struct Topic {
     carries: Option<String>,
     /// The format of the records; `auto` tells each by its structure.
     format: Option<String>,
-    /// The source of records that name none; else the name of the topic or file.
+    /// The source of FHIR records, in place of the observer that each may name; native records name their own.
     source: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tracing::warn;
 
-use super::Stop;
+use super::{Stop, progress};
 use crate::engine::rule::fields::column_of;
 use crate::engine::rule::foreign::Foreign;
 use crate::engine::rule::load::SHIPPED;
@@ -158,7 +158,10 @@ pub fn match_rules(dir: &Path, inputs: &[std::path::PathBuf], out: &mut dyn std:
         }
         Ok(())
     };
-    inputs.iter().try_for_each(|input| values(input, &mut take)).map_err(Stop::failed)?;
+    let bar = progress::inputs(inputs)?;
+    let done = inputs.iter().try_for_each(|input| values(input, &mut take, &mut |bytes| bar.inc(bytes)));
+    bar.finish_and_clear();
+    done.map_err(Stop::failed)?;
     out.flush().map_err(Stop::failed)?;
     Ok(matched)
 }

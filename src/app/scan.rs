@@ -5,13 +5,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::drain;
 use super::rosters::put_in_force;
 use super::spool::Spool;
 use super::verdicts::Verdicts;
-use super::{Begun, is_there, now, own_store, runtime, set_out};
+use super::{Begun, is_there, now, own_store, progress, runtime, set_out};
 use crate::app::Stop;
 use crate::decode::Limits;
 use crate::engine::Input;
@@ -177,10 +177,7 @@ impl Readers {
             }
         }
         let total: Option<u64> = files.values().map(|file| file.reader.bytes_total()).sum();
-        let style = ProgressStyle::with_template("{wide_bar} {binary_bytes}/{binary_total_bytes} {eta}")
-            .map_err(Stop::failed)?;
-        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
-        Ok(Readers { files, bar, failure: None })
+        Ok(Readers { files, bar: progress::bytes(total)?, failure: None })
     }
 
     fn origins(&self) -> Vec<Origin> {

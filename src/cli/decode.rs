@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Stop;
+use crate::app::progress;
 use crate::decode::{Format, Hints, Limits};
 use crate::ingest::files;
 use crate::settings::unknown_format;
@@ -35,7 +36,11 @@ impl Decode {
         let mut rejects =
             self.rejects.as_deref().map(File::create).transpose().map_err(Stop::failed)?.map(BufWriter::new);
         let to = rejects.as_mut().map(|file| file as &mut dyn Write);
-        let counts = files::convert(&self.inputs, &hints, &Limits::default(), &mut out, to).map_err(Stop::failed)?;
+        let bar = progress::inputs(&self.inputs)?;
+        let read = &mut |bytes| bar.inc(bytes);
+        let converted = files::convert(&self.inputs, &hints, &Limits::default(), &mut out, to, read);
+        bar.finish_and_clear();
+        let counts = converted.map_err(Stop::failed)?;
         out.flush().map_err(Stop::failed)?;
         if let Some(mut rejects) = rejects {
             rejects.flush().map_err(Stop::failed)?;

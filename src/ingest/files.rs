@@ -277,11 +277,11 @@ impl Read for Failing {
     }
 }
 
-/// The content of a file that may be compressed; `-` is standard input.
-pub(super) fn decompressed_file(path: &Path) -> io::Result<impl Read + Send + use<>> {
+/// The content of a file that may be compressed; `-` is standard input. The bytes that are taken from it are added to `taken`.
+pub(super) fn decompressed_file(path: &Path, taken: Arc<AtomicU64>) -> io::Result<impl Read + Send + use<>> {
     let input: Box<dyn Read + Send> =
         if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-    Ok(decompressed(Counted { input, taken: Arc::default() })?.0)
+    Ok(decompressed(Counted { input, taken })?.0)
 }
 
 /// The content of a file that may be compressed, and whether it is.

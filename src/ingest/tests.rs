@@ -297,17 +297,23 @@ fn conversion_writes_events_and_rejects() {
     std::fs::write(&second, format!("{HEADER}\nb,{ROW}\n")).unwrap();
     let inputs = [first, folder.path().join("none"), second];
     let (mut out, mut rejects) = (Vec::new(), Vec::new());
-    let result = convert(&inputs, &Hints::new(""), &Limits::default(), &mut out, Some(&mut rejects));
+    let mut bytes = 0;
+    let read = &mut |more| bytes += more;
+    let result = convert(&inputs, &Hints::new(""), &Limits::default(), &mut out, Some(&mut rejects), read);
     assert!(matches!(result, Err(FileError::Open { .. })));
+    let length = |path| std::fs::metadata(path).unwrap().len();
+    assert_eq!(bytes, length(&inputs[0]) + length(&inputs[2]));
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.lines().count(), 2);
     check("again.jsonl", &text, &["1 a", "2 b"]);
     assert!(String::from_utf8(rejects).unwrap().contains(r#""line":2,"byte":"#));
-    let counts = convert(&inputs[..1], &Hints::new(""), &Limits::default(), &mut std::io::sink(), None).unwrap();
-    assert_eq!((counts.records, counts.events, counts.rejects), (2, 1, 1));
-    let csv = Hints { format: Format::Csv, ..Hints::new("") };
-    let counts = convert(&inputs[..1], &csv, &Limits::default(), &mut std::io::sink(), None).unwrap();
-    assert_eq!((counts.events, counts.rejects), (0, 1));
+    let counts = |hints: &Hints| {
+        convert(&inputs[..1], hints, &Limits::default(), &mut std::io::sink(), None, &mut |_| ()).unwrap()
+    };
+    let auto = counts(&Hints::new(""));
+    assert_eq!((auto.records, auto.events, auto.rejects), (2, 1, 1));
+    let csv = counts(&Hints { format: Format::Csv, ..Hints::new("") });
+    assert_eq!((csv.events, csv.rejects), (0, 1));
 }
 
 proptest! {
@@ -362,7 +368,7 @@ fn published_fhir_files_are_read_as_they_are() {
     assert_eq!(outcomes_of("all.json", all.as_bytes(), Limits::default(), 7).len(), 90);
     let (_folder, path) = file("all.json", all.as_bytes());
     let mut out = Vec::new();
-    let counts = convert(&[path], &Hints::new(""), &Limits::default(), &mut out, None).unwrap();
+    let counts = convert(&[path], &Hints::new(""), &Limits::default(), &mut out, None, &mut |_| ()).unwrap();
     assert_eq!((counts.events, counts.rejects), (90, 0));
     let again = outcomes_of("native.jsonl", &out, Limits::default(), 1_000);
     assert_eq!(again.len(), 90, "what is written is native");

@@ -2,6 +2,8 @@
 
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
@@ -12,17 +14,28 @@ use super::lines::{End, Lines};
 /// A record longer than this is not JSON that anybody wrote, in bytes.
 const RECORD_MAX: usize = 64 << 20;
 
-/// Calls `take` with each record of a file (`-` is standard input), compressed or not; `None` stands for one that is no JSON.
+/// Calls `take` with each record of a file (`-` is standard input), compressed or not; `None` stands for one that is no JSON. `read`
+/// hears of bytes of the file as they are read.
 ///
 /// # Errors
 /// Where the file cannot be read, or `take` fails.
-pub fn values(path: &Path, take: &mut dyn FnMut(Option<Value>) -> Result<(), FileError>) -> Result<(), FileError> {
+pub fn values(
+    path: &Path,
+    take: &mut dyn FnMut(Option<Value>) -> Result<(), FileError>,
+    read: &mut dyn FnMut(u64),
+) -> Result<(), FileError> {
     let name = path.to_string_lossy().into_owned();
     let opened = |source| FileError::Open { name: name.clone(), source };
-    let stream = decompressed_file(path).map_err(opened)?;
+    let taken = Arc::<AtomicU64>::default();
+    let stream = decompressed_file(path, taken.clone()).map_err(opened)?;
     let mut lines = Lines::new(Box::new(BufReader::new(stream)), RECORD_MAX);
     let (mut record, mut nesting) = (Vec::new(), Nesting::default());
     while let Some(line) = lines.next_line() {
+        // Bytes come by the buffer: most lines bring none.
+        let bytes = taken.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            read(bytes);
+        }
         let bytes = line.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line.bytes);
         // What cannot go on begins anew with this line: the one before it was broken off.
         if !record.is_empty() && !nesting.goes_on(line.first()) {
@@ -73,7 +86,9 @@ mod tests {
             found.push(value.map_or("broken".to_owned(), |value| value.to_string()));
             Ok(())
         };
-        values(&path, &mut take).unwrap();
+        let mut read = 0;
+        values(&path, &mut take, &mut |bytes| read += bytes).unwrap();
+        assert_eq!(read, text.len() as u64);
         assert_eq!(found.join(" "), expected, "{text}");
     }
 

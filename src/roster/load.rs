@@ -1,5 +1,6 @@
 //! Acceptance of a folder of roster files: what is taken, what is refused, and which last good file stays.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::build::{Builder, Reading};
 use super::columns::{ALL, FileSpec, Shape};
 use super::lookup::Roster;
-use super::text::{self, Refused};
+use super::text::{self, Complaint, Refused};
 use super::{canonical, diff};
 use crate::event::Problem;
 use crate::event::time::{Time, Zone};
@@ -161,7 +162,8 @@ impl Loading<'_> {
         match self.builder.read(spec, json, bytes) {
             Err(Refused { line, what }) => self.keep(spec, name, previous, line, &what),
             Ok(reading) => {
-                self.name_rows(name, &reading);
+                self.name_rows(name, &reading.refused, "; the row is refused");
+                self.name_rows(name, &reading.warnings, "");
                 let rows = reading.rows - reading.refused.len() as u64;
                 if let Some(before) = previous
                     .map(|previous| living(spec, previous, self.intake.at))
@@ -180,14 +182,22 @@ impl Loading<'_> {
         let json = name.ends_with(".jsonl");
         let refused: Vec<u64> = reading.refused.iter().map(|(line, _)| *line).collect();
         let mut form = canonical::canonical(spec, json, bytes, &reading.layout, &refused);
+        let mut undated = self.builder.undated_ends(spec.name);
         if let Some(previous) = previous.filter(|_| !reading.dated) {
             let spared = spared(spec, json, bytes, &refused);
             let zone = self.builder.sites[0].zone.clone();
             form = diff::diff(spec, previous, &form, &spared, self.intake.at, &zone);
             if let Ok(again) = self.builder.read(spec, false, &form) {
                 debug_assert!(again.refused.is_empty(), "dated rows fit together: {:?}", again.refused);
+                // The comparison gave most of them a date; a row that it closed speaks of nothing that holds now.
+                let in_force =
+                    self.builder.undated_ends(spec.name).into_iter().filter(|row| row.until > self.intake.at);
+                let still: BTreeSet<u32> = in_force.map(|row| row.key).collect();
+                undated.retain(|row| still.contains(&row.key));
             }
         }
+        let undated: Vec<(u64, Complaint)> = undated.iter().map(|row| (row.line, row.complaint())).collect();
+        self.name_rows(name, &undated, "");
         self.counts.push(FileCount {
             file: name.to_owned(),
             rows: reading.rows,
@@ -227,16 +237,14 @@ impl Loading<'_> {
         }
     }
 
-    fn name_rows(&mut self, name: &str, reading: &Reading) {
-        for (list, verdict) in [(&reading.refused, "; the row is refused"), (&reading.warnings, "")] {
-            for (line, what) in list.iter().take(NAMED_ROWS_MAX) {
-                let what = format!("{what}{verdict}");
-                self.problems.push(Problem { file: PathBuf::from(name), line: Some(*line), what });
-            }
-            if let Some(more) = list.len().checked_sub(NAMED_ROWS_MAX).filter(|more| *more > 0) {
-                let what = format!("{more} more rows like those above{verdict}");
-                self.problems.push(Problem { file: PathBuf::from(name), line: None, what });
-            }
+    fn name_rows(&mut self, name: &str, rows: &[(u64, Complaint)], verdict: &str) {
+        for (line, what) in rows.iter().take(NAMED_ROWS_MAX) {
+            let what = format!("{what}{verdict}");
+            self.problems.push(Problem { file: PathBuf::from(name), line: Some(*line), what });
+        }
+        if let Some(more) = rows.len().checked_sub(NAMED_ROWS_MAX).filter(|more| *more > 0) {
+            let what = format!("{more} more rows like those above{verdict}");
+            self.problems.push(Problem { file: PathBuf::from(name), line: None, what });
         }
     }
 }

@@ -42,7 +42,7 @@ impl Builder {
         let created = self.date("account_created_at", created, Edge::Start, place)?;
         let hired = self.date("hired_at", hired, Edge::Start, place)?;
         let terminated = self.date("terminated_at", terminated, Edge::End, place)?;
-        let ended = self.ended(status, terminated, hired, valid, row.line);
+        let ended = ended(status, terminated, hired, valid);
         let surname = name.map(cell::surname).filter(|surname| !surname.is_empty());
         let user = UserRow {
             key: self.user_ids.put(id),
@@ -75,28 +75,17 @@ impl Builder {
         Ok(())
     }
 
-    pub(super) fn ended(
-        &mut self,
-        status: Status,
-        terminated: Option<Time>,
-        hired: Option<Time>,
-        valid: Valid,
-        line: u64,
-    ) -> Ended {
-        if matches!(status, Status::Terminated | Status::Disabled) {
-            let since = terminated.or(Some(valid.from).filter(|from| *from != Time::MIN));
-            if since.is_none() {
-                let what = format!(
-                    "is {} with neither `terminated_at` nor `valid_from`; no alert can rest on it",
-                    status.as_str()
-                );
-                self.warnings.push((line, what));
-            }
-            return since.map(|since| (status, since));
-        }
-        // Who was hired again keeps the old date in many feeds.
-        let terminated = terminated.filter(|terminated| hired.is_none_or(|hired| hired < *terminated))?;
-        Some((Status::Terminated, terminated))
+    /// Rows of a file, as it was read last, that say that an account has ended and not since when.
+    pub(super) fn undated_ends(&self, name: &str) -> Vec<UndatedEnd> {
+        let undated = |line: u64, key: u32, valid: Valid, status: Status, ended: Ended| {
+            let is_undated = has_ended(status) && ended.is_none();
+            is_undated.then_some(UndatedEnd { line, key, until: valid.to, status })
+        };
+        let users = self.users.iter().filter(|_| name == "users");
+        let users = users.filter_map(|(line, row)| undated(*line, row.key, row.valid, row.status, row.ended));
+        let accounts = self.accounts.iter().filter(|_| name == "vendor_accounts");
+        let accounts = accounts.filter_map(|(line, row)| undated(*line, row.key, row.valid, row.status, row.ended));
+        users.chain(accounts).collect()
     }
 
     pub(super) fn vendor(&mut self, row: &Row<'_>) -> Result<(), Complaint> {
@@ -156,7 +145,7 @@ impl Builder {
         let valid = self.valid(row, spec("vendor_accounts"), 0)?;
         let created = self.date("account_created_at", created, Edge::Start, 0)?;
         let terminated = self.date("terminated_at", terminated, Edge::End, 0)?;
-        let ended = self.ended(status, terminated, None, valid, row.line);
+        let ended = ended(status, terminated, None, valid);
         // Accounts share a few windows.
         let window = window.map_or(NONE, |window| {
             let known = self.windows.iter().position(|known| *known == window);
@@ -232,6 +221,38 @@ impl Builder {
         self.entitlements.push((row.line, row_of));
         Ok(())
     }
+}
+
+/// A row that says that an account has ended and not since when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UndatedEnd {
+    pub line: u64,
+    pub key: u32,
+    /// When the row stops being valid.
+    pub until: Time,
+    status: Status,
+}
+
+impl UndatedEnd {
+    /// What is wrong with it.
+    pub fn complaint(&self) -> Complaint {
+        let status = self.status.as_str();
+        format!("is {status} with neither `terminated_at` nor `valid_from`; no alert can rest on it")
+    }
+}
+
+fn has_ended(status: Status) -> bool {
+    matches!(status, Status::Terminated | Status::Disabled)
+}
+
+fn ended(status: Status, terminated: Option<Time>, hired: Option<Time>, valid: Valid) -> Ended {
+    if has_ended(status) {
+        let since = terminated.or(Some(valid.from).filter(|from| *from != Time::MIN));
+        return since.map(|since| (status, since));
+    }
+    // Who was hired again keeps the old date in many feeds.
+    let terminated = terminated.filter(|terminated| hired.is_none_or(|hired| hired < *terminated))?;
+    Some((Status::Terminated, terminated))
 }
 
 fn user_status(cell: Option<&str>) -> Result<Status, Complaint> {

@@ -56,6 +56,16 @@ fn action(event: &Value) -> Option<Activity> {
     }
 }
 
+/// What was touched, where the code itself says it: the recording of the audit trail. Its entity names the system at most, and often
+/// there is none.
+pub fn touched(codes: &[Coding<'_>]) -> Option<&'static str> {
+    codes.iter().filter(|code| code.dicom()).find_map(|code| match code.code? {
+        "110133" => Some("Audit recording stopped"),
+        "110134" => Some("Audit recording started"),
+        _ => None,
+    })
+}
+
 /// Codes of DICOM PS3.15 and PS3.16. `None` for those that leave it to others to say what was done.
 fn dicom(code: &str, action: Option<Activity>, outcome: Outcome) -> Option<Activity> {
     let failed = outcome == Outcome::Failure;

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::json::{Coding, codings, cx_id, each, has_code, reference, reference_id, text};
+use super::json::{Coding, codings, contained, cx_id, each, first_identifier, has_code, reference_id, target, text};
 use crate::event::{Activity, ActorKind, Draft};
 
 /// Types of an agent that only people have.
@@ -42,14 +42,14 @@ const PRINCIPAL: [&str; 2] = ["HCP", "PAT"];
 /// Fills in the actor and the client.
 pub fn fill<'a>(event: &'a Value, draft: &mut Draft<'a>) {
     let agents: Vec<&Value> = each(&event["agent"]).collect();
-    let actor = actor(&agents);
+    let actor = actor(event, &agents);
     if let Some(agent) = actor {
-        draft.actor_id = id(agent).map(Cow::Borrowed);
+        draft.actor_id = id(event, agent).map(Cow::Borrowed);
         draft.actor_name = text(&agent["name"]).or_else(|| text(&agent["who"]["display"])).map(Cow::Borrowed);
         draft.actor_role = role(agent).map(Cow::Borrowed);
-        draft.actor_on_behalf_of = principal(agent, &agents).map(Cow::Borrowed);
+        draft.actor_on_behalf_of = principal(event, agent, &agents).map(Cow::Borrowed);
     }
-    draft.actor_kind = Some(actor.map_or(ActorKind::Unknown, kind));
+    draft.actor_kind = Some(actor.map_or(ActorKind::Unknown, |agent| kind(event, agent)));
     let application = agents.iter().find(|agent| has_code(&agent["type"], "110150"));
     draft.client_app = application.and_then(|agent| text(&agent["who"]["identifier"]["value"])).map(Cow::Borrowed);
     client(&agents, actor, draft);
@@ -63,9 +63,8 @@ fn is_human(agent: &Value) -> bool {
     types(agent).any(|coding| coding.code.is_some_and(|code| HUMAN.contains(&code)))
 }
 
-fn is_machine(agent: &Value) -> bool {
-    let who = text(&agent["who"]["reference"]).and_then(reference);
-    matches!(who, Some(("Device" | "Organization", _)))
+fn is_machine(event: &Value, agent: &Value) -> bool {
+    matches!(target(event, &agent["who"]), Some("Device" | "Organization"))
         || types(agent).any(|coding| coding.code.is_some_and(|code| MACHINE.contains(&code)))
 }
 
@@ -73,13 +72,13 @@ fn is_requestor(agent: &Value) -> bool {
     agent["requestor"] == Value::Bool(true)
 }
 
-fn actor<'a>(agents: &[&'a Value]) -> Option<&'a Value> {
-    let steps: [fn(&Value) -> bool; 5] = [
-        |agent| is_human(agent) && id(agent).is_some(),
-        |agent| is_requestor(agent) && !is_machine(agent),
-        |agent| each(&agent["role"]).next().is_some() && !is_machine(agent),
-        is_human,
-        is_requestor,
+fn actor<'a>(event: &'a Value, agents: &[&'a Value]) -> Option<&'a Value> {
+    let steps: [&dyn Fn(&Value) -> bool; 5] = [
+        &|agent| is_human(agent) && id(event, agent).is_some(),
+        &|agent| is_requestor(agent) && !is_machine(event, agent),
+        &|agent| each(&agent["role"]).next().is_some() && !is_machine(event, agent),
+        &is_human,
+        &is_requestor,
     ];
     steps.iter().find_map(|step| {
         let fits = || agents.iter().filter(|agent| step(agent));
@@ -87,12 +86,15 @@ fn actor<'a>(agents: &[&'a Value]) -> Option<&'a Value> {
     })
 }
 
-/// The account of an agent: its identifier, then the second log-in id of a person, then the id of the reference.
-fn id(agent: &Value) -> Option<&str> {
+/// The account of an agent: its identifier or that of the resource inside the event, then the second log-in id of a person, then the id
+/// of the reference.
+fn id<'a>(event: &'a Value, agent: &'a Value) -> Option<&'a str> {
     let who = &agent["who"];
-    let alternative = if is_machine(agent) { None } else { text(&agent["altId"]).or_else(|| alternative_id(agent)) };
+    let link = text(&who["reference"]);
+    let within = || contained(event, link?.strip_prefix('#')?).and_then(first_identifier);
+    let alternative = || text(&agent["altId"]).or_else(|| alternative_id(agent)).filter(|_| !is_machine(event, agent));
     let identifier = text(&who["identifier"]["value"]).and_then(cx_id);
-    identifier.or(alternative).or_else(|| text(&who["reference"]).and_then(reference_id))
+    identifier.or_else(within).or_else(alternative).or_else(|| link.and_then(reference_id))
 }
 
 /// The place of `altId` in R5.
@@ -112,15 +114,15 @@ fn has_role(agent: &Value, roles: &[&str]) -> bool {
 }
 
 /// In whose name an assistant or representative acts.
-fn principal<'a>(actor: &Value, agents: &[&'a Value]) -> Option<&'a str> {
+fn principal<'a>(event: &'a Value, actor: &Value, agents: &[&'a Value]) -> Option<&'a str> {
     if !has_role(actor, &ASSISTANT) {
         return None;
     }
-    agents.iter().find(|agent| has_role(agent, &PRINCIPAL)).and_then(|agent| id(agent))
+    agents.iter().find(|agent| has_role(agent, &PRINCIPAL)).and_then(|agent| id(event, agent))
 }
 
-fn kind(agent: &Value) -> ActorKind {
-    let who = text(&agent["who"]["reference"]).and_then(reference).map(|(kind, _)| kind);
+fn kind(event: &Value, agent: &Value) -> ActorKind {
+    let who = target(event, &agent["who"]);
     match who {
         Some("Patient" | "RelatedPerson") => ActorKind::Patient,
         Some("Device") => ActorKind::Device,

@@ -1,14 +1,16 @@
 //! What was touched, whose record it was, what was searched, and which request it belongs to: the entities of an AuditEvent.
 //!
-//! Patients are the union of what the record states: the patient element (R5), entities in the role of a patient, and references to a
-//! Patient. Only where it states none are they taken from the decoded query. An entity's reference comes before its identifier, which
+//! Patients are the union of what the record states: the patient element (R5), entities in the role of a patient, and what is a Patient
+//! by its link, its stated type or the resource inside the event. Only where it states none are they taken from the decoded query. An entity's reference comes before its identifier, which
 //! may be another number for the same person.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::json::{base64_text, codings, cx_id, each, reference, reference_id, text};
+use super::json::{
+    base64_text, codings, contained, cx_id, each, first_identifier, reference, reference_id, target, text,
+};
 use crate::decode::fields::set;
 use crate::event::{Activity, Draft};
 
@@ -41,7 +43,7 @@ pub fn fill<'a>(event: &'a Value, draft: &mut Draft<'a>) {
     draft.correlation_id = correlation(event, &entities)
         .or_else(|| query.as_deref().and_then(request_header))
         .map(|id| Cow::Owned(trace_of(&id).to_owned()));
-    resource(&entities, query.as_deref(), draft);
+    resource(event, &entities, query.as_deref(), draft);
     draft.query = query.map(Cow::Owned);
 }
 
@@ -50,12 +52,15 @@ fn has_role(entity: &Value, code: &str) -> bool {
         .any(|coding| coding.code == Some(code) && (coding.system.is_none() || coding.of("object-role")))
 }
 
+fn is_patient(event: &Value, entity: &Value) -> bool {
+    has_role(entity, PATIENT) || target(event, &entity["what"]) == Some("Patient")
+}
+
 fn patients<'a>(event: &'a Value, entities: &[&'a Value]) -> Vec<Cow<'a, str>> {
     let own = patient_of(event, &event["patient"]);
     let others = entities.iter().filter_map(|entity| {
         let what = &entity["what"];
-        let named = text(&what["reference"]).and_then(reference).is_some_and(|(kind, _)| kind == "Patient");
-        (named || has_role(entity, PATIENT)).then(|| patient_of(event, what)).flatten()
+        is_patient(event, entity).then(|| patient_of(event, what)).flatten()
     });
     set(own.into_iter().chain(others).map(Cow::Borrowed).collect())
 }
@@ -69,9 +74,7 @@ fn patient_of<'a>(event: &'a Value, what: &'a Value) -> Option<&'a str> {
     let Some(local) = link.strip_prefix('#') else {
         return reference_id(link).and_then(cx_id).or_else(identifier);
     };
-    let contained = each(&event["contained"]).find(|resource| text(&resource["id"]) == Some(local));
-    let within = contained.and_then(|resource| each(&resource["identifier"]).find_map(|id| text(&id["value"])));
-    within.and_then(cx_id).or_else(identifier)
+    contained(event, local).and_then(first_identifier).or_else(identifier)
 }
 
 /// R4 may hold a readable copy of a query whose base64 is missing or damaged.
@@ -176,13 +179,13 @@ fn trace_of(id: &str) -> &str {
 }
 
 /// The first thing touched that is no query, request or outcome; a patient only where nothing else was touched.
-fn resource<'a>(entities: &[&'a Value], query: Option<&str>, draft: &mut Draft<'a>) {
+fn resource<'a>(event: &'a Value, entities: &[&'a Value], query: Option<&str>, draft: &mut Draft<'a>) {
     let things = || entities.iter().filter(|entity| !is_request(entity) && !has_role(entity, QUERY));
     let referred = |entity: &&&'a Value| text(&entity["what"]["reference"]).is_some_and(|link| !link.starts_with('#'));
     let others = || things().filter(|entity| !has_role(entity, PATIENT));
-    let chosen = others()
-        .find(referred)
-        .or_else(|| others().find(|entity| text(&entity["what"]["identifier"]["value"]).is_some()));
+    let identified =
+        |entity: &&&'a Value| text(&entity["what"]["identifier"]["value"]).is_some() && !is_patient(event, entity);
+    let chosen = others().find(referred).or_else(|| others().find(identified));
     if draft.activity == Activity::Search && chosen.is_none() {
         draft.resource_type = query.and_then(searched_type).map(Cow::Owned);
         return;
@@ -197,7 +200,7 @@ fn resource<'a>(entities: &[&'a Value], query: Option<&str>, draft: &mut Draft<'
         return;
     }
     let typed = codings(&entity["type"]).find(|coding| coding.of("resource-types")).and_then(|coding| coding.code);
-    draft.resource_type = typed.map(Cow::Borrowed);
+    draft.resource_type = typed.or_else(|| target(event, what)).map(Cow::Borrowed);
     let link = text(&what["reference"]).filter(|link| !link.starts_with('#'));
     draft.resource_id = link.or_else(|| text(&what["identifier"]["value"])).map(Cow::Borrowed);
 }

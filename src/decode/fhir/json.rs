@@ -81,6 +81,27 @@ pub fn reference_id(text: &str) -> Option<&str> {
     }
 }
 
+/// The resource inside the event with this local id.
+pub fn contained<'a>(event: &'a Value, local: &str) -> Option<&'a Value> {
+    each(&event["contained"]).find(|resource| text(&resource["id"]) == Some(local))
+}
+
+/// The first identifier of a resource that has a value.
+pub fn first_identifier(resource: &Value) -> Option<&str> {
+    each(&resource["identifier"]).find_map(|identifier| text(&identifier["value"])).and_then(cx_id)
+}
+
+/// The type of what an element refers to: as its link says, as the resource inside the event says, or as stated beside an identifier.
+pub fn target<'a>(event: &'a Value, element: &'a Value) -> Option<&'a str> {
+    let link = text(&element["reference"]);
+    let linked = link.and_then(|link| match link.strip_prefix('#') {
+        Some(local) => contained(event, local).and_then(|resource| text(&resource["resourceType"])),
+        None => reference(link).map(|(kind, _)| kind),
+    });
+    // The stated type is the end of an address that may be left out.
+    linked.or_else(|| text(&element["type"])?.rsplit('/').next())
+}
+
 /// The id of an HL7 v2 CX (`id^^^&oid&ISO`), or the text itself.
 pub fn cx_id(text: &str) -> Option<&str> {
     let id = text.split('^').next().unwrap_or(text).trim();

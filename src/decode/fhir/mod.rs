@@ -160,6 +160,9 @@ fn draft<'a>(event: &'a Value, text_of_event: &str, hints: &Hints) -> Result<(Dr
         if outcome == Outcome::Failure && activity::decides_access(&codes) { Outcome::Denied } else { outcome };
     agents::fill(event, &mut draft);
     entities::fill(event, &mut draft);
+    if let Some(kind) = activity::touched(&codes) {
+        draft.resource_type = Some(Cow::Borrowed(kind));
+    }
     draft.purpose = activity::purposes(event);
     draft.break_glass = activity::break_glass(event, &codes);
     draft.raw = Some(Cow::Owned(raw));

@@ -134,7 +134,6 @@ fn activities_come_from_known_codes() {
     check(&dicom("110114", "110122", r#","outcome":"8""#), &[("activity", "login_failed"), ("outcome", "failure")]);
     check(&dicom("110114", "110123", ""), &[("activity", "logout"), ("outcome", "unknown")]);
     check(&dicom("110113", "110127", ""), &[("activity", "break_glass"), ("break_glass", "true")]);
-    check(&dicom("110113", "110133", ""), &[("activity", "admin")]);
     check(&dicom("110113", "110136", ""), &[("activity", "permission_change")]);
     check(&dicom("110113", "110139", ""), &[("activity", "session_start")]);
     check(&dicom("110100", "110121", r#","action":"E""#), &[("activity", "other")]);
@@ -151,6 +150,37 @@ fn activities_come_from_known_codes() {
     check(
         r#""type":{"system":"http://medcomehmi.dk/types","code":"ehmiMessaging"},"action":"R","entity":[{"what":{"reference":"Patient/p"}}]"#,
         &[("activity", "other"), ("patients", "p")],
+    );
+}
+
+/// DICOM PS3.16, CID 403: 110133 is "Audit Recording Stopped", 110134 "Audit Recording Started".
+#[test]
+fn a_code_of_the_audit_trail_says_what_was_touched() {
+    let coded = |code: &str, rest: &str| {
+        format!(
+            r#""type":{{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110113"}},"subtype":[{{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"{code}"}}]{rest}"#
+        )
+    };
+    check(&coded("110133", ""), &[("activity", "admin"), ("resource", "Audit recording stopped/-")]);
+    check(&coded("110134", ""), &[("activity", "admin"), ("resource", "Audit recording started/-")]);
+    // An entity names the system whose recording it is.
+    let of = |what: &str| format!(r#","entity":[{{"what":{what}}}]"#);
+    check(&coded("110133", &of(r#"{"reference":"Device/pacs"}"#)), &[("resource", "Audit recording stopped/pacs")]);
+    check(
+        &coded("110133", &of(r#"{"identifier":{"value":"pacs.example"}}"#)),
+        &[("resource", "Audit recording stopped/pacs.example")],
+    );
+    // The configuration of a network, and somebody who reads the trail.
+    check(&coded("110128", ""), &[("activity", "admin"), ("resource", "-")]);
+    let reader = r#""type":{"system":"http://dicom.nema.org/resources/ontology/DCM","code":"110101"},"action":"R""#;
+    check(reader, &[("activity", "admin"), ("resource", "-")]);
+    check(
+        &format!(r#"{reader},"entity":[{{"what":{{"type":"AuditEvent","identifier":{{"value":"a9"}}}}}}]"#),
+        &[("resource", "AuditEvent/a9")],
+    );
+    check(
+        r#""type":{"system":"urn:other","code":"110113"},"subtype":[{"system":"urn:other","code":"110133"}]"#,
+        &[("activity", "other"), ("resource", "-")],
     );
 }
 
@@ -201,6 +231,50 @@ fn people_machines_and_delegates() {
         r#""agent":[{"networkUri":"https://server/fhir"},{"networkString":"10.0.0.7"}]"#,
         &[("client_ip", "10.0.0.7")],
     );
+}
+
+#[test]
+fn agents_inside_the_event() {
+    let inside = |resource: &str, agent: &str| format!(r#""contained":[{resource}],"agent":[{agent}]"#);
+    let doctor =
+        r#"{"resourceType":"Practitioner","id":"d","identifier":[{"system":"urn:x"},{"value":"dr7^^^&1.2&ISO"}]}"#;
+    let agent = r##"{"who":{"reference":"#d"},"requestor":true}"##;
+    check(&inside(doctor, agent), &[("actor_id", "dr7"), ("actor_kind", "human")]);
+    // The identifier beside the reference is the source's own word; a second log-in id comes after both.
+    check(
+        &inside(doctor, r##"{"who":{"reference":"#d","identifier":{"value":"own"}},"altId":"x","requestor":true}"##),
+        &[("actor_id", "own")],
+    );
+    check(&inside(doctor, r##"{"who":{"reference":"#d"},"altId":"x","requestor":true}"##), &[("actor_id", "dr7")]);
+    // A local id is no account.
+    check(&inside(r#"{"resourceType":"Practitioner","id":"d"}"#, agent), &[("actor_id", "-"), ("actor_kind", "human")]);
+    check(&inside(doctor, r##"{"who":{"reference":"#other"},"requestor":true}"##), &[("actor_id", "-")]);
+    // A machine inside the event stays a machine: the person beside it acted.
+    let device = r#"{"resourceType":"Device","id":"d","identifier":[{"value":"gateway"}]}"#;
+    check(&inside(device, agent), &[("actor_id", "gateway"), ("actor_kind", "device")]);
+    let person = r#"{"who":{"identifier":{"value":"u1"}},"role":[{"text":"Nurse"}]}"#;
+    check(&inside(device, &format!("{agent},{person}")), &[("actor_id", "u1")]);
+    let typed = |kind: &str| {
+        format!(r#""agent":[{{"who":{{"type":"{kind}","identifier":{{"value":"i"}}}},"requestor":true}}]"#)
+    };
+    check(&typed("Practitioner"), &[("actor_id", "i"), ("actor_kind", "human")]);
+    check(&typed("Device"), &[("actor_id", "i"), ("actor_kind", "device")]);
+}
+
+#[test]
+fn patients_without_a_role() {
+    let entity = |what: &str| format!(r#""entity":[{{"what":{what}}}]"#);
+    let typed = |kind: &str| entity(&format!(r#"{{"type":"{kind}","identifier":{{"value":"77^^^&1.2&ISO"}}}}"#));
+    check(&typed("Patient"), &[("patients", "77"), ("resource", "-")]);
+    check(&typed("http://hl7.org/fhir/StructureDefinition/Patient"), &[("patients", "77")]);
+    check(&typed("DocumentReference"), &[("patients", "-"), ("resource", "DocumentReference/77^^^&1.2&ISO")]);
+    // The link is more exact than the type beside it.
+    check(
+        &entity(r#"{"type":"Patient","reference":"Group/g","identifier":{"value":"1"}}"#),
+        &[("patients", "-"), ("resource", "Group/g")],
+    );
+    let inside = r##""contained":[{"resourceType":"Patient","id":"c","identifier":[{"value":"5"}]}],"entity":[{"what":{"reference":"#c"}}]"##;
+    check(inside, &[("patients", "5"), ("resource", "-")]);
 }
 
 #[test]

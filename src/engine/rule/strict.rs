@@ -37,7 +37,7 @@ const KEYS: [&str; 23] = [
 ];
 
 /// The modifiers of Sigma.
-pub const MODIFIERS: [&str; 32] = [
+pub const MODIFIERS: [&str; 34] = [
     "contains",
     "startswith",
     "endswith",
@@ -70,6 +70,8 @@ pub const MODIFIERS: [&str; 32] = [
     "hour",
     "day",
     "week",
+    "month",
+    "year",
 ];
 
 /// Words for `status`.
@@ -106,10 +108,9 @@ fn item(key: &str, at: &At<'_>, complaints: &mut Complaints) {
     let mut parts = key.split('|');
     let name = parts.next().unwrap_or_default();
     let modifiers: Vec<&str> = parts.collect();
-    let month = ["month", "year"];
     for modifier in &modifiers {
-        if !MODIFIERS.contains(modifier) && !month.contains(modifier) {
-            complaints.say(at, unknown("modifier", modifier, MODIFIERS.into_iter().chain(month)));
+        if !MODIFIERS.contains(modifier) {
+            complaints.say(at, unknown("modifier", modifier, MODIFIERS.into_iter()));
         }
     }
     let Some(field) = Field::find(name).filter(|_| !name.is_empty()) else {

@@ -195,10 +195,7 @@ fn dumps_without_dates_become_dated() {
     );
     assert_eq!(
         problems(&day2),
-        [
-            "users.csv:2: is terminated with neither `terminated_at` nor `valid_from`; no alert can rest on it",
-            "users.csv:3: `status` is not active, leave, disabled or terminated; the row is refused",
-        ]
+        ["users.csv:3: `status` is not active, leave, disabled or terminated; the row is refused"]
     );
     let check = |loaded: &Loaded, id: &str, at: &str, expected: &str| {
         assert_eq!(shown(&loaded.roster, id, at), expected, "{id} at {at}");
@@ -229,6 +226,52 @@ fn dumps_without_dates_become_dated() {
     check(&day3, "u2", "2026-01-01", "active nurse");
     assert_eq!(accepted(&day3, "users.csv").len(), 8);
     round_trip(&day3);
+}
+
+/// An end is dated by the dump in which it is first seen; one that the first dump showed already has no date, however often it comes.
+#[test]
+fn ends_are_complained_of_until_a_comparison_dates_them() {
+    const REST: &str = "with neither `terminated_at` nor `valid_from`; no alert can rest on it";
+    let given = |users: &'static str, accounts: &'static str| [("users.csv", users), ("vendor_accounts.csv", accounts)];
+    let check = |loaded: &Loaded, expected: &[&str]| {
+        let expected: Vec<String> = expected.iter().map(|row| format!("{row} {REST}")).collect();
+        assert_eq!(problems(loaded), expected);
+    };
+    let before = given(
+        "user_id,role,status\nu1,a,active\nu2,b,disabled\nu3,c,disabled\n",
+        "account_id,vendor_id,status\na1,v1,active\na2,v1,disabled\n",
+    );
+    let day1 = first(&before);
+    let undated = ["users.csv:3: is disabled", "users.csv:4: is disabled", "vendor_accounts.csv:3: is disabled"];
+    check(&day1, &undated);
+    // Another order of rows: the line is that of the file, not that of what was accepted.
+    let same = given(
+        "user_id,role,status\nu3,c,disabled\nu2,b,disabled\nu1,a,active\n",
+        "account_id,vendor_id,status\na2,v1,disabled\na1,v1,active\n",
+    );
+    let day2 = next(&day1, "2026-01-11T08:00:00Z", &same);
+    check(&day2, &["users.csv:2: is disabled", "users.csv:3: is disabled", "vendor_accounts.csv:2: is disabled"]);
+    // u1 and a1 end, and u3's row is another one: their rows have a beginning. u4 is new and comes ended.
+    let ended = given(
+        "user_id,role,status\nu1,a,terminated\nu2,b,disabled\nu3,z,disabled\nu4,d,terminated\n",
+        "account_id,vendor_id,status\na1,v1,disabled\na2,v1,disabled\n",
+    );
+    let mut last = next(&day2, "2026-01-12T08:00:00Z", &ended);
+    for at in ["2026-01-13T08:00:00Z", "2026-01-14T08:00:00Z"] {
+        check(&last, &["users.csv:3: is disabled", "vendor_accounts.csv:3: is disabled"]);
+        assert_eq!(shown(&last.roster, "u1", "2026-01-20"), "terminated@2026-01-12T08:00:00Z a");
+        last = next(&last, at, &ended);
+    }
+    // A file that is refused whole is complained of as a whole.
+    let shrunk = next(&last, "2026-01-15T08:00:00Z", &given("user_id,role,status\nu2,b,disabled\n", ended[1].1));
+    assert_eq!(
+        problems(&shrunk),
+        [
+            "users.csv: shrank from 4 to 1 usable rows; refused unless shrinking is allowed; the last good one stays"
+                .to_owned(),
+            format!("vendor_accounts.csv:3: is disabled {REST}"),
+        ]
+    );
 }
 
 #[test]
