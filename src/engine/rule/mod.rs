@@ -25,6 +25,7 @@ pub mod load;
 mod mapping;
 pub mod meta;
 pub mod narrow;
+mod nesting;
 pub mod place;
 pub mod reading;
 pub mod row;
