@@ -203,6 +203,13 @@ impl RuleSet {
         self.speakers.get(correlation)?.as_ref()
     }
 
+    /// What a correlation is offered of a row that a plain rule has met.
+    pub fn offered<'a>(&self, feed: Feed, condition: &Condition, row: Row<'a>) -> Vec<Row<'a>> {
+        let about = self.speaker(feed.correlation).map_or(meta::About::User, |rule| rule.meta.about);
+        let parts_patients = self.correlations[feed.correlation].parts_patients(feed.position);
+        detector::offered(about, parts_patients, condition, row)
+    }
+
     /// Whether some rule speaks of others than accounts, whose days are those of the place where something happened.
     pub fn speaks_of_places(&self) -> bool {
         self.rules.iter().any(|rule| rule.meta.about != meta::About::User)
