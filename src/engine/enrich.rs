@@ -20,7 +20,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::facts::{Account, Agreement, Approval, Facts, PatientFacts, Privilege, Status};
+use crate::event::facts::{Account, Agreement, Approval, BETWEEN_PATIENTS, Facts, PatientFacts, Privilege, Status};
 use crate::event::time::{Day, HOUR, Local, Time};
 use crate::event::{Event, Kind};
 use crate::roster::{Actor, Near, RelationKind, Roster, User, Vendor, VendorAccount};
@@ -107,7 +107,7 @@ pub fn explanation(
     explained_by(&roster.near(&chart, &actor, at)?, &actor)
 }
 
-/// Adds the columns of the rosters that rules name, such as `user.union`; those of several patients are joined with `;`.
+/// Adds the columns of the rosters that rules name, such as `user.union`; of several patients a cell each, also where it is empty.
 pub fn columns<'r>(roster: &'r Roster, event: &Event<'r>, names: &'r [String], facts: &mut Facts<'r>) {
     if names.is_empty() {
         return;
@@ -122,9 +122,9 @@ pub fn columns<'r>(roster: &'r Roster, event: &Event<'r>, names: &'r [String], f
             "account" => who.account().and_then(|account| account.extra(column)).map(Cow::Borrowed),
             "vendor" => vendor.as_ref().and_then(|vendor| vendor.extra(column)).map(Cow::Borrowed),
             _ => {
-                let patients = event.patients().filter_map(|patient| roster.patient(patient, at)?.extra(column));
-                let cells: Vec<&str> = patients.collect();
-                (!cells.is_empty()).then(|| Cow::Owned(cells.join(";")))
+                let cell = |patient: &str| roster.patient(patient, at).and_then(|patient| patient.extra(column));
+                let cells: Vec<&str> = event.patients().map(|patient| cell(patient).unwrap_or_default()).collect();
+                cells.iter().any(|cell| !cell.is_empty()).then(|| Cow::Owned(cells.join(BETWEEN_PATIENTS)))
             }
         };
         if let Some(cell) = cell {

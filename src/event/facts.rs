@@ -13,6 +13,9 @@ use super::kind::words;
 use super::schema::FACTS;
 use super::time::{Day, Local};
 
+/// What stands between the cells of several patients in [`Facts::extra`]. Rows of earlier versions have `;` there and no empty cells.
+pub const BETWEEN_PATIENTS: &str = "\u{1f}";
+
 words! {
     /// What kind of account acted.
     Account {
@@ -166,7 +169,7 @@ pub struct Facts<'a> {
     /// One for each of the event's patients, in their order.
     pub patients: Vec<PatientFacts<'a>>,
     /// Columns of the rosters beyond the standard ones, by name, as far as somebody asks for them.
-    /// The name has its table before it (`user.union`); cells of several patients are joined with `;`.
+    /// The name has its table before it (`user.union`); the cells of several patients stand in their order, [`BETWEEN_PATIENTS`] between them.
     pub extra: BTreeMap<&'a str, Cow<'a, str>>,
 }
 

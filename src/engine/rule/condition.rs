@@ -85,10 +85,10 @@ impl Condition {
         self.kind
     }
 
-    /// Columns of the rosters that it names.
+    /// Columns of the rosters that it names, those included with which others are compared.
     pub fn columns(&self) -> Vec<String> {
         let mut found = Vec::new();
-        columns(&self.node, &mut found);
+        self.fields(&mut |name| found.extend(Field::find(name).as_ref().and_then(column)));
         found
     }
 
@@ -246,17 +246,6 @@ impl Test {
             }
             _ => self.matcher.matches(value, row),
         }
-    }
-}
-
-fn columns(node: &Node, found: &mut Vec<String>) {
-    match node {
-        Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
-            parts.iter().for_each(|part| columns(part, found));
-        }
-        Node::Not(part) => columns(part, found),
-        Node::Test(test) => found.extend(Some(&test.field).and_then(column)),
-        Node::Anywhere(_) | Node::Whole(_) => {}
     }
 }
 

@@ -6,8 +6,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::build::Head;
 use super::load::{Document, Loading};
 use super::reading::{At, Complaints};
-use super::window::{Correlation, Limits, Windows};
-use super::{Body, RuleSet, canonical};
+use super::window::{Correlation, Limits, Refused, Windows};
+use super::{Body, RuleSet, canonical, strict};
 
 /// A correlation on its way.
 pub struct Drafted<'f> {
@@ -36,8 +36,12 @@ impl<'f> Loading<'f> {
                 self.left_out.push((drafted.id.clone(), why));
                 continue;
             }
-            let place = root.get("correlation").unwrap_or(root.clone());
             let mut complaints = Complaints::default();
+            if root.get("phiwatch").is_none() {
+                // What says that it is ours was looked at when it was read.
+                strict::keys(&root, &mut complaints);
+                root.get("correlation").into_iter().for_each(|at| strict::correlation(&at, &mut complaints));
+            }
             let leans_on: String =
                 drafted.rule.rules.iter().flat_map(|name| meant(&contents, name)).map(|(_, c)| c.as_str()).collect();
             let content = canonical(&drafted.document.value) + &leans_on;
@@ -46,9 +50,7 @@ impl<'f> Loading<'f> {
             };
             let compiled =
                 Correlation::compile(&drafted.rule, &names_of, &Limits::default(), xxh3_64(content.as_bytes()));
-            if let Err(problems) = &compiled {
-                problems.iter().for_each(|problem| complaints.say(&place, problem.clone()));
-            }
+            check_names(&root, &contents, compiled.as_ref().err(), &mut complaints);
             let silent = root.get("phiwatch").is_none() && names(&drafted.rule).iter().any(|name| fed.contains(&name));
             let head = Head {
                 document: &drafted.document,
@@ -81,6 +83,34 @@ impl<'f> Loading<'f> {
                 self.complain(&drafted.document, complaints);
             }
         }
+    }
+}
+
+/// Complains of what was refused, each at its key, and of rules that are not there by their names.
+fn check_names(
+    root: &At<'_>,
+    contents: &[(Vec<String>, String)],
+    refused: Option<&Vec<Refused>>,
+    complaints: &mut Complaints,
+) {
+    let place = root.get("correlation").unwrap_or(root.clone());
+    let before = complaints.0.len();
+    let (references, mut rules) = (place.get("rules").map(|at| at.each()).unwrap_or_default(), Vec::new());
+    for (at, reference) in references.iter().filter_map(|at| Some((at, at.value.as_str()?))) {
+        let names: Vec<String> = meant(contents, reference).into_iter().flat_map(|(names, _)| names.clone()).collect();
+        if names.is_empty() {
+            let known = contents.iter().flat_map(|(names, _)| names).map(String::as_str);
+            complaints.say(at, super::unknown("rule", reference, known));
+        }
+        rules.push(names);
+    }
+    let is_whole = complaints.0.len() == before;
+    if is_whole {
+        strict::aliases(&place, &rules, complaints);
+    }
+    for Refused { key, what } in refused.into_iter().flatten().filter(|refused| is_whole || refused.key != "rules") {
+        let at = place.get(key).or_else(|| place.get("timeframe").filter(|_| *key == "timespan"));
+        complaints.say(at.as_ref().unwrap_or(&place), what.clone());
     }
 }
 

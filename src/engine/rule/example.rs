@@ -12,7 +12,9 @@ use super::sieve::Room;
 use super::window::Match;
 use super::{Row, Rule, RuleSet};
 use crate::engine::enrich::enrich;
-use crate::event::facts::{Account, Agreement, Approval, Encounter, MARKS, Privilege, Status, WEEKDAYS};
+use crate::event::facts::{
+    Account, Agreement, Approval, BETWEEN_PATIENTS, Encounter, MARKS, Privilege, Status, WEEKDAYS,
+};
 use crate::event::time::MINUTE;
 use crate::event::{
     Activity, ActorKind, Day, Draft, EventBatch, EventBuilder, Facts, Kind, Origin, Outcome, PatientFacts, Problem,
@@ -74,7 +76,10 @@ pub fn facts<'e>(example: &'e Example, number: usize, events: &'e EventBatch) ->
     let value = |name: &str| given.iter().find(|(own, _)| own == name).map(|(_, value)| value);
     for (name, value) in given {
         match Field::find(name) {
-            Some(Field::Column(_)) => _ = facts.extra.insert(name, Cow::Owned(texts(name, value)?.join(";"))),
+            Some(Field::Column(_)) => {
+                let between = if name.starts_with("patient.") { BETWEEN_PATIENTS } else { ";" };
+                facts.extra.insert(name, Cow::Owned(texts(name, value)?.join(between)));
+            }
             _ => set_fact(&mut facts, name, value)?,
         }
     }
@@ -256,10 +261,11 @@ fn fires(set: &RuleSet, rule: &Rule, example: &Example) -> Result<bool, String> 
         let row = Row::new(event, &facts);
         for plain in set.candidates(&row, &mut Room::default()).filter(|plain| plain.condition.holds(&row)) {
             fires |= plain.speaks.as_ref().is_some_and(|speaks| speaks.id == rule.id);
-            let fields = |name: &str| rsigma_eval::Event::get_field(&row, name);
             for feed in &plain.feeds {
                 let found = Match { time: event.time(), day: facts.day, evidence: &(number as u32) };
-                windows.offer(*feed, &found, &fields);
+                for row in set.offered(*feed, &plain.condition, row) {
+                    windows.offer(*feed, &found, &|name| rsigma_eval::Event::get_field(&row, name));
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use rsigma_eval::EventValue;
 
 use super::row::Row;
-use crate::event::facts::{Account, Agreement, Approval, Encounter, Privilege, Status, WEEKDAYS};
+use crate::event::facts::{Account, Agreement, Approval, BETWEEN_PATIENTS, Encounter, Privilege, Status, WEEKDAYS};
 use crate::event::{Activity, ActorKind, Kind, Outcome, Time};
 
 /// What a field holds.
@@ -114,8 +114,14 @@ impl Field {
             Field::Known(spec) => (spec.see)(row, take),
             Field::Column(name) => {
                 let cells = row.facts.extra.get(name.as_str()).map_or("", |cells| cells.as_ref());
-                // Cells of several patients are kept as one text.
-                cells.split(';').filter(|cell| !cell.is_empty()).any(|cell| take(EventValue::Str(Cow::Borrowed(cell))))
+                let own = row.only.filter(|_| name.starts_with("patient.")).and_then(|index| {
+                    // Rows of earlier versions do not say whose a cell is.
+                    let is_said = cells.split(BETWEEN_PATIENTS).count() == row.facts.patients.len();
+                    cells.split(BETWEEN_PATIENTS).nth(index).filter(|_| is_said)
+                });
+                let cells = own.unwrap_or(cells).split(BETWEEN_PATIENTS).flat_map(|cell| cell.split(';'));
+                let mut cells = cells.filter(|cell| !cell.is_empty());
+                cells.any(|cell| take(EventValue::Str(Cow::Borrowed(cell))))
             }
         }
     }

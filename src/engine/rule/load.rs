@@ -145,21 +145,22 @@ impl<'f> Loading<'f> {
     fn document(&mut self, document: Document<'f>) {
         let root = At::root(&document.value);
         let mut complaints = Complaints::default();
-        let product = root.get("logsource").and_then(|at| at.get("product")).and_then(|at| at.value.as_str());
-        let ours = product == Some(OURS) || root.get("phiwatch").is_some();
+        let ours = is_ours(&root);
         if ours {
             strict::keys(&root, &mut complaints);
             for key in ["detection", "filter"] {
                 root.get(key).into_iter().for_each(|at| strict::detection(&at, &mut complaints));
             }
+            root.get("correlation").into_iter().for_each(|at| strict::correlation(&at, &mut complaints));
         }
+        misnamed(&root, &mut complaints);
         let parsed = parse(&document.value);
         let clean = complaints.0.is_empty();
         match parsed {
             Ok(mut collection) => {
                 // What was said by name is not said again in the words of the parser.
                 for error in collection.errors.drain(..).filter(|_| clean) {
-                    complaints.say(&root, error);
+                    complaints.say(&root.blamed(&error), error);
                 }
                 for rule in collection.rules.drain(..) {
                     self.rule(&document, rule, ours, &mut complaints);
@@ -171,7 +172,7 @@ impl<'f> Loading<'f> {
                     self.filters.push((document.clone(), filter));
                 }
             }
-            Err(what) if clean => complaints.say(&root, what),
+            Err(what) if clean => complaints.say(&root.blamed(&what), what),
             Err(_) => {}
         }
         self.problems.extend(complaints.0.into_iter().map(|(path, what)| document.problem(&path, what)));
@@ -205,7 +206,6 @@ impl<'f> Loading<'f> {
         let ours = root.get("phiwatch").is_some();
         if ours {
             identity(&root, &id, complaints);
-            root.get("correlation").into_iter().for_each(|at| strict::correlation(&at, &rule, complaints));
         }
         if self.is_wanted(document, &id, rule.status, complaints) && complaints.0.is_empty() {
             self.correlations.push(Drafted { document: document.clone(), rule, id });
@@ -240,10 +240,7 @@ impl<'f> Loading<'f> {
         for detection in detections.named.values_mut() {
             lists::expand(detection, &self.lists, &mut used, &mut absent);
         }
-        for name in absent {
-            let known = self.lists.keys().map(String::as_str);
-            complaints.say(at, super::unknown("list", &name, known));
-        }
+        say_absent(&self.lists, &absent, at, complaints);
         used.iter().map(|name| format!("{name}={:?};", self.lists[name])).collect()
     }
 
@@ -259,18 +256,17 @@ impl<'f> Loading<'f> {
             for detection in filter.detection.named.values_mut() {
                 lists::expand(detection, &self.lists, &mut used, &mut absent);
             }
-            for name in absent {
-                complaints.say(&root, super::unknown("list", &name, self.lists.keys().map(String::as_str)));
-            }
-            if let FilterRuleTarget::Specific(named) = &filter.rules {
-                let at = root.get("filter").unwrap_or(root.clone());
-                for name in named {
-                    if !rules.iter().any(|rule| rule.id.as_ref() == Some(name) || rule.title == *name) {
+            say_absent(&self.lists, &absent, &root, &mut complaints);
+            if let FilterRuleTarget::Specific(_) = &filter.rules {
+                let named = root.get("filter").and_then(|at| at.get("rules")).map(|at| at.each()).unwrap_or_default();
+                for (at, name) in named.iter().filter_map(|at| Some((at, at.value.as_str()?))) {
+                    if !rules.iter().any(|rule| is_called(rule, name)) {
                         let known = rules.iter().filter_map(|rule| rule.id.as_deref());
-                        complaints.say(&at, super::unknown("rule", name, known));
+                        complaints.say(at, super::unknown("rule", name, known));
                     }
                 }
             }
+            check_filter(&root, filter, &self.plain, &mut complaints);
             if complaints.0.is_empty() {
                 filters.push(filter.clone());
             }
@@ -290,6 +286,54 @@ impl<'f> Loading<'f> {
 pub(super) fn parse(value: &Value) -> Result<SigmaCollection, String> {
     let text = yaml_serde::to_string(value).map_err(|error| error.to_string())?;
     parse_sigma_yaml(&text).map_err(|error| error.to_string())
+}
+
+fn is_ours(root: &At<'_>) -> bool {
+    let product = root.get("logsource").and_then(|at| at.get("product")).and_then(|at| at.value.as_str());
+    product == Some(OURS) || root.get("phiwatch").is_some()
+}
+
+/// Complains of a product that was meant to be us: such a rule would be taken for one of others, and see nothing.
+fn misnamed(root: &At<'_>, complaints: &mut Complaints) {
+    let Some(at) = root.get("logsource").and_then(|at| at.get("product")) else { return };
+    let near = |product: &str| product != OURS && super::distance(product, OURS) <= 2;
+    if let Some(product) = at.value.as_str().filter(|product| near(product)) {
+        complaints.say(&at, super::unknown("product", product, std::iter::once(OURS)));
+    }
+}
+
+/// Whether a filter means a rule by this name.
+fn is_called(rule: &SigmaRule, name: &str) -> bool {
+    rule.id.as_deref() == Some(name) || rule.title == name
+}
+
+/// Holds a filter on our rules to what our rules are held to, also where it does not say that it is ours.
+fn check_filter(root: &At<'_>, filter: &FilterRule, plain: &[Draft<'_>], complaints: &mut Complaints) {
+    let is_meant = match &filter.rules {
+        FilterRuleTarget::Specific(names) => {
+            plain.iter().any(|plain| plain.ours && names.iter().any(|name| is_called(&plain.rule, name)))
+        }
+        FilterRuleTarget::Any => {
+            root.get("logsource").is_none() && !plain.is_empty() && plain.iter().all(|plain| plain.ours)
+        }
+    };
+    let Some(at) = root.get("filter").filter(|_| is_meant || is_ours(root)) else { return };
+    // What says that it is ours was looked at when it was read.
+    if !is_ours(root) {
+        strict::keys(root, complaints);
+        strict::detection(&at, complaints);
+    }
+    strict::condition(&at, &filter.detection, complaints);
+}
+
+/// Complains of lists that are not there, where they are named.
+fn say_absent(lists: &Lists, absent: &BTreeSet<String>, at: &At<'_>, complaints: &mut Complaints) {
+    let body = ["detection", "filter"].iter().find_map(|key| at.get(key)).unwrap_or_else(|| at.clone());
+    for name in absent {
+        let place = body.holding(&format!("%{name}%"));
+        let what = super::unknown("list", name, lists.keys().map(String::as_str));
+        complaints.say(place.as_ref().unwrap_or(at), what);
+    }
 }
 
 fn is_loaded(status: rsigma_parser::Status) -> bool {

@@ -25,6 +25,7 @@ pub mod load;
 mod mapping;
 pub mod meta;
 pub mod narrow;
+mod nesting;
 pub mod place;
 pub mod reading;
 pub mod row;
@@ -200,6 +201,13 @@ impl RuleSet {
     /// The rule for which a correlation keeps its notes.
     pub fn speaker(&self, correlation: usize) -> Option<&Arc<Rule>> {
         self.speakers.get(correlation)?.as_ref()
+    }
+
+    /// What a correlation is offered of a row that a plain rule has met.
+    pub fn offered<'a>(&self, feed: Feed, condition: &Condition, row: Row<'a>) -> Vec<Row<'a>> {
+        let about = self.speaker(feed.correlation).map_or(meta::About::User, |rule| rule.meta.about);
+        let parts_patients = self.correlations[feed.correlation].parts_patients(feed.position);
+        detector::offered(about, parts_patients, condition, row)
     }
 
     /// Whether some rule speaks of others than accounts, whose days are those of the place where something happened.

@@ -107,7 +107,7 @@ impl Condition {
     }
 
     /// Hands out every field that it reads; false where it may read any.
-    fn fields(&self, take: &mut dyn FnMut(&str)) -> bool {
+    pub(super) fn fields(&self, take: &mut dyn FnMut(&str)) -> bool {
         fields_of(self.node(), take)
     }
 }
@@ -134,6 +134,10 @@ impl RuleSet {
             if rule.meta.about == About::Host {
                 take("client.host");
             }
+        }
+        // Both tell the reports of one request from requests of their own.
+        if !self.correlations.is_empty() || self.rules.iter().any(|rule| rule.meta.suppress.is_some()) {
+            ["correlation_id", "patients"].into_iter().for_each(&mut take);
         }
         for correlation in &self.correlations {
             correlation.group_fields.iter().flatten().chain(&correlation.value_fields).for_each(|name| take(name));
@@ -280,7 +284,9 @@ fn narrow_matcher(matcher: &CompiledMatcher, column: &str, shape: Shape) -> Narr
 
 fn fields_of(node: &Node, take: &mut dyn FnMut(&str)) -> bool {
     match node {
-        Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => parts.iter().all(|part| fields_of(part, take)),
+        Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
+            parts.iter().fold(true, |all, part| fields_of(part, take) & all)
+        }
         Node::Not(part) => fields_of(part, take),
         Node::Test(test) => {
             take(test.field.name());
@@ -300,8 +306,11 @@ fn fields_in(matcher: &CompiledMatcher, take: &mut dyn FnMut(&str)) -> bool {
         CompiledMatcher::Expand { .. } => false,
         CompiledMatcher::Not(inner) => fields_in(inner, take),
         CompiledMatcher::TimestampPart { inner, .. } => fields_in(inner, take),
-        CompiledMatcher::AnyOf(parts) | CompiledMatcher::AllOf(parts) => parts.iter().all(|part| fields_in(part, take)),
-        CompiledMatcher::CaseInsensitiveGroup { children, .. } => children.iter().all(|part| fields_in(part, take)),
+        CompiledMatcher::AnyOf(parts)
+        | CompiledMatcher::AllOf(parts)
+        | CompiledMatcher::CaseInsensitiveGroup { children: parts, .. } => {
+            parts.iter().fold(true, |all, part| fields_in(part, take) & all)
+        }
         _ => true,
     }
 }

@@ -7,6 +7,11 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::nesting;
+
+/// A longer text is taken for a mistake, in bytes.
+const TEXT_MAX: usize = 4 << 20;
+
 /// A step into a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -21,6 +26,7 @@ pub type Path = Vec<Step>;
 
 /// The line from 1 of what stands at `path` in document `number` (from 0) of `text`, or of the nearest thing above it that is there.
 pub fn line(text: &str, number: usize, path: &[Step]) -> Option<u64> {
+    let text = unmarked(text);
     (0..=path.len()).rev().find_map(|length| {
         let document = yaml_serde::Deserializer::from_str(text).nth(number)?;
         let refused = Walk(&path[..length]).deserialize(document).err()?;
@@ -139,8 +145,22 @@ impl Visitor<'_> for KeyIs<'_> {
     }
 }
 
+/// A text without the mark that some editors put before it.
+fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// The documents of a text, or what is no YAML in it and where.
 pub fn documents(text: &str) -> (Vec<yaml_serde::Value>, Option<(Option<u64>, String)>) {
+    let text = unmarked(text);
+    if text.len() > TEXT_MAX {
+        let what = format!("this file has more than {} MiB: split it", TEXT_MAX >> 20);
+        return (Vec::new(), Some((None, what)));
+    }
+    // It would keep the parser busy for longer than anybody waits.
+    if let Some(line) = nesting::too_deep(text) {
+        return (Vec::new(), Some((Some(line), "brackets are nested deeper than 64".to_owned())));
+    }
     let mut documents = Vec::new();
     for document in yaml_serde::Deserializer::from_str(text) {
         match yaml_serde::Value::deserialize(document) {

@@ -50,6 +50,41 @@ impl<'v> At<'v> {
         elements.map(|(number, value)| self.below(value, Step::At(number))).collect()
     }
 
+    /// The elements of a list, or the value itself where it is none.
+    pub fn each(&self) -> Vec<At<'v>> {
+        if self.value.is_sequence() { self.elements() } else { vec![self.clone()] }
+    }
+
+    /// The first text in it that holds `part`.
+    pub fn holding(&self, part: &str) -> Option<At<'v>> {
+        if self.value.as_str().is_some_and(|text| text.contains(part)) {
+            return Some(self.clone());
+        }
+        let entries = self.entries().into_iter().map(|(_, at)| at);
+        self.elements().into_iter().chain(entries).find_map(|at| at.holding(part))
+    }
+
+    /// The place in a document of which an error of the parser speaks, as far as its words tell.
+    pub fn blamed(&self, error: &str) -> At<'v> {
+        const HEAD: [(&str, &str); 3] =
+            [("invalid status", "status"), ("invalid level", "level"), ("related", "related")];
+        const BODY: [(&str, &str); 6] = [
+            ("correlation type", "type"),
+            ("timespan", "timeframe"),
+            ("timespan", "timespan"),
+            ("'gap'", "gap"),
+            ("window", "window"),
+            ("condition", "condition"),
+        ];
+        let error = error.to_lowercase();
+        let among = |at: &At<'v>, places: &[(&str, &str)]| {
+            places.iter().filter(|(words, _)| error.contains(words)).find_map(|(_, key)| at.get(key))
+        };
+        let body = ["detection", "correlation", "filter"].iter().find_map(|key| self.get(key));
+        let body = body.filter(|_| !error.contains("'title'")).unwrap_or_else(|| self.clone());
+        among(self, &HEAD).or_else(|| among(&body, &BODY)).unwrap_or(body)
+    }
+
     /// A value below this one.
     fn below(&self, value: &'v Value, step: Step) -> At<'v> {
         let mut path = self.path.clone();

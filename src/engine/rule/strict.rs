@@ -1,7 +1,7 @@
 //! What our own rules are held to beyond the grammar of Sigma: known keys, fields, modifiers and words, so that a slip of the pen is
 //! found when the rule is read and not when it should have fired.
 
-use rsigma_parser::{ConditionExpr, CorrelationRule, Detections};
+use rsigma_parser::{ConditionExpr, Detections};
 use yaml_serde::Value;
 
 use super::fields::Field;
@@ -78,9 +78,25 @@ pub const MODIFIERS: [&str; 34] = [
 pub const STATUSES: [(&str, ()); 5] =
     [("stable", ()), ("test", ()), ("experimental", ()), ("deprecated", ()), ("unsupported", ())];
 
+/// Keys of a log source: `service` would have to mean something.
+const SOURCE_KEYS: [&str; 3] = ["product", "category", "definition"];
+
+/// Types of correlations.
+const TYPES: [(&str, ()); 8] = [
+    ("event_count", ()),
+    ("value_count", ()),
+    ("value_sum", ()),
+    ("value_avg", ()),
+    ("value_median", ()),
+    ("value_percentile", ()),
+    ("temporal", ()),
+    ("temporal_ordered", ()),
+];
+
 /// Checks the keys of a document, and the words of those that have a few.
 pub fn keys(root: &At<'_>, complaints: &mut Complaints) {
     root.only(&KEYS, complaints);
+    root.get("logsource").into_iter().for_each(|at| at.only(&SOURCE_KEYS, complaints));
     root.get("level").into_iter().for_each(|at| _ = at.word("level", &LEVELS, complaints));
     root.get("status").into_iter().for_each(|at| _ = at.word("status", &STATUSES, complaints));
 }
@@ -113,18 +129,14 @@ fn item(key: &str, at: &At<'_>, complaints: &mut Complaints) {
             complaints.say(at, unknown("modifier", modifier, MODIFIERS.into_iter()));
         }
     }
-    let Some(field) = Field::find(name).filter(|_| !name.is_empty()) else {
-        // A text without a field is looked for everywhere.
-        if !name.is_empty() {
-            complaints.say(at, unknown_field(name));
-        }
-        return;
-    };
+    let field = Field::find(name);
+    // A text without a field is looked for everywhere.
+    if field.is_none() && !name.is_empty() {
+        complaints.say(at, unknown_field(name));
+    }
     let whole = modifiers.iter().all(|modifier| ["all", "neq", "cased"].contains(modifier));
-    let Field::Known(spec) = &field else { return };
-    let words = (spec.words)();
-    let each = at.elements();
-    for value in if each.is_empty() { std::slice::from_ref(at) } else { &each } {
+    let words = if let Some(Field::Known(spec)) = &field { (spec.words)() } else { Vec::new() };
+    for value in &at.each() {
         let Value::String(word) = value.value else { continue };
         let pattern = word.contains(['*', '?', '\\']);
         if whole && !words.is_empty() && !pattern && !words.iter().any(|known| known.eq_ignore_ascii_case(word)) {
@@ -136,27 +148,45 @@ fn item(key: &str, at: &At<'_>, complaints: &mut Complaints) {
     }
 }
 
-/// Checks the keys and fields of a correlation.
-pub fn correlation(at: &At<'_>, rule: &CorrelationRule, complaints: &mut Complaints) {
+/// Checks the keys, words and fields of a correlation.
+pub fn correlation(at: &At<'_>, complaints: &mut Complaints) {
     const KEYS: [&str; 10] =
         ["type", "rules", "group-by", "timespan", "timeframe", "condition", "aliases", "generate", "window", "gap"];
     at.only(&KEYS, complaints);
-    let alias = |name: &str| rule.aliases.iter().any(|alias| alias.alias == name);
+    at.get("type").into_iter().for_each(|at| _ = at.word("type of correlation", &TYPES, complaints));
+    let aliases = at.get("aliases").map(|at| at.entries()).unwrap_or_default();
     let known = |at: &At<'_>, complaints: &mut Complaints| {
         for name in at.texts(complaints) {
-            if !alias(&name) && Field::find(&name).is_none() {
+            if Field::find(&name).is_none() {
                 complaints.say(at, unknown_field(&name));
             }
         }
     };
-    at.get("group-by").into_iter().for_each(|at| known(&at, complaints));
+    // Only groups are told by aliases.
+    let is_alias = |at: &At<'_>| aliases.iter().any(|(alias, _)| at.value.as_str() == Some(*alias));
+    let grouped = at.get("group-by").map(|at| at.each()).unwrap_or_default();
+    grouped.iter().filter(|at| !is_alias(at)).for_each(|at| known(at, complaints));
     if let Some(condition) = at.get("condition").filter(|at| at.value.is_mapping()) {
         condition.only(&["lt", "lte", "gt", "gte", "eq", "neq", "field", "percentile"], complaints);
         condition.get("field").into_iter().for_each(|at| known(&at, complaints));
     }
-    for (_, fields) in at.get("aliases").map(|at| at.entries()).unwrap_or_default() {
-        for (_, field) in fields.entries() {
-            known(&field, complaints);
+    for (_, field) in aliases.iter().flat_map(|(_, fields)| fields.entries()) {
+        known(&field, complaints);
+    }
+}
+
+/// Checks the rules that aliases name; `rules` has every name of each rule that the correlation is made of.
+pub fn aliases(at: &At<'_>, rules: &[Vec<String>], complaints: &mut Complaints) {
+    for (alias, fields) in at.get("aliases").map(|at| at.entries()).unwrap_or_default() {
+        let named = fields.entries();
+        for (rule, field) in named.iter().filter(|(rule, _)| !rules.iter().flatten().any(|name| name == rule)) {
+            complaints
+                .say(field, unknown("rule of this correlation", rule, rules.iter().flatten().map(String::as_str)));
+        }
+        let is_said = |names: &Vec<String>| names.iter().any(|name| named.iter().any(|(rule, _)| rule == name));
+        // Without a field of its own the alias is taken for one.
+        for names in rules.iter().filter(|names| Field::find(alias).is_none() && !is_said(names)) {
+            complaints.say(&fields, format!("the alias `{alias}` has no field of `{}`", names.join("` or `")));
         }
     }
 }

@@ -13,10 +13,15 @@ const SMALL: usize = 48;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Distinct(Vec<u64>);
 
+/// The hash by which a value is known.
+pub fn hash(value: &str) -> u64 {
+    xxh3_64(value.as_bytes())
+}
+
 impl Distinct {
     /// Adds a value.
     pub fn insert(&mut self, value: &str) {
-        self.insert_hash(xxh3_64(value.as_bytes()));
+        self.insert_hash(hash(value));
     }
 
     /// Adds a value by its hash.

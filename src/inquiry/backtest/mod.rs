@@ -94,15 +94,16 @@ impl Days {
 enum End {
     /// To its end.
     Whole,
-    /// Somebody stopped it; every day up to this one was read, where there is one.
+    /// Somebody stopped it; every day up to this one was read whole, where there is one.
     Stopped(Option<Day>),
-    /// There were too many alerts.
+    /// There were too many alerts; every day up to this one was read whole, where there is one.
     Flooded(Option<Day>),
 }
 
 /// What is counted on the way.
 #[derive(Debug, Clone, Copy, Default)]
 struct Counted {
+    /// Events that were looked through; of a part that was broken off those alone that the rules were asked of.
     passed: usize,
     survivors: usize,
 }
@@ -162,8 +163,10 @@ impl Scan<'_> {
         let mut read: Option<Day> = None;
         for part in &parts {
             let progress = Progress { passed: self.counted.passed, all };
+            let before = self.counted.survivors;
             self.meet(part, sides, (from, until)).await?;
             if !self.part(part, &columns, narrow.clone(), sides, &mut || go_on(progress)).await? {
+                self.counted.passed += self.counted.survivors - before;
                 return Ok(End::Stopped(read));
             }
             self.counted.passed += part.rows;

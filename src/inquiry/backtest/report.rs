@@ -31,9 +31,11 @@ pub struct Summary {
     pub to: Option<String>,
     /// How many these are.
     pub days: i64,
-    /// Whether it was broken off.
+    /// Whether it was broken off: then its last days are not whole.
     pub stopped: bool,
-    /// Events that were looked through.
+    /// The last day that is whole, where it was broken off and there is one.
+    pub whole_to: Option<String>,
+    /// Events that were looked through; of a part that was broken off those alone that the rules were asked of.
     pub events: usize,
     /// Those of them that the rules were asked of.
     pub asked_of: usize,
@@ -136,21 +138,26 @@ pub(super) async fn report(
             notes.push(format!("the windows of {rule} are full: {hits} hits were left out, and more may be found"));
         }
     }
-    let mut found: Vec<Found> = sides.into_iter().map(|side| side.found).collect();
+    let found: Vec<Found> = sides.into_iter().map(|side| side.found).collect();
     let days = within(archive, days).await?;
-    let days = match end {
-        End::Whole => days,
+    let judged = match end {
+        End::Whole => Judged { days, whole: days },
         End::Stopped(read) | End::Flooded(read) => {
-            found.iter_mut().for_each(|found| found.cut(read));
-            let read =
-                days.and_then(|(first, last)| Some((first, last.min(read?)))).filter(|(first, last)| first <= last);
+            let judged = Judged::up_to(days, read, found.iter().filter_map(Found::newest).max());
             let why = match end {
                 End::Flooded(_) => format!("there were more than {ALERTS_MAX} alerts"),
                 _ => "it was stopped".to_owned(),
             };
-            let to = read.map_or("no day".to_owned(), |(_, last)| format!("up to {last} only"));
-            notes.insert(0, format!("{why}: read {to}; what came later is not in these numbers"));
-            read
+            let whole = judged
+                .whole
+                .map_or("no day was read whole".to_owned(), |(_, last)| format!("read whole up to {last} only"));
+            notes.insert(
+                0,
+                format!(
+                    "{why}: {whole}; of later days there is what was found by then, and verdicts on them are left out"
+                ),
+            );
+            judged
         }
     };
     for (name, since) in stored_since(archive, &plan.rules.facts()).await? {
@@ -164,13 +171,31 @@ pub(super) async fn report(
         );
     }
     let (own, other) = (&found[0], found.get(1));
-    let summary = summary(plan, own, other, (counted, days, end));
+    let summary = summary(plan, own, other, (counted, judged, end));
     let rows = rows(own, other);
     let mut answer = archive.complete("rules backtest", window, vec![rows]).await?;
     // What a detector could not judge says nothing of a rule.
     answer.learning.clear();
     answer.notes.append(&mut notes);
     Ok(Backtest { summary, answer, alert_ids: own.alerts.keys().cloned().collect() })
+}
+
+/// The local days of which something is in the numbers.
+#[derive(Clone, Copy)]
+struct Judged {
+    days: Option<(Day, Day)>,
+    /// Those of them that were read to their end.
+    whole: Option<(Day, Day)>,
+}
+
+impl Judged {
+    /// Of `days` those up to `read`, which are whole, and on to `found`.
+    fn up_to(days: Option<(Day, Day)>, read: Option<Day>, found: Option<Day>) -> Judged {
+        let until = |end: Option<Day>| {
+            days.and_then(|(first, last)| Some((first, last.min(end?)))).filter(|(first, last)| first <= last)
+        };
+        Judged { days: until(read.max(found)), whole: until(read) }
+    }
 }
 
 /// The days that were asked for, as far as there are events.
@@ -188,7 +213,7 @@ fn summary(
     plan: &Plan,
     own: &Found,
     other: Option<&Found>,
-    (counted, days, end): (Counted, Option<(Day, Day)>, End),
+    (counted, Judged { days, whole }, end): (Counted, Judged, End),
 ) -> Summary {
     let alerts = own.told().count();
     let number = days.map_or(0, |(first, last)| i64::from(last.0 - first.0) + 1);
@@ -201,7 +226,8 @@ fn summary(
         hash: rule.hash.clone(),
         alerts: of(&rule.id),
     };
-    let in_days = |known: &&Known| days.is_some_and(|(first, last)| (first..=last).contains(&known.day));
+    // What is lost is not known of a day before it is over.
+    let in_days = |known: &&Known| whole.is_some_and(|(first, last)| (first..=last).contains(&known.day));
     let known: Vec<&Known> = plan.known.iter().filter(in_days).collect();
     Summary {
         asked: plan.name.clone(),
@@ -210,6 +236,7 @@ fn summary(
         to: days.map(|(_, last)| last.to_string()),
         days: number,
         stopped: end != End::Whole,
+        whole_to: whole.filter(|_| end != End::Whole).map(|(_, last)| last.to_string()),
         events: counted.passed,
         asked_of: counted.survivors,
         alerts,

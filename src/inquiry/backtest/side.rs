@@ -101,11 +101,9 @@ impl Found {
         self.alerts.insert(alert.alert_id, kept);
     }
 
-    /// Forgets what belongs to days that were not read to their end.
-    pub fn cut(&mut self, last: Option<Day>) {
-        self.alerts.retain(|_, kept| last.is_some_and(|last| kept.day <= last));
-        let alerts = &self.alerts;
-        self.samples.retain(|id, _| alerts.contains_key(id));
+    /// The newest day of an alert.
+    pub fn newest(&self) -> Option<Day> {
+        self.alerts.values().map(|kept| kept.day).max()
     }
 
     /// Alerts that somebody has to look at.

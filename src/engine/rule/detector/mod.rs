@@ -12,20 +12,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::meta::About;
 use super::sieve::Room;
 use super::window::{Answer, Feed, Match, Windows};
-use super::{Plain, Row, Rule, RuleSet};
+use super::{Condition, Plain, Row, Rule, RuleSet};
 use crate::engine::budget::Alphas;
 use crate::engine::detect::{Findings, Stage, cut};
 use crate::engine::off::{Part, is_sound};
 use crate::engine::subjects::GroupIx;
-use crate::event::{Class, Day, Subject, Time};
+use crate::event::{Class, Day, Subject, SubjectKind, Time};
 use crate::roster::Roster;
 use note::{Note, Together};
 use rates::Rates;
 use tally::Tally;
-pub use target::place_day;
 use target::{Target, target, targets};
+pub use target::{offered, place_day};
 
 mod note;
 mod rates;
@@ -188,7 +189,7 @@ impl Watcher {
             }
         }
         if scene.aside.is_none() {
-            plain.feeds.iter().for_each(|feed| self.offer(*feed, scene));
+            plain.feeds.iter().for_each(|feed| self.offer(*feed, &plain.condition, scene));
         }
         scene.aside.is_none() && !plain.feeds.is_empty()
     }
@@ -210,7 +211,7 @@ impl Watcher {
         };
         let tally = tallies.entry(key).or_default();
         tally.role = tally.role.or(target.role);
-        tally.add(rule, row, target.window);
+        tally.add(rule, row, &target);
         let p = p(&self.rates, rule, target.day, tally.role);
         let told = p.is_none_or(|p| p <= alphas(target.day).told);
         let quantity = if told { tally.quantity(rule) } else { 0.0 };
@@ -224,15 +225,17 @@ impl Watcher {
     }
 
     /// Gives a hit of a base rule to the windows of a correlation.
-    fn offer(&mut self, feed: Feed, scene: &Scene<'_>) {
+    fn offer(&mut self, feed: Feed, condition: &Condition, scene: &Scene<'_>) {
         let set = self.set.clone();
         let Some(rule) = set.speaker(feed.correlation) else { return };
-        let target = target(rule.meta.about, None, scene);
-        let note = Arc::new(Note::new(rule, &scene.row, target.subject, target.window, target.role));
-        let found = Match { time: scene.row.event.time(), day: target.day, evidence: &note };
-        let fields = |name: &str| rsigma_eval::Event::get_field(&scene.row, name);
-        if self.windows.offer(feed, &found, &fields) {
-            self.crossed.entry(target.day).or_default();
+        for row in set.offered(feed, condition, scene.row) {
+            let target = target(rule.meta.about, row.only, scene);
+            let note = Arc::new(Note::new(rule, &row, target.subject, target.window, target.role));
+            let found = Match { time: row.event.time(), day: target.day, evidence: &note };
+            let fields = |name: &str| rsigma_eval::Event::get_field(&row, name);
+            if self.windows.offer(feed, &found, &fields) {
+                self.crossed.entry(target.day).or_default();
+            }
         }
     }
 
@@ -346,7 +349,13 @@ fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
     let last = notes.last()?.1;
     let together = Together::of(notes.iter().map(|(_, note)| &***note));
     let group = answer.group().iter().map(|value| value.as_deref().unwrap_or("unknown").to_owned()).collect();
-    let target = Target { subject: last.subject.clone(), day: answer.day, window: last.window, role: last.role };
+    // An event may name others beside the patient who is the group's.
+    let patient = (rule.meta.about == About::Patient).then(|| answer.correlation.patient_field()).flatten();
+    let patient = patient.and_then(|at| answer.group()[at].as_deref());
+    let patient = patient.filter(|patient| notes.iter().any(|(_, note)| note.names(patient)));
+    let subject =
+        patient.map_or_else(|| last.subject.clone(), |id| Subject { kind: SubjectKind::Patient, id: id.to_owned() });
+    let target = Target { subject, day: answer.day, window: last.window, role: last.role };
     let further = together.severities.saturating_sub(1);
     Some(Reached {
         rule,

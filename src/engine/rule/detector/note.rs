@@ -6,15 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Row, Rule};
 use super::tally::{Said, Spoken, Word};
-use crate::engine::stats::distinct::Distinct;
+use crate::engine::stats::distinct::{Distinct, hash};
 use crate::engine::subjects::GroupIx;
 use crate::event::alert::Evidence;
 use crate::event::{Severity, Subject, Time};
 
 /// So many events of a window are listed.
 const LISTED: usize = 50;
-/// So many patients of one event are kept.
-const PATIENTS_MAX: usize = 64;
 
 /// An event in a window. Its order is that of evidence.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,7 +26,8 @@ pub struct Note {
     /// The role of the subject, where it has one.
     pub role: Option<GroupIx>,
     severity: Severity,
-    patients: BTreeSet<String>,
+    /// Hashes of its patients, in order.
+    patients: Vec<u64>,
     said: BTreeMap<String, BTreeSet<Word>>,
 }
 
@@ -37,11 +36,15 @@ impl Note {
     pub fn new(rule: &Rule, row: &Row<'_>, subject: Subject, window: (Time, Time), role: Option<GroupIx>) -> Note {
         let mut said: BTreeMap<String, BTreeSet<Word>> = BTreeMap::new();
         for field in rule.meta.sentence.fields() {
-            let words: BTreeSet<Word> = row.values(field).iter().filter_map(Word::of).collect();
+            let words: BTreeSet<Word> =
+                row.values(field).iter().filter_map(|value| Word::of(field, row.event.time(), value)).collect();
             if !words.is_empty() {
                 said.insert(field.name().to_owned(), words);
             }
         }
+        let mut patients: Vec<u64> = row.patients().iter().map(|patient| hash(patient.patient_id)).collect();
+        patients.sort_unstable();
+        patients.dedup();
         Note {
             source: row.event.source().to_owned(),
             event_id: row.event.event_id().to_owned(),
@@ -49,9 +52,14 @@ impl Note {
             window,
             role,
             severity: rule.meta.severity(rule.level, row),
-            patients: row.patients().iter().take(PATIENTS_MAX).map(|patient| patient.patient_id.to_owned()).collect(),
+            patients,
             said,
         }
+    }
+
+    /// Whether the event is about this patient.
+    pub fn names(&self, patient: &str) -> bool {
+        self.patients.binary_search(&hash(patient)).is_ok()
     }
 }
 
@@ -85,7 +93,7 @@ impl Together {
         let mut severities = BTreeSet::new();
         for note in notes {
             severities.insert(note.severity);
-            note.patients.iter().for_each(|patient| patients.insert(patient));
+            note.patients.iter().for_each(|patient| patients.insert_hash(*patient));
             for (field, words) in &note.said {
                 let said: &mut Said = spoken.entry(field.clone()).or_default();
                 words.iter().for_each(|word| said.add(word.clone()));

@@ -1,5 +1,7 @@
 //! Whom a hit is about, and on which of its days.
 
+use std::collections::BTreeSet;
+
 use super::super::meta::About;
 use super::super::{Condition, Row, Rule};
 use super::Scene;
@@ -31,14 +33,29 @@ pub fn targets<'a>(rule: &Rule, condition: &Condition, scene: &Scene<'a>) -> Vec
     if rule.meta.about != About::Patient || scene.row.facts.patients.is_empty() {
         return vec![(target(rule.meta.about, None, scene), scene.row)];
     }
-    let narrowed = |index: usize| Row { only: Some(index), ..scene.row };
-    let all = 0..scene.row.facts.patients.len();
+    by_patient(condition, scene.row).map(|row| (target(About::Patient, row.only, scene), row)).collect()
+}
+
+/// A row as far as it is about each of its patients: of those who meet a condition alone, else of all of them.
+pub fn by_patient<'a>(condition: &Condition, row: Row<'a>) -> impl Iterator<Item = Row<'a>> {
+    let narrowed = move |index: usize| Row { only: Some(index), ..row };
+    let all = 0..row.facts.patients.len();
     let mut own: Vec<usize> = all.clone().filter(|index| condition.holds(&narrowed(*index))).collect();
     if own.is_empty() {
         // It takes all of them together.
         own = all.collect();
     }
-    own.into_iter().map(|index| (target(About::Patient, Some(index), scene), narrowed(index))).collect()
+    own.into_iter().map(narrowed)
+}
+
+/// What a correlation is offered of a row: where it tells patients apart and `about` speaks of one, the row as far as it is about each
+/// of them; a patient who is named twice is there once.
+pub fn offered<'a>(about: About, parts_patients: bool, condition: &Condition, row: Row<'a>) -> Vec<Row<'a>> {
+    if about != About::Patient || !parts_patients || row.facts.patients.is_empty() {
+        return vec![row];
+    }
+    let mut known = BTreeSet::new();
+    by_patient(condition, row).filter(|row| known.insert(row.record_numbers().next())).collect()
 }
 
 /// Whom a hit is about. Where the event does not name what the rule asks for, it is about the account, and without one about the feed.

@@ -159,10 +159,10 @@ fn several_files_lists_and_layers() {
     assert_eq!(own.set.get("own-chart").map(|rule| rule.level), Some(crate::event::Severity::Low));
     let listed = with("    fact.marks: own_chart", "    actor.id|expand: '%watched%'");
     let listed = listed.replace("fact.marks: [own_chart]", "fact.marks: [staff]");
-    check(&[("a.yml", &listed)], &["a.yml:1: there is no list `watched`"]);
+    check(&[("a.yml", &listed)], &["a.yml:12: there is no list `watched`"]);
     check(
         &[("a.yml", &listed), ("lists/wached.csv", "id\n")],
-        &["a.yml:1: there is no list `watched`; the nearest is `wached`"],
+        &["a.yml:12: there is no list `watched`; the nearest is `wached`"],
     );
     check(&[("a.yml", &listed), ("lists/watched.csv", "id,why\n# n0 left\nn1,asked\n")], &[]);
     // An empty list matches nothing.
@@ -195,8 +195,66 @@ fn filters_and_what_they_name() {
     assert_ne!(plain.set.hash(), filtered.set.hash(), "a filter changes the rule");
     check(
         &[("a.yml", SOUND), ("f.yml", &filter.replace("[own-chart]", "[own-char]"))],
-        &["f.yml:5: there is no rule `own-char`; the nearest is `own-chart`"],
+        &["f.yml:6: there is no rule `own-char`; the nearest is `own-chart`"],
     );
+    // A filter on our rules is held to the same, also where it does not say that it is ours.
+    let bare = filter.replace("logsource:\n  product: phiwatch\n", "");
+    check(
+        &[("a.yml", SOUND), ("f.yml", &bare.replace("actor.id", "actr.id"))],
+        &["f.yml:6: there is no field `actr.id`; the nearest is `actor.id`"],
+    );
+    check(
+        &[("a.yml", SOUND), ("f.yml", &filter.replace("not chief", "not cheif"))],
+        &[
+            "f.yml:7: the condition does not use `chief`",
+            "f.yml:9: there is no part of the detection `cheif`; the nearest is `chief`",
+        ],
+    );
+}
+
+#[test]
+fn names_that_would_let_a_rule_see_nothing() {
+    let check = |old: &str, new: &str, expected: &[&str]| check(&[("a.yml", &with(old, new))], expected);
+    check("category: access", "categry: access", &["a.yml:7: there is no key `categry`; the nearest is `category`"]);
+    check(
+        "product: phiwatch",
+        "product: phiwtch",
+        &["a.yml:6: there is no product `phiwtch`; the nearest is `phiwatch`"],
+    );
+    check(
+        "    fact.marks: own_chart\n",
+        "    user.union|fieldref: actr.id\n",
+        &["a.yml:12: there is no field `actr.id`; the nearest is `actor.id`"],
+    );
+    let bare = "title: t\nlogsource:\n  product: Phi-Watch\ndetection:\n  s:\n    activity: read\n  condition: s\n";
+    let said = loaded(&[("a.yml", bare)]).problems;
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].to_string(), "a.yml:3: there is no product `Phi-Watch`; the nearest is `phiwatch`");
+}
+
+#[test]
+fn columns_with_which_others_are_compared_are_asked_for() {
+    let compared = with("    fact.marks: own_chart\n", "    actor.id|fieldref: user.badge\n");
+    let compared = compared.replace("fact.marks: [own_chart]", "user.badge: n1");
+    let found = loaded(&[("a.yml", &compared)]);
+    assert_eq!((found.problems, found.set.columns()), (Vec::new(), &["user.badge".to_owned()][..]));
+}
+
+#[test]
+fn what_the_parser_refuses_has_its_line() {
+    let check = |old: &str, new: &str, line: u64, words: &str| {
+        let said = loaded(&[("a.yml", &with(old, new))]).problems;
+        assert!(said.len() == 1 && said[0].line == Some(line) && said[0].what.contains(words), "{said:?}");
+    };
+    check("condition: act and own", "condition: act and (own", 13, "Condition parse error");
+    check("status: stable", "status: [stable]", 3, "text");
+    let marked = format!("\u{feff}{SOUND}");
+    assert_eq!(loaded(&[("a.yml", &marked)]).problems, []);
+    let deep = format!("title: {}\n", "[".repeat(50_000));
+    let said = loaded(&[("a.yml", &deep)]).problems;
+    assert_eq!(said[0].to_string(), "a.yml:1: brackets are nested deeper than 64");
+    let long = format!("title: {}\n", "a".repeat(4 << 20));
+    assert!(loaded(&[("a.yml", &long)]).problems[0].what.contains("split it"));
 }
 
 #[test]
@@ -208,7 +266,7 @@ fn correlations_and_what_they_name() {
     check(
         &[("a.yml", &text.replace("[failure]", "[failures]"))],
         &[
-            "a.yml:4: failures: there is no rule of this id or name",
+            "a.yml:6: there is no rule `failures`; the nearest is `failure`",
             "a.yml:24: `phiwatch` is missing: sentence, subject, class",
         ],
     );
@@ -219,6 +277,43 @@ fn correlations_and_what_they_name() {
             "a.yml:24: `phiwatch` is missing: sentence, subject, class",
         ],
     );
+    for (old, new, expected) in [
+        (
+            "type: event_count",
+            "type: event_cuont",
+            "a.yml:5: there is no type of correlation `event_cuont`; the nearest is `event_count`",
+        ),
+        ("gte: 3", "gtee: 3", "a.yml:10: there is no key `gtee`; the nearest is `gte`"),
+        ("timespan: 15m", "timespan: 15x", "a.yml:8: Invalid timespan '15x'"),
+        ("timespan: 15m", "timespan: 0s", "a.yml:8: timespan `0s`: at least a second"),
+        (
+            "timespan: 15m",
+            "timespan: 15m\n  aliases: { client.host: { failur: client.ip } }",
+            "a.yml:9: there is no rule of this correlation `failur`; the nearest is `failure`",
+        ),
+        (
+            "group-by: [client.host]",
+            "group-by: [who]\n  aliases: { who: {} }",
+            "a.yml:8: the alias `who` has no field of `failure`",
+        ),
+    ] {
+        assert!(text.contains(old), "{old}");
+        let said = loaded(&[("a.yml", &text.replacen(old, new, 1))]).problems;
+        assert!(said.iter().any(|problem| problem.to_string() == expected), "{expected}: {said:?}");
+    }
+    // The same of one that does not speak itself.
+    let base = text.split("phiwatch:\n  sentence").next().unwrap().replace("id: many-failures", "id: many");
+    let rest = text.split("---\n").nth(1).unwrap();
+    let above = text.split("---\n").next().unwrap().replace("rules: [failure]", "rules: [many]");
+    let chained = |base: &str| loaded(&[("a.yml", &format!("{base}---\n{rest}---\n{above}"))]).problems;
+    assert!(chained(&base).iter().all(|problem| problem.what.contains("does not fire")), "{:?}", chained(&base));
+    for (old, new, expected) in [
+        ("group-by", "gruop-by", "a.yml:7: there is no key `gruop-by`; the nearest is `group-by`"),
+        ("client.host", "client.hots", "a.yml:7: there is no field `client.hots`; the nearest is `client.host`"),
+    ] {
+        let said = chained(&base.replace(old, new));
+        assert!(said.iter().any(|problem| problem.to_string() == expected), "{expected}: {said:?}");
+    }
     let changed = loaded(&[(
         "a.yml",
         &text.replace("s:\n    activity: login_failed", "s:\n    activity: [login_failed, login]"),

@@ -4,3 +4,4 @@ pub(crate) mod conditions;
 mod engine;
 mod loading;
 mod samples;
+mod watching;

@@ -21,6 +21,8 @@ pub struct Point {
     pub position: u8,
     /// Hash of the value that is counted, or bits of the number that is summed.
     pub value: u64,
+    /// The request that it is one report of; 0 where it stands for itself.
+    pub request: u64,
 }
 
 impl Point {
@@ -28,11 +30,57 @@ impl Point {
     pub fn units(self) -> i128 {
         billionths(f64::from_bits(self.value)).unwrap_or_default()
     }
+
+    /// What it is one of several reports of: a hit of the same rule with the same value for the same request.
+    fn report(self) -> u64 {
+        let mix = |hash: u64, part: u64| (hash.rotate_left(23) ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mix(mix(self.request, u64::from(self.position)), self.value)
+    }
 }
 
-/// The aggregate of one window.
+/// The aggregate of one window, in which the reports of one request count once.
 #[derive(Debug, Clone)]
-pub enum Aggregate {
+pub struct Aggregate {
+    held: Held,
+    /// How often each request is reported.
+    reports: Counts,
+}
+
+impl Aggregate {
+    /// The aggregate of a window without hits; `numbers` are all those that will ever be added, which only percentiles need.
+    pub fn new(correlation: &Correlation, numbers: &mut dyn Iterator<Item = Point>) -> Aggregate {
+        Aggregate { held: Held::new(correlation, numbers), reports: Counts::Few(Vec::new()) }
+    }
+
+    /// Adds a hit that is not earlier than any other; where [`Aggregate::is_reversible`], any hit.
+    pub fn add(&mut self, hit: Point) {
+        // A chain asks when something happened, and a second report changes nothing else in it.
+        if hit.request == 0 || !self.is_reversible() || self.reports.add(hit.report()) {
+            self.held.add(hit);
+        }
+    }
+
+    /// Removes a hit that was added.
+    pub fn remove(&mut self, hit: Point) {
+        if hit.request == 0 || !self.is_reversible() || self.reports.remove(hit.report()) {
+            self.held.remove(hit);
+        }
+    }
+
+    /// Whether hits may be added and removed at both ends.
+    pub fn is_reversible(&self) -> bool {
+        !matches!(self.held, Held::Chain(_))
+    }
+
+    /// The quantity of the window that begins at `from` if it satisfies the condition.
+    pub fn satisfied(&self, correlation: &Correlation, from: i64) -> Option<f64> {
+        self.held.satisfied(correlation, from)
+    }
+}
+
+/// What the hits of one window amount to.
+#[derive(Debug, Clone)]
+enum Held {
     /// How many hits.
     Events(usize),
     /// How often each value occurs.
@@ -47,60 +95,51 @@ pub enum Aggregate {
     Chain(Chain),
 }
 
-impl Aggregate {
-    /// The aggregate of a window without hits; `numbers` are all those that will ever be added, which only percentiles need.
-    pub fn new(correlation: &Correlation, numbers: &mut dyn Iterator<Item = Point>) -> Aggregate {
+impl Held {
+    fn new(correlation: &Correlation, numbers: &mut dyn Iterator<Item = Point>) -> Held {
         match correlation.kind {
-            Kind::EventCount => Aggregate::Events(0),
-            Kind::ValueCount => Aggregate::Values(Counts::Few(Vec::new())),
-            Kind::ValueSum | Kind::ValueAvg => Aggregate::Sum(0, 0),
-            Kind::ValuePercentile(_) => Aggregate::Ranks(Ranks::new(numbers.map(Point::units).collect())),
-            Kind::Temporal => Aggregate::Occurred(vec![0; correlation.rules.len()]),
-            Kind::TemporalOrdered => Aggregate::Chain(Chain::new(correlation.rules.len())),
+            Kind::EventCount => Held::Events(0),
+            Kind::ValueCount => Held::Values(Counts::Few(Vec::new())),
+            Kind::ValueSum | Kind::ValueAvg => Held::Sum(0, 0),
+            Kind::ValuePercentile(_) => Held::Ranks(Ranks::new(numbers.map(Point::units).collect())),
+            Kind::Temporal => Held::Occurred(vec![0; correlation.rules.len()]),
+            Kind::TemporalOrdered => Held::Chain(Chain::new(correlation.rules.len())),
         }
     }
 
-    /// Adds a hit that is not earlier than any other; where [`Aggregate::is_reversible`], any hit.
-    pub fn add(&mut self, hit: Point) {
+    fn add(&mut self, hit: Point) {
         match self {
-            Aggregate::Events(count) => *count += 1,
-            Aggregate::Values(counts) => counts.add(hit.value),
-            Aggregate::Sum(units, count) => (*units, *count) = (*units + hit.units(), *count + 1),
-            Aggregate::Ranks(ranks) => ranks.add(hit.units(), 1),
-            Aggregate::Occurred(counts) => counts[usize::from(hit.position)] += 1,
-            Aggregate::Chain(chain) => chain.add(hit),
+            Held::Events(count) => *count += 1,
+            Held::Values(counts) => _ = counts.add(hit.value),
+            Held::Sum(units, count) => (*units, *count) = (*units + hit.units(), *count + 1),
+            Held::Ranks(ranks) => ranks.add(hit.units(), 1),
+            Held::Occurred(counts) => counts[usize::from(hit.position)] += 1,
+            Held::Chain(chain) => chain.add(hit),
         }
     }
 
-    /// Removes a hit that was added.
-    pub fn remove(&mut self, hit: Point) {
+    fn remove(&mut self, hit: Point) {
         match self {
-            Aggregate::Events(count) => *count -= 1,
-            Aggregate::Values(counts) => counts.remove(hit.value),
-            Aggregate::Sum(units, count) => (*units, *count) = (*units - hit.units(), *count - 1),
-            Aggregate::Ranks(ranks) => ranks.add(hit.units(), -1),
-            Aggregate::Occurred(counts) => counts[usize::from(hit.position)] -= 1,
+            Held::Events(count) => *count -= 1,
+            Held::Values(counts) => _ = counts.remove(hit.value),
+            Held::Sum(units, count) => (*units, *count) = (*units - hit.units(), *count - 1),
+            Held::Ranks(ranks) => ranks.add(hit.units(), -1),
+            Held::Occurred(counts) => counts[usize::from(hit.position)] -= 1,
             // A chain that begins before the window is told apart by its time.
-            Aggregate::Chain(_) => {}
+            Held::Chain(_) => {}
         }
     }
 
-    /// Whether hits may be added and removed at both ends.
-    pub fn is_reversible(&self) -> bool {
-        !matches!(self, Aggregate::Chain(_))
-    }
-
-    /// The quantity of the window that begins at `from` if it satisfies the condition.
-    pub fn satisfied(&self, correlation: &Correlation, from: i64) -> Option<f64> {
+    fn satisfied(&self, correlation: &Correlation, from: i64) -> Option<f64> {
         let quantity = self.quantity(correlation, from)?;
         let occurred = |position: u8| match self {
-            Aggregate::Occurred(counts) => counts[usize::from(position)] > 0,
-            Aggregate::Chain(chain) => chain.last[usize::from(position)] >= from,
+            Held::Occurred(counts) => counts[usize::from(position)] > 0,
+            Held::Chain(chain) => chain.last[usize::from(position)] >= from,
             _ => false,
         };
         // An expression may leave rules out; the order is asked of all of them nevertheless.
         let in_order = match (self, &correlation.condition) {
-            (Aggregate::Chain(chain), Condition::Expression(_)) => chain.is_whole(from),
+            (Held::Chain(chain), Condition::Expression(_)) => chain.is_whole(from),
             _ => true,
         };
         (in_order && correlation.condition.holds(quantity, &occurred)).then(|| quantity.value())
@@ -108,21 +147,17 @@ impl Aggregate {
 
     fn quantity(&self, correlation: &Correlation, from: i64) -> Option<Quantity> {
         match (self, correlation.kind) {
-            (Aggregate::Events(count), _) => Some(Quantity::count(*count)),
-            (Aggregate::Values(counts), _) => Some(Quantity::count(counts.len())),
-            (Aggregate::Sum(_, 0), _) => None,
-            (Aggregate::Sum(units, count), Kind::ValueAvg) => {
+            (Held::Events(count), _) => Some(Quantity::count(*count)),
+            (Held::Values(counts), _) => Some(Quantity::count(counts.len())),
+            (Held::Sum(_, 0), _) => None,
+            (Held::Sum(units, count), Kind::ValueAvg) => {
                 Some(Quantity { units: *units, per: BILLION * *count as i128 })
             }
-            (Aggregate::Sum(units, _), _) => Some(Quantity { units: *units, per: BILLION }),
-            (Aggregate::Ranks(ranks), Kind::ValuePercentile(percentile)) => ranks.percentile(percentile),
-            (Aggregate::Ranks(_), _) => None,
-            (Aggregate::Occurred(counts), _) => {
-                Some(Quantity::count(counts.iter().filter(|count| **count > 0).count()))
-            }
-            (Aggregate::Chain(chain), _) => {
-                Some(Quantity::count(if chain.is_whole(from) { chain.last.len() } else { 0 }))
-            }
+            (Held::Sum(units, _), _) => Some(Quantity { units: *units, per: BILLION }),
+            (Held::Ranks(ranks), Kind::ValuePercentile(percentile)) => ranks.percentile(percentile),
+            (Held::Ranks(_), _) => None,
+            (Held::Occurred(counts), _) => Some(Quantity::count(counts.iter().filter(|count| **count > 0).count())),
+            (Held::Chain(chain), _) => Some(Quantity::count(if chain.is_whole(from) { chain.last.len() } else { 0 })),
         }
     }
 }
@@ -144,7 +179,9 @@ impl Counts {
         }
     }
 
-    fn add(&mut self, value: u64) {
+    /// Adds a value; whether it was not there.
+    fn add(&mut self, value: u64) -> bool {
+        let before = self.len();
         match self {
             Counts::Few(list) => match list.iter().position(|(known, _)| *known == value) {
                 Some(at) => list[at].1 += 1,
@@ -157,9 +194,12 @@ impl Counts {
             },
             Counts::Many(table) => *table.entry(value).or_default() += 1,
         }
+        self.len() > before
     }
 
-    fn remove(&mut self, value: u64) {
+    /// Removes a value that was added; whether none is left of it.
+    fn remove(&mut self, value: u64) -> bool {
+        let before = self.len();
         match self {
             Counts::Few(list) => {
                 let at = list.iter().position(|(known, _)| *known == value).expect("it was added");
@@ -176,6 +216,7 @@ impl Counts {
                 }
             }
         }
+        self.len() < before
     }
 }
 

@@ -11,6 +11,9 @@ use crate::event::time::SECOND;
 /// A correlation names at most this many rules.
 const RULES_MAX: usize = 64;
 
+/// The field that names the patients of an event.
+const PATIENTS: &str = "patients";
+
 /// What a correlation counts in its windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -35,6 +38,15 @@ impl Kind {
     pub fn takes_values(self) -> bool {
         !matches!(self, Kind::EventCount | Kind::Temporal | Kind::TemporalOrdered)
     }
+}
+
+/// What is wrong with a correlation, and under which of its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// A correlation that is ready to count.
@@ -74,15 +86,17 @@ impl Correlation {
         names_of: &dyn Fn(&str) -> Vec<String>,
         limits: &Limits,
         content: u64,
-    ) -> Result<Correlation, Vec<String>> {
+    ) -> Result<Correlation, Vec<Refused>> {
         let mut problems = Vec::new();
-        let mut say = |problem: Result<(), String>| problems.extend(problem.err());
-        say(check_rules(rule, names_of));
-        say(check_window(rule));
-        say(check_fields(rule));
+        let mut say =
+            |key, problem: Result<(), String>| problems.extend(problem.err().map(|what| Refused { key, what }));
+        say("rules", check_rules(rule, names_of));
+        say("window", check_window(rule));
+        say("timespan", check_span(rule));
+        say("condition", check_fields(rule));
         let (kind, condition) = (kind(rule), condition(rule, names_of));
-        say(kind.clone().map(|_| ()));
-        say(condition.clone().map(|_| ()));
+        say("condition", kind.clone().map(|_| ()));
+        say("condition", condition.clone().map(|_| ()));
         let (Ok(kind), Ok(condition), true) = (kind, condition, problems.is_empty()) else { return Err(problems) };
         let names: Vec<String> = rule.id.iter().chain(&rule.name).cloned().collect();
         let correlation = Correlation {
@@ -100,6 +114,17 @@ impl Correlation {
         };
         correlation.check_limits(limits)?;
         Ok(correlation)
+    }
+
+    /// Whether it tells patients apart by the events of the rule at this position.
+    pub fn parts_patients(&self, position: u8) -> bool {
+        self.group_fields[usize::from(position)].iter().any(|field| field == PATIENTS)
+    }
+
+    /// Which of the group's fields is the patient, where one is.
+    pub fn patient_field(&self) -> Option<usize> {
+        let is_patient = |at: &usize| self.group_fields.iter().any(|fields| fields[*at] == PATIENTS);
+        (0..self.group_by.len()).find(is_patient)
     }
 
     /// The earliest time that the window which ends at `end` holds.
@@ -122,12 +147,13 @@ impl Correlation {
     }
 
     /// A count that the limits never let a window reach would be a rule that cannot fire.
-    fn check_limits(&self, limits: &Limits) -> Result<(), Vec<String>> {
+    fn check_limits(&self, limits: &Limits) -> Result<(), Vec<Refused>> {
         let counts = matches!(self.kind, Kind::EventCount | Kind::ValueCount);
         let most = limits.hits_a_day as i64;
         match self.condition.least(true).filter(|least| counts && *least > most) {
             Some(least) => {
-                Err(vec![format!("a count of {least} is never reached: {most} hits of a group and day are kept")])
+                let what = format!("a count of {least} is never reached: {most} hits of a group and day are kept");
+                Err(vec![Refused { key: "condition", what }])
             }
             None => Ok(()),
         }
@@ -156,8 +182,14 @@ fn check_window(rule: &CorrelationRule) -> Result<(), String> {
     match rule.window {
         // A session begins where a silence ended, maybe long before every day that is open: its answers would depend on what is kept.
         WindowMode::Session => Err("windows by session are not supported: use sliding or tumbling".to_owned()),
-        _ if span(rule).is_none() => Err(format!("timespan `{}`: at least a second", rule.timespan.original)),
-        _ => Ok(()),
+        WindowMode::Sliding | WindowMode::Tumbling => Ok(()),
+    }
+}
+
+fn check_span(rule: &CorrelationRule) -> Result<(), String> {
+    match span(rule) {
+        None => Err(format!("timespan `{}`: at least a second", rule.timespan.original)),
+        Some(_) => Ok(()),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Hit<E> {
     pub position: u8,
     /// Hash of the value that is counted, or bits of the number that is summed.
     pub value: u64,
+    /// The request that it is one report of, as [`super::request`] says; 0 where it stands for itself.
+    pub request: u64,
     /// Whatever leads back to the event.
     pub evidence: E,
     /// It ended a satisfied window, and the correlations above have had it.
@@ -43,7 +45,7 @@ pub struct Hit<E> {
 
 impl<E> Hit<E> {
     fn point(&self) -> Point {
-        Point { time: self.time.0, position: self.position, value: self.value }
+        Point { time: self.time.0, position: self.position, value: self.value, request: self.request }
     }
 }
 

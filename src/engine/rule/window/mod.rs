@@ -11,6 +11,8 @@
 //! stays satisfied as more hits come: event_count, value_count, temporal and temporal_ordered, and value_sum while no number is negative,
 //! with gt and gte, and expressions without `not`. All others are judged at settling only.
 //!
+//! Hits that report one request ([`request`]) are all kept, and count once in each window.
+//!
 //! A correlation may name other correlations. Its hits are then the hits that end their satisfied windows, grouped by its own fields.
 //!
 //! Reading order: this file, `correlation` (what is asked), `group` (hits and the sliding window), `aggregate` (what slides).
@@ -34,9 +36,9 @@ mod tests;
 
 pub use answer::{Answer, Stage};
 pub use condition::{Condition, Expression};
-pub use correlation::{Correlation, Kind};
+pub use correlation::{Correlation, Kind, Refused};
 pub use limits::{LeftOut, Limits};
-pub use read::Fields;
+pub use read::{Fields, request};
 
 use crate::event::{Day, Time};
 use group::{Above, Hit, Key};
@@ -142,6 +144,7 @@ impl<E: Evidence> Windows<E> {
         let (groups, groups_left_out) = read::groups(&correlation.group_fields[usize::from(position)], fields);
         self.states[number].left_out.combinations += values_left_out + groups_left_out;
         let above = (!self.above[number].is_empty()).then(|| Box::new(Above(self.keys_above(number, fields))));
+        let request = read::request(found.day, fields);
         for (hash, key) in groups {
             for value in &values {
                 let hit = Hit {
@@ -149,6 +152,7 @@ impl<E: Evidence> Windows<E> {
                     day: found.day,
                     position,
                     value: *value,
+                    request,
                     evidence: found.evidence.clone(),
                     passed_on: false,
                     above: above.clone(),

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::correlation::{Correlation, Kind};
 use super::group::Key;
+use crate::event::Day;
 
 /// The fields of an event by name. An absent field is `None` or `Null`; a list counts with each of its values.
 pub type Fields<'a> = dyn Fn(&str) -> Option<EventValue<'a>> + 'a;
@@ -38,6 +39,21 @@ pub fn values(correlation: &Correlation, fields: &Fields<'_>) -> (Vec<u64>, u64)
             (numbers.map(f64::to_bits).collect(), 0)
         }
     }
+}
+
+/// The request that an event is one report of; 0 where nothing says that other records report it as well.
+///
+/// Records of one source with the same `correlation_id` report one request of an account and local day. Those that name other patients
+/// are told apart, so that each of these counts.
+pub fn request(day: Day, fields: &Fields<'_>) -> u64 {
+    let Some(id) = fields("correlation_id").and_then(text) else { return 0 };
+    let [source, actor] = ["source", "actor.id"].map(|name| fields(name).and_then(text));
+    let mut patients: Vec<Cow<'_, str>> = each(fields("patients")).filter_map(text).collect();
+    patients.sort_unstable();
+    patients.dedup();
+    let day = day.to_string();
+    let head = [Some(day.as_str()), Some(id.as_ref()), source.as_deref(), actor.as_deref()];
+    hash(head.into_iter().chain(patients.iter().map(|patient| Some(patient.as_ref())))).max(1)
 }
 
 fn combinations<'a>(names: &[String], fields: &Fields<'a>, with_absent: bool) -> (Vec<Texts<'a>>, u64) {

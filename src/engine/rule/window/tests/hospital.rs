@@ -91,6 +91,7 @@ pub fn names_of(read: &SigmaCollection, reference: &str) -> Vec<String> {
 pub fn compile(read: &SigmaCollection, limits: &Limits) -> Result<Vec<Correlation>, Vec<String>> {
     let one = |(at, rule): (usize, &CorrelationRule)| {
         Correlation::compile(rule, &|reference| names_of(read, reference), limits, at as u64)
+            .map_err(|refused| refused.into_iter().map(|refused| refused.what).collect())
     };
     read.correlations.iter().enumerate().map(one).collect()
 }

@@ -1,0 +1,162 @@
+//! Whom rules speak of, and what they count, through the parts that scan, backtest and run share.
+
+use std::sync::Arc;
+
+use super::super::load;
+use super::super::trial::Trial;
+use crate::engine::enrich::{columns, enrich};
+use crate::event::time::MINUTE;
+use crate::event::{Activity, Day, Draft, EventBuilder, Origin, Time, Zone};
+use crate::roster::{Intake, Roster, load as load_roster};
+
+/// The base rule of every correlation here.
+const BASE: &str = "---
+title: A record is read or printed
+id: base
+status: stable
+logsource: { product: phiwatch }
+detection:
+  s: { activity: [read, print] }
+  condition: s
+level: low
+";
+
+fn roster() -> Roster {
+    let files = [
+        ("users.csv", "user_id,role,status\nu1,nurse,active\nu2,nurse,active\nu3,nurse,active\n"),
+        ("patients.csv", "patient_id,ward\np1,icu\np2,\np3,icu\np4,er\n"),
+    ];
+    let files: Vec<(String, Vec<u8>)> = files.map(|(name, text)| (name.to_owned(), text.into())).into();
+    let loaded = load_roster(&files, Zone::utc(), &Intake { previous: None, at: Time(0), allow_shrink: false });
+    assert_eq!(loaded.problems, []);
+    loaded.roster
+}
+
+/// An event at a minute after 22:00.
+fn event<'d>(minute: i64, activity: Activity, actor: &'d str, patients: &[&'d str]) -> Draft<'d> {
+    let time = Time::parse("2026-03-02T22:00:00Z").unwrap().plus(minute * MINUTE);
+    let mut draft = Draft::new(format!("{actor}-{minute}"), time, "ehr", activity);
+    draft.actor_id = Some(actor.into());
+    draft.patients = patients.iter().map(|patient| (*patient).into()).collect();
+    draft
+}
+
+/// What the settled alerts of rules say over events, whichever comes first: `subject: sentence`.
+fn check(rules: &str, events: &[Draft<'_>], expected: &[&str]) {
+    let roster = roster();
+    let loaded = load(&[("r.yml".to_owned(), rules.as_bytes().to_vec())]);
+    assert_eq!(loaded.problems, [], "{rules}");
+    let set = Arc::new(loaded.set);
+    for backwards in [false, true] {
+        let mut builder = EventBuilder::default();
+        for number in 0..events.len() {
+            let at = if backwards { events.len() - 1 - number } else { number };
+            builder.push(&events[at], number as i64, 0);
+        }
+        let batch = builder.finish(&Origin::file("x"));
+        let mut trial = Trial::new(set.clone(), 2.0);
+        for event in batch.rows() {
+            let mut facts = enrich(&roster, &event);
+            columns(&roster, &event, set.columns(), &mut facts);
+            trial.show(&roster, &event, &facts, 0);
+        }
+        let raised = trial.settle_through(Day(i32::MAX));
+        let mut said: Vec<String> =
+            raised.iter().map(|raised| format!("{}: {}", raised.alert.subject.id, raised.alert.reason)).collect();
+        said.sort();
+        assert_eq!(said, expected, "backwards: {backwards}\n{rules}");
+    }
+}
+
+/// A correlation of the base rule: what it counts, and what stands under `phiwatch`.
+fn correlation(body: &str, phiwatch: &str) -> String {
+    format!(
+        "title: t\nid: t\nstatus: stable\ncorrelation: {{ rules: [base], timespan: 2h, {body} }}\nlevel: high\nphiwatch: {{ {phiwatch}, class: hard }}\n{BASE}"
+    )
+}
+
+/// A plain rule.
+fn plain(selection: &str, phiwatch: &str) -> String {
+    format!(
+        "title: t\nid: t\nstatus: stable\nlogsource: {{ product: phiwatch }}\ndetection: {{ s: {{ {selection} }}, condition: s }}\nlevel: high\nphiwatch: {{ {phiwatch}, class: hard }}\n"
+    )
+}
+
+#[test]
+fn a_correlation_by_patients_is_about_the_patient_of_its_group() {
+    let rule = correlation(
+        "type: value_count, group-by: [patients], condition: { field: actor.id, gte: 3 }",
+        "sentence: '{value} opened {group}, {patients|patient|patients} in {count}.', subject: patient",
+    );
+    let of = |minute, actor, patients: &[&'static str]| event(minute, Activity::Read, actor, patients);
+    let opened = [of(0, "u1", &["a", "b"]), of(1, "u2", &["c", "b"]), of(2, "u3", &["d", "b"])];
+    check(&rule, &opened, &["b: 3 opened b, 1 patient in 3."]);
+    // What one patient is, is held against nobody else.
+    let of_ward = rule.replace("gte: 3", "gte: 2").replace("activity: [read, print]", "patient.ward: icu");
+    check(&of_ward, &[of(0, "u1", &["p2", "p1"]), of(1, "u2", &["p2", "p1"])], &["p1: 2 opened p1, 1 patient in 2."]);
+}
+
+#[test]
+fn every_patient_of_an_event_counts() {
+    let names: Vec<String> = (0..200).map(|number| format!("p{number}")).collect();
+    let of = |minute, from: usize| {
+        let patients: Vec<&str> = names[from..from + 100].iter().map(String::as_str).collect();
+        event(minute, Activity::Print, "u1", &patients)
+    };
+    let rule = correlation(
+        "type: event_count, group-by: [actor.id], condition: { gte: 2 }",
+        "sentence: '{patients} in {count}.', subject: user",
+    );
+    check(&rule, &[of(0, 0), of(1, 100)], &["u1: 200 in 2."]);
+}
+
+#[test]
+fn hours_are_said_as_they_came_and_other_numbers_from_the_largest() {
+    let rule = plain("activity: read", "sentence: '{count} from hour {fact.hour}, {result_count}.', subject: user");
+    let of = |minute, rows| Draft { result_count: Some(rows), ..event(minute, Activity::Read, "u1", &["a"]) };
+    // 23:10, 00:30, 00:40, 02:00.
+    let night = [of(70, 1), of(150, 30), of(160, 2), of(240, 1)];
+    check(&rule, &night, &["u1: 4 from hour 23, 0, 2, 30, 2, 1."]);
+}
+
+#[test]
+fn a_column_of_patients_is_held_against_its_own_patient() {
+    let rule = plain("patient.ward: icu", "sentence: 'read.', subject: patient");
+    let read = |patients: &[&'static str]| [event(0, Activity::Read, "u1", patients)];
+    check(&rule, &read(&["p2", "p1", "p4", "p3"]), &["p1: read.", "p3: read."]);
+    check(&rule, &read(&["p4", "nobody", "p1"]), &["p1: read."]);
+    check(&rule, &read(&["p4", "p2"]), &[]);
+}
+
+#[test]
+fn reports_of_one_request_count_once() {
+    let reported = |minute, request: &'static str, patient: &'static str| Draft {
+        correlation_id: Some(request.into()),
+        result_count: Some(10),
+        ..event(minute, Activity::Print, "u1", &[patient])
+    };
+    let twice = |requests: &[&'static str]| -> Vec<Draft<'static>> {
+        let both = requests.iter().enumerate().map(|(at, request)| (10 * at as i64, *request));
+        both.flat_map(|(minute, request)| [reported(minute, request, "a"), reported(minute + 3, request, "a")])
+            .collect()
+    };
+    let prints = correlation(
+        "type: event_count, group-by: [actor.id], condition: { gte: 3 }",
+        "sentence: '{value} prints, {count} records.', subject: user",
+    );
+    check(&prints, &twice(&["r1", "r2"]), &[]);
+    // Every record is kept, up to the one with which the window came to its largest value.
+    check(&prints, &twice(&["r1", "r2", "r3"]), &["u1: 3 prints, 5 records."]);
+    // Rows of one request that name other patients count.
+    let many = ["a", "b", "c"].map(|patient| reported(0, "r1", patient));
+    let many = many.map(|draft| Draft { event_id: draft.patients[0].clone(), ..draft });
+    check(&prints, &many, &["u1: 3 prints, 3 records."]);
+    let rows = correlation(
+        "type: value_sum, group-by: [actor.id], condition: { field: result_count, gt: 15 }",
+        "sentence: '{value} rows.', subject: user",
+    );
+    check(&rows, &twice(&["r1"]), &[]);
+    check(&rows, &twice(&["r1", "r2"]), &["u1: 20 rows. (3 events on 2026-03-02.)"]);
+    let plain = plain("activity: print", "sentence: '{hits} hits, {count} records.', subject: user, suppress: 1m");
+    check(&plain, &twice(&["r1", "r2"]), &["u1: 2 hits, 4 records."]);
+}
