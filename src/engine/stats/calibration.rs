@@ -17,7 +17,8 @@ const BINS: usize = 64;
 /// Width of a bin in units of score; scores above the last bin are learnt as if they lay in it.
 const WIDTH: f64 = 0.125;
 const HALF_LIFE_DAYS: f64 = 60.0;
-/// To a group without scores the group above counts like so many scored account-days, and what is shipped to the first of all groups.
+/// To a group without scores the group above counts like so many scored account-days, and what is shipped to the first of all groups,
+/// however many it has: the first days of a site are many scores, but few days.
 const PARENT_SCORES: f64 = 100.0;
 /// A group with so many scored account-days speaks for itself: what others do at night says nothing of those whose shifts are known.
 const OWN_SCORES: f64 = 400.0;
@@ -123,13 +124,14 @@ impl Tail {
 /// The map from scores to p-values of a group, from its own history and those of the groups above it, smallest first.
 ///
 /// A young or small group borrows from the one above and that one from what is shipped, so that there is always a map and none
-/// changes at once. What is borrowed falls as own scores come, to next to nothing at [`OWN_SCORES`].
+/// changes at once. What is borrowed from a group falls as own scores come, to next to nothing at [`OWN_SCORES`].
 pub fn calibrate<'a>(chain: impl DoubleEndedIterator<Item = &'a ScoreHistory>, shipped: &Tail) -> Calibration {
     let mut shares = shipped.bins();
     let mut evidence = PARENT_SCORES;
-    for history in chain.rev() {
+    for (depth, history) in chain.rev().enumerate() {
         let own = history.scored();
-        let borrowed = (PARENT_SCORES * (1.0 - own / OWN_SCORES)).max(PARENT_SCORES_MIN);
+        let left = if depth == 0 { 1.0 } else { 1.0 - own / OWN_SCORES };
+        let borrowed = (PARENT_SCORES * left).max(PARENT_SCORES_MIN);
         for (share, bin) in shares.iter_mut().zip(&history.bins) {
             *share = (borrowed * *share + f64::from(*bin)) / (borrowed + own);
         }
@@ -299,7 +301,7 @@ mod tests {
         };
         assert!(p(0.01, 5_000, 2.9) < 1e-3, "{}", p(0.01, 5_000, 2.9));
         assert!((0.003..0.01).contains(&p(0.01, 5_000, 1.6)), "{}", p(0.01, 5_000, 1.6));
-        assert_eq!(p(0.01, 5_000, 0.0), 1.0);
+        assert!((p(0.01, 5_000, 0.0) - 1.0).abs() < 1e-9);
         for days in [1_000, 5_000] {
             let one = 1.0 / days as f64;
             assert!((0.3 * one..1.01 * one).contains(&p(0.0, days, 2.0)), "{}", p(0.0, days, 2.0));
