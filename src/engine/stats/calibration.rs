@@ -2,6 +2,11 @@
 //!
 //! A score is `-log10` of a model's probability. Its history within a role is a histogram; below the 95th percentile the p-value is
 //! the empirical rank, above it an exponential tail with the mean excess, inflated by what few observations cannot know.
+//!
+//! A role whose shifts are known has 99 in 100 scores of zero: its 95th percentile lies among the zeros, where an exponential would
+//! bridge the gap to the first hour outside of a shift and call all such hours rare alike. Where fewer than a fifth score at all, the
+//! tail begins at the upper quartile of those that do, with a quarter of their share in place of 0.05: both meet where a fifth do,
+//! and the map stays continuous, falling, and 1 at zero. What never happened in so many account-days counts as one in so many.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +17,16 @@ const BINS: usize = 64;
 /// Width of a bin in units of score; scores above the last bin are learnt as if they lay in it.
 const WIDTH: f64 = 0.125;
 const HALF_LIFE_DAYS: f64 = 60.0;
-/// The group above counts like so many scored account-days of the group itself, and what is shipped like so many of all.
+/// To a group without scores the group above counts like so many scored account-days, and what is shipped to the first of all groups,
+/// however many it has: the first days of a site are many scores, but few days.
 const PARENT_SCORES: f64 = 100.0;
+/// A group with so many scored account-days speaks for itself: what others do at night says nothing of those whose shifts are known.
+const OWN_SCORES: f64 = 400.0;
+/// However many they are, one more may be like those of the group above.
+const PARENT_SCORES_MIN: f64 = 1.0;
 const TAIL: f64 = 0.05;
+/// The tail holds no more than this part of the scores above zero.
+const TAIL_PART: f64 = 0.25;
 
 /// Decayed histogram of a detector's scores in one group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,7 +87,9 @@ fn bin(score: f64) -> u8 {
 pub struct Calibration {
     /// Share of scores at or above the lower edge of each bin, and 0 at the end.
     above: Vec<f64>,
-    /// The 95th percentile.
+    /// Share of scores in the exponential tail.
+    tail: f64,
+    /// Where the tail begins: the 95th percentile, or the upper quartile of those above zero where these are few.
     knee: f64,
     /// Mean excess above it.
     excess: f64,
@@ -110,17 +124,19 @@ impl Tail {
 /// The map from scores to p-values of a group, from its own history and those of the groups above it, smallest first.
 ///
 /// A young or small group borrows from the one above and that one from what is shipped, so that there is always a map and none
-/// changes at once.
+/// changes at once. What is borrowed from a group falls as own scores come, to next to nothing at [`OWN_SCORES`].
 pub fn calibrate<'a>(chain: impl DoubleEndedIterator<Item = &'a ScoreHistory>, shipped: &Tail) -> Calibration {
     let mut shares = shipped.bins();
     let mut evidence = PARENT_SCORES;
-    for history in chain.rev() {
+    for (depth, history) in chain.rev().enumerate() {
         let own = history.scored();
+        let left = if depth == 0 { 1.0 } else { 1.0 - own / OWN_SCORES };
+        let borrowed = (PARENT_SCORES * left).max(PARENT_SCORES_MIN);
         for (share, bin) in shares.iter_mut().zip(&history.bins) {
-            *share = (PARENT_SCORES * *share + f64::from(*bin)) / (PARENT_SCORES + own);
+            *share = (borrowed * *share + f64::from(*bin)) / (borrowed + own);
         }
         // As many scores as would be as certain: those that are borrowed are as sure as the group above is large.
-        evidence = (own + PARENT_SCORES).powi(2) / (own + PARENT_SCORES.powi(2) / evidence);
+        evidence = (own + borrowed).powi(2) / (own + borrowed.powi(2) / evidence);
     }
     Calibration::new(&shares, evidence)
 }
@@ -139,32 +155,37 @@ impl Calibration {
         for index in (0..BINS).rev() {
             above[index] = above[index + 1] + shares[index];
         }
-        let knee_bin = above.iter().rposition(|share| *share > TAIL).unwrap_or(0);
+        // What was never seen in so many account-days is rarer than one in so many: by how much nobody knows.
+        let seen = above[1];
+        above[1..].iter_mut().for_each(|share| *share *= (1.0 / (scored * seen)).max(1.0));
+        let tail = TAIL.min(TAIL_PART * above[1]);
+        let knee_bin = above.iter().rposition(|share| *share > tail).unwrap_or(0);
         let inside = above[knee_bin] - above[knee_bin + 1];
-        let knee = WIDTH * (knee_bin as f64 + (above[knee_bin] - TAIL) / inside);
+        let knee = WIDTH * (knee_bin as f64 + (above[knee_bin] - tail) / inside);
         // The mean excess over the knee: what lies above it in its own bin, and the later bins by their middles.
-        let own = (TAIL - above[knee_bin + 1]) * (WIDTH * (knee_bin as f64 + 1.0) - knee) / 2.0;
+        let own = (tail - above[knee_bin + 1]) * (WIDTH * (knee_bin as f64 + 1.0) - knee) / 2.0;
         let later: f64 = (knee_bin + 1..BINS)
             .map(|index| (above[index] - above[index + 1]) * (WIDTH * (index as f64 + 0.5) - knee))
             .sum();
-        let excess = ((own + later) / TAIL).max(0.05) * (1.0 + 1.0 / (TAIL * scored).sqrt());
-        Calibration { above, knee, excess }
+        let excess = ((own + later) / tail).max(0.05) * (1.0 + 1.0 / (tail * scored).sqrt());
+        Calibration { above, tail, knee, excess }
     }
+
     /// How often a peer's day scores at least this high.
     pub fn p(&self, score: f64) -> f64 {
         if score >= self.knee {
-            return (TAIL * (-(score - self.knee) / self.excess).exp()).max(1e-300);
+            return (self.tail * (-(score - self.knee) / self.excess).exp()).max(1e-300);
         }
         let at = score.max(0.0) / WIDTH;
         let index = (at as usize).min(BINS - 1);
         let share = at - index as f64;
-        (self.above[index] * (1.0 - share) + self.above[index + 1] * share).max(TAIL)
+        (self.above[index] * (1.0 - share) + self.above[index + 1] * share).max(self.tail)
     }
 
     /// The lowest score with a p-value of at most `p`.
     pub fn score(&self, p: f64) -> f64 {
-        if p <= TAIL {
-            return self.knee + self.excess * (TAIL / p.max(1e-300)).ln();
+        if p <= self.tail {
+            return self.knee + self.excess * (self.tail / p.max(1e-300)).ln();
         }
         let (mut low, mut high) = (0.0, self.knee);
         for _ in 0..60 {
@@ -177,6 +198,8 @@ impl Calibration {
 
 #[cfg(test)]
 mod tests {
+    use xxhash_rust::xxh3::xxh3_64_with_seed;
+
     use super::*;
 
     /// Scores of a perfect model are exponential: `P(score >= s) = 10^-s`.
@@ -223,6 +246,98 @@ mod tests {
         assert!((0.02..0.04).contains(&none), "as shipped, widened: {none}");
         assert!(p(vec![perfect(50)]) < none);
         let (own, both) = (p(vec![perfect(10_000)]), p(vec![ScoreHistory::default(), perfect(10_000)]));
-        assert!((8e-4..2e-3).contains(&own) && (own..2.0 * own).contains(&both), "{own} {both}");
+        assert!((8e-4..2e-3).contains(&own) && (0.999 * own..2.0 * own).contains(&both), "{own} {both}");
+    }
+
+    /// A number in `0.0..1.0` by its place in a stream.
+    fn uniform(stream: u64, place: u64) -> f64 {
+        (xxh3_64_with_seed(&place.to_le_bytes(), stream) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A score in a role of which a `share` scores at all: from 1 on, with a tail between those of a line and of an exponential.
+    fn inflated(share: f64, stream: u64, place: u64) -> f64 {
+        let of = |part: u64| uniform(stream, 4 * place + part);
+        let waits: f64 = (1..4).map(|part| -(1.0 - of(part)).ln()).sum();
+        if of(0) < share { 1.0 + 0.25 * waits } else { 0.0 }
+    }
+
+    fn history(scores: impl Iterator<Item = f64>) -> ScoreHistory {
+        let (mut history, mut step) = (ScoreHistory::default(), ScoreStep::default());
+        scores.for_each(|score| step.add(score));
+        history.fold(Day(1), &step);
+        history
+    }
+
+    /// `notes/detection.md`, section 6.1: what is said to be one in so many is so within a factor of two, at levels that some score
+    /// reaches and of which the history has seen a few. The group above scores every day.
+    #[test]
+    fn many_zeros_are_calibrated() {
+        let parent = perfect(20_000);
+        for share in [0.01, 0.03, 0.08, 0.12, 0.3] {
+            for level in [0.05, 0.01, 0.005, 0.002].into_iter().filter(|level| *level < 0.6 * share) {
+                const ROLES: u64 = 20;
+                let observed: f64 = (0..ROLES)
+                    .map(|role| {
+                        let known = history((0..4_000).map(|place| inflated(share, role, place)));
+                        let map = calibrate([&known, &parent].into_iter(), &SHIPPED);
+                        let fresh = (0..20_000).map(|place| inflated(share, 1_000 + role, place));
+                        fresh.filter(|score| map.p(*score) <= level).count() as f64 / 20_000.0
+                    })
+                    .sum();
+                let ratio = observed / ROLES as f64 / level;
+                assert!((0.5..2.0).contains(&ratio), "level {level} where {share} of all score: {ratio}");
+            }
+        }
+    }
+
+    /// Nurses of 5,000 account-days of whom 1 in 100 is seen outside of a shift: the rarest of these is as rare as that, however usual
+    /// it is elsewhere. Where nobody ever was, the first is one in about so many.
+    #[test]
+    fn what_others_do_at_night_says_nothing_of_known_shifts() {
+        let night_owls = history((0..20_000).map(|place| 1.0 + 2.0 * uniform(7, place)));
+        let p = |share: f64, days: u64, score: f64| {
+            let own = history((0..days).map(|place| inflated(share, 1, place)));
+            calibrate([&own, &night_owls].into_iter(), &SHIPPED).p(score)
+        };
+        assert!(p(0.01, 5_000, 2.9) < 1e-3, "{}", p(0.01, 5_000, 2.9));
+        assert!((0.003..0.01).contains(&p(0.01, 5_000, 1.6)), "{}", p(0.01, 5_000, 1.6));
+        assert!((p(0.01, 5_000, 0.0) - 1.0).abs() < 1e-9);
+        for days in [1_000, 5_000] {
+            let one = 1.0 / days as f64;
+            assert!((0.3 * one..1.01 * one).contains(&p(0.0, days, 2.0)), "{}", p(0.0, days, 2.0));
+        }
+        // Of a few account-days the group above speaks.
+        assert!(p(0.0, 20, 2.0) > 0.2, "{}", p(0.0, 20, 2.0));
+    }
+
+    proptest::proptest! {
+        /// Whatever was learnt: 1 at zero, falling without a jump, and thresholds turn round.
+        #[test]
+        fn maps_are_maps(
+            zeros in 0_u32..20_000,
+            own in proptest::collection::vec((0.0_f64..9.0, 1_u32..200), 0..8),
+            above in proptest::collection::vec((0.0_f64..9.0, 1_u32..200), 0..8),
+            age in 0_i32..900,
+        ) {
+            let histories = [(zeros, own), (0, above)].map(|(zeros, scores)| {
+                let many = scores.into_iter().chain([(0.0, zeros)]);
+                let mut history = history(many.flat_map(|(score, times)| (0..times).map(move |_| score)));
+                history.fold(Day(1 + age), &ScoreStep::default());
+                history
+            });
+            let map = calibrate(histories.iter(), &SHIPPED);
+            proptest::prop_assert!((map.p(0.0) - 1.0).abs() < 1e-9);
+            let mut last = 1.0 + 1e-12;
+            for step in 0..=1_000 {
+                let p = map.p(f64::from(step) * 0.01);
+                proptest::prop_assert!(p <= last + 1e-12 && p >= 0.0, "p rises to {} at {}", p, step);
+                last = p;
+            }
+            let (before, at) = (map.p(map.knee - 1e-9), map.p(map.knee));
+            proptest::prop_assert!((before - at).abs() < 1e-6, "{} jumps to {}", before, at);
+            for p in [0.5, 0.05, 0.01, 1e-3, 1e-5, 1e-9] {
+                proptest::prop_assert!((map.p(map.score(p)) / p - 1.0).abs() < 1e-3, "{} has {}", p, map.score(p));
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The mathematics that detectors share: count tails, calibration of scores, exact bounded sets, and learning with a delay.
+//! The mathematics that detectors share: count tails, calibration of scores, exact bounded sets, requests, and learning with a delay.
 
 pub mod calibration;
 pub mod counts;
@@ -9,3 +9,4 @@ pub mod evidence;
 pub mod groups;
 pub mod numbered;
 pub mod open;
+pub mod requests;

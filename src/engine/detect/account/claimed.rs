@@ -13,6 +13,7 @@ use super::{Finding, UNKNOWN};
 use crate::engine::detect::{Constants, Detected, counted};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
+use crate::engine::stats::requests::Requests;
 use crate::event::{Activity, ActorKind, Day, Event, Facts, Subject, SubjectKind, Time};
 use crate::roster::Roster;
 use serde_json::json;
@@ -27,6 +28,8 @@ const SERVED: usize = 50;
 pub(super) struct Claimed {
     /// All uses under such a claim.
     pub uses: Events,
+    /// The requests that they report.
+    pub requests: Requests,
     /// Patients of those uses.
     pub patients: Distinct,
     /// Patients that were seen as a patient.
@@ -47,6 +50,7 @@ impl Claimed {
     /// Takes up a use.
     pub fn add(&mut self, roster: &Roster, event: &Event<'_>, facts: &Facts<'_>) {
         self.uses.add(event);
+        self.requests.add(event);
         let as_patient = event.actor_kind() == Some(ActorKind::Patient);
         let opens = event.activity() == Activity::Read;
         for patient in &facts.patients {
@@ -71,7 +75,7 @@ impl Claimed {
 
     /// The remark on it.
     pub fn describe(&self, id: &str, p: f64, constants: &Constants<'_>) -> Finding {
-        let (uses, patients) = (self.uses.count(), self.patients.len());
+        let (uses, patients) = (self.requests.count(), self.patients.len());
         let first = self.uses.first().map(|time| time.to_string()).unwrap_or_default();
         let window = self.window.expect("it has a use");
         Finding {

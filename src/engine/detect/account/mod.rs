@@ -28,6 +28,7 @@ use super::{
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
+use crate::engine::stats::requests::Requests;
 use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
 use crate::event::facts::{Account, Status};
 use crate::event::time::MINUTE;
@@ -88,6 +89,8 @@ const CAUSES: usize = 5;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Tally {
     causes: [Events; CAUSES],
+    /// What is counted: two records of one request are one use.
+    requests: [Requests; CAUSES],
     since: [Option<Time>; CAUSES],
     patients: Distinct,
     told: Option<u32>,
@@ -129,6 +132,7 @@ impl Detector for Accounts {
         let Some((cause, since)) = cause(seen, constants) else { return };
         let tally = self.open.entry((constants.day, seen.presence.seat)).or_default();
         tally.causes[cause].add(seen.event);
+        tally.requests[cause].add(seen.event);
         tally.since[cause] = tally.since[cause].max(since);
         for patient in &seen.facts.patients {
             tally.patients.insert(patient.patient_id);
@@ -155,7 +159,7 @@ impl Detector for Accounts {
         let claimed = of_day.get_mut(id).expect("it was there or was made");
         claimed.add(constants.roster, event, facts);
         let p = self.known.for_day(constants.day).p();
-        let quantity = if claimed.is_beyond() { unknown(claimed.uses.count(), p, constants) } else { 0.0 };
+        let quantity = if claimed.is_beyond() { unknown(claimed.requests.count(), p, constants) } else { 0.0 };
         let Some(cut) = cut(quantity) else { return };
         if claimed.told.is_none_or(|told| cut > told) {
             claimed.told = Some(cut);
@@ -190,7 +194,7 @@ impl Detector for Accounts {
                 continue;
             }
             beyond += 1;
-            let quantity = unknown(claimed.uses.count(), known.p(), day.constants);
+            let quantity = unknown(claimed.requests.count(), known.p(), day.constants);
             let held = known.p() <= day.constants.alphas.held;
             if quantity >= 1.0 || held {
                 let mut finding = claimed.describe(&id, known.p(), day.constants);
@@ -273,8 +277,8 @@ impl Tally {
 
     /// Uses that are told: the hard ones always, those of an unknown account where unknown accounts are rare enough.
     fn quantity(&self, p: f64, constants: &Constants<'_>) -> f64 {
-        let hard: u64 = self.causes[..CAUSES - 1].iter().map(Events::count).sum();
-        hard as f64 + unknown(self.causes[CAUSES - 1].count(), p, constants)
+        let hard: u64 = self.requests[..CAUSES - 1].iter().map(Requests::count).sum();
+        hard as f64 + unknown(self.requests[CAUSES - 1].count(), p, constants)
     }
 }
 
@@ -307,7 +311,7 @@ fn describe(tally: &Tally, p: f64, subject: SubjectIx, presence: Presence, const
         },
         _ => "is in no roster".to_owned(),
     };
-    let (uses, patients) = (events.count(), tally.patients.len());
+    let (uses, patients) = (tally.requests[worst].count(), tally.patients.len());
     let first = events.first().unwrap_or(presence.start);
     finding.reason = format!(
         "Account {id} {state} and was used from {} on: {}, {} (clock of {}).",
@@ -571,6 +575,42 @@ mod tests {
         check("a2", [la, la], "used from 2026-01-12 23:00 on: 2 events, 0 patients (clock of America/Los_Angeles)");
         check("a5", [la, la], "used from 2026-01-13 08:00 on: 2 events, 0 patients (clock of Europe/Berlin)");
         check("left", [la, la], "used from 2026-01-13 01:00 on: 2 events, 0 patients (clock of America/Chicago)");
+    }
+
+    /// INTERFACES, section 1: records of one source with the same correlation id report one request, which counts once.
+    #[test]
+    fn a_request_counts_once() {
+        let check = |actor: &str, records: &[(&'static str, Option<String>)], uses: u64, severity: Severity| {
+            let drafts: Vec<Draft<'_>> = (0..)
+                .zip(records)
+                .map(|(place, (source, id))| {
+                    let at = Time::parse("2026-02-03T12:00:00Z").unwrap().plus(i64::from(place) * MINUTE);
+                    let mut draft = Draft::new(format!("e{place}"), at, *source, Activity::Export);
+                    draft.actor_id = Some(actor.into());
+                    draft.actor_kind = (actor == "portal").then_some(ActorKind::Patient);
+                    draft.correlation_id = id.as_deref().map(Into::into);
+                    draft
+                })
+                .collect();
+            let found = settled(USERS, &drafts.iter().collect::<Vec<_>>());
+            let [alert] = &found[..] else { panic!("{actor} {records:?}: {found:#?}") };
+            let said = format!(": {}, 0 patients", counted(uses, "event"));
+            assert!(alert.reason.contains(&said), "{actor} {records:?}: {}", alert.reason);
+            assert_eq!((alert.severity, &alert.facts["uses"]), (severity, &json!(uses)), "{actor} {records:?}");
+            assert_eq!(alert.evidence.count, records.len() as u64, "every record is evidence: {actor} {records:?}");
+        };
+        let pairs = |count: u32| -> Vec<_> { (0..2 * count).map(|n| ("ehr", Some(format!("r{}", n / 2)))).collect() };
+        for (actor, few) in [("left", Severity::High), ("stranger", Severity::Medium), ("portal", Severity::Medium)] {
+            check(actor, &pairs(4), 4, few);
+            check(actor, &pairs(1), 1, few);
+        }
+        // Eight requests; the same word of two sources is not the same request.
+        let many: Vec<_> = (0..8).map(|_| ("ehr", None)).collect();
+        let two: Vec<_> = (0..4).flat_map(|n| ["ehr", "lab"].map(|source| (source, Some(format!("r{n}"))))).collect();
+        for records in [pairs(8), many, two] {
+            check("left", &records, 8, Severity::Critical);
+            check("stranger", &records, 8, Severity::High);
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::engine::stats::dense::Dense;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::open::OpenDays;
+use crate::engine::stats::requests::Requests;
 use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
 use crate::event::facts::Status;
 use crate::event::time::DAY;
@@ -38,6 +39,8 @@ use crate::event::{Class, Day, Severity, Subject, SubjectKind, Time};
 
 mod everybody;
 mod review;
+#[cfg(test)]
+mod tests;
 
 use everybody::{Everybody, EverybodyStep, bin};
 
@@ -98,6 +101,7 @@ enum Used {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Back {
     events: Events,
+    requests: Requests,
     patients: Distinct,
     told: Option<u8>,
 }
@@ -181,10 +185,11 @@ impl Detector for Dormant {
         }
         let tally = self.back.entry(key).or_default();
         tally.events.add(seen.event);
+        tally.requests.add(seen.event);
         for patient in &seen.facts.patients {
             tally.patients.insert(patient.patient_id);
         }
-        let Some(cut) = cut(tally.events.count() as f64) else { return };
+        let Some(cut) = cut(tally.requests.count() as f64) else { return };
         if tally.told.is_some_and(|told| cut <= u32::from(told)) || seen.presence.sort == Sort::Machine {
             return;
         }
@@ -198,7 +203,7 @@ impl Detector for Dormant {
         {
             let mut finding = describe(tally, &absence, seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
-            finding.stage = Stage::Crossing(tally.events.count() as f64);
+            finding.stage = Stage::Crossing(tally.requests.count() as f64);
             out.push(finding);
         }
     }
@@ -252,10 +257,6 @@ impl Detector for Dormant {
     }
 }
 
-fn constants_start(day: &Settling<'_>) -> Time {
-    day.constants.roster.zone(None).day_start(day.constants.day)
-}
-
 impl Absence {
     /// Days without use after which it is an absence.
     fn policy(&self, constants: &Constants<'_>) -> i32 {
@@ -293,7 +294,7 @@ fn absence(
     if days < ABSENCE_MIN {
         return None;
     }
-    let leave_days = leave(id, from, constants.day, presence, constants);
+    let leave_days = leave(id, from, constants.day, presence.start, constants);
     let silent_days = everybody.silent_days(from, constants.day);
     let rate = if everybody.active + everybody.idle < 50.0 {
         0.5
@@ -322,7 +323,7 @@ fn judge(
         return None;
     }
     let mut finding = describe(tally, ended, subject, presence, constants);
-    let ratio = if told { tally.events.count() as f64 } else { 0.0 };
+    let ratio = if told { tally.requests.count() as f64 } else { 0.0 };
     finding.stage = Stage::Settled(Verdict { ratio, passes: told && back.is_none(), held });
     if let Some(back) = back {
         finding.reason.push_str(&format!(" It had been used again before, on {back}."));
@@ -343,13 +344,13 @@ fn made(id: &Subject, presence: Presence, constants: &Constants<'_>) -> Option<D
     made.map(|time| zone.local(time).date)
 }
 
-/// Days of the absence on which the roster knew the person to be on leave, looked at once a day.
-fn leave(id: &Subject, from: Day, to: Day, presence: Presence, constants: &Constants<'_>) -> i32 {
+/// Days after `from` and before `to`, which begins at `start`, on which the roster knew the person to be on leave.
+fn leave(id: &Subject, from: Day, to: Day, start: Time, constants: &Constants<'_>) -> i32 {
     if id.kind != SubjectKind::User {
         return 0;
     }
     let on_leave = |back: i32| {
-        let at = presence.start.plus(-i64::from(back) * DAY);
+        let at = start.plus(-i64::from(back) * DAY);
         constants.roster.user(&id.id, at).is_some_and(|user| user.status == Status::Leave)
     };
     (1..to.0 - from.0).filter(|back| on_leave(*back)).count() as i32
@@ -363,10 +364,9 @@ fn describe(
     constants: &Constants<'_>,
 ) -> Finding {
     let mut finding = finding(absence.detection, constants, subject, presence, &tally.events);
-    let id = &finding.subject.id;
     let leave =
         if absence.leave_days > 0 { format!(", {} of them on leave", absence.leave_days) } else { String::new() };
-    let (uses, made) = (counted(tally.events.count(), "event"), absence.since);
+    let (id, uses, made) = (&finding.subject.id, counted(tally.requests.count(), "event"), absence.since);
     let (date, days) = (date_of(constants, home_zone(constants, subject, presence), &tally.events), absence.days);
     finding.reason = if absence.detection.id != NEVER_USED.id {
         format!(
@@ -394,7 +394,7 @@ fn describe(
         ("p_of_gap", json!(significant(absence.p))),
         ("since", json!(absence.since.to_string())),
         ("policy_days", json!(absence.policy(constants))),
-        ("events", json!(tally.events.count())),
+        ("events", json!(tally.requests.count())),
     ]);
     finding
 }

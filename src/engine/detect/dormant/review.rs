@@ -1,8 +1,10 @@
 //! The weekly list: accounts that may log in and were not used for longer than the policy allows.
+//!
+//! Days count as they do where an absence ends: neither known leave nor a silence of the log is absence.
 
 use serde_json::{Value, json};
 
-use super::{Dormant, REVIEW, constants_start};
+use super::{Dormant, REVIEW, leave};
 use crate::engine::detect::{Detected, Finding, Settling, Stage, Verdict, facts};
 use crate::engine::stats::evidence::Events;
 use crate::event::{Subject, SubjectKind, Time};
@@ -11,17 +13,34 @@ impl Dormant {
     /// The weekly list: accounts that may log in, were watched for longer than the policy, and were not used.
     pub(super) fn review(&self, day: &Settling<'_>) -> Option<Finding> {
         let constants = day.constants;
-        let at = constants_start(day);
-        let watched_since = constants.first_settled?;
+        let (zone, tomorrow) = (constants.roster.zone(None), constants.day.plus(1));
+        let (at, end) = (zone.day_start(constants.day), zone.day_start(tomorrow));
+        // What lies before the first settled day was not seen: it is no absence.
+        let unseen = constants.first_settled?.plus(-1);
+        let everybody = self.everybody.for_day(constants.day);
+        let (used, unused) = (constants.settings.dormant_after_days, constants.settings.never_used_after_days);
         let mut accounts: Vec<Value> = Vec::new();
         let mut list = |kind: SubjectKind, id: &str, since: Option<Time>| {
             let last = constants.subjects.find(kind, id).and_then(|ix| self.uses.get(ix)?.newest().last);
-            let made = since.map(|time| constants.roster.zone(None).local(time).date);
-            let from = last.or(made).unwrap_or(watched_since).max(watched_since);
+            let made = since.map(|time| zone.local(time).date);
+            let from = last.or(made).unwrap_or(unseen).max(unseen);
             let days = constants.day.0 - from.0;
-            if days >= constants.settings.dormant_after_days {
-                let last = last.map(|day| day.to_string());
-                accounts.push(json!({"account": id, "kind": kind.as_str(), "last_use": last, "days": days}));
+            // Of an account that is older than the record only the absence is known.
+            let policy = if last.is_none() && made.is_some_and(|made| made >= unseen) { unused } else { used };
+            if days < policy {
+                return;
+            }
+            let leave_days = leave(&Subject { kind, id: id.to_owned() }, from, tomorrow, end, constants);
+            let silent_days = everybody.silent_days(from, tomorrow);
+            if days - leave_days - silent_days >= policy {
+                accounts.push(json!({
+                    "account": id,
+                    "kind": kind.as_str(),
+                    "last_use": last.map(|day| day.to_string()),
+                    "days": days,
+                    "leave_days": leave_days,
+                    "silent_days": silent_days,
+                }));
             }
         };
         for id in constants.roster.user_ids() {
@@ -41,19 +60,20 @@ impl Dormant {
             detection: Detected::Detector(&REVIEW),
             subject: Subject { kind: SubjectKind::System, id: "accounts".to_owned() },
             day: constants.day,
-            window: (at, constants.roster.zone(None).day_start(constants.day.plus(1))),
-            raised_at: constants.roster.zone(None).day_start(constants.day.plus(1)),
+            window: (at, end),
+            raised_at: end,
             stage: Stage::Settled(verdict),
             p: None,
             reason: format!(
-                "{} accounts that may log in were not used for {} days or more by {}.",
+                "{} accounts that may log in were not used for {used} days or more by {}, or never in the {unused} days or more \
+                 since they were made; days of known leave do not count.",
                 accounts.len(),
-                constants.settings.dormant_after_days,
                 constants.day
             ),
             facts: facts([
                 ("accounts", json!(accounts)),
-                ("policy_days", json!(constants.settings.dormant_after_days)),
+                ("policy_days", json!(used)),
+                ("never_used_policy_days", json!(unused)),
             ]),
             evidence: Events::default().evidence(),
             patients: 0,

@@ -170,10 +170,12 @@ fn sites_without_a_shift_feed_are_not_flooded() {
     }
 }
 
+/// Clerks are never seen outside of their shifts: the first three nights are told. They are three in 400 account-days of clerks, and the
+/// three of the next week as usual as that: one in 130 is beyond any budget (`notes/detection.md`, section 6.1).
 #[test]
-fn a_shift_feed_hides_no_night() {
-    check(3, Work::Weekly, Known::Shifts, MISUSES);
-    check(3, Work::Fixed, Known::Shifts, MISUSES);
+fn a_shift_feed_hides_no_first_night() {
+    check(3, Work::Weekly, Known::Shifts, MISUSES / 2);
+    check(3, Work::Fixed, Known::Shifts, MISUSES / 2);
 }
 
 /// Where nobody's role is known the night is that of others: the clerk alone is not used to it.

@@ -115,7 +115,7 @@ impl Limits {
 }
 
 /// What is expected with the largest surge that is allowed for.
-fn surged(shape: &Shape, habit: &Habit, metric: usize) -> Expected {
+pub(super) fn surged(shape: &Shape, habit: &Habit, metric: usize) -> Expected {
     habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * shape.allowed[metric])
 }
 

@@ -8,7 +8,7 @@
 //! Shrunken negative binomial (`notes/detection.md`, section 5.1): own mean and dispersion drawn to those of the peers (role and
 //! department, role, all), with factors for the day of the week and for a surge that the whole group shares. The best of the three
 //! p-values, times three, is ranked within the role (section 5.9). Inside the day the count crosses a constant that allows for the
-//! largest surge of the last 14 settled days; at settling the surge of the day itself is known.
+//! largest surge of the last 14 settled days, and so does the p-value that is told then; at settling the surge of the day itself is known.
 //!
 //! ## When it is wrong
 //! New kinds of work (a chart audit, a new screen that doubles the rows) look like misuse until they are habit. One or two opens of
@@ -18,12 +18,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, date_of,
-    facts, finding, home_zone, once_in, shown,
-};
+use super::{Constants, Detection, Detector, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut};
 use crate::engine::stats::counts::{CountStep, Expected, capped, tail};
 use crate::engine::stats::delayed::Delayed;
 use crate::engine::stats::dense::Dense;
@@ -33,9 +29,13 @@ use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
 use crate::event::{Activity, Class, Day, Severity};
 
 mod limits;
+mod sentence;
 mod tally;
+#[cfg(test)]
+mod tests;
 
-use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, calibration, shape};
+use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, calibration, shape, surged};
+use sentence::describe;
 use tally::Tally;
 
 /// The registry's entry.
@@ -74,8 +74,6 @@ const EXPORTS: Detection = Detection {
 
 /// The three quantities, in the order of `SPEC.detections`.
 const METRICS: usize = 3;
-const UNITS: [&str; METRICS] = ["record accesses", "patients", "records"];
-const VERBS: [&str; METRICS] = ["made", "opened", "exported or printed"];
 /// Fewer are no mass, however unusual: five prints instead of one cost nobody ten minutes.
 const MASS: [u64; METRICS] = [30, 10, 10];
 /// A member's day counts in the mean of the peers up to this many times their usual spread.
@@ -123,9 +121,7 @@ impl Detector for Volume {
             tally.told = Some(cut as u8);
             let habit = self.habit(seen.subject, constants);
             let shape = self.shape(seen.presence, limits.off_day, constants);
-            let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric]);
-            let p = tail(expected.mu, expected.phi, counts[metric].saturating_sub(1));
-            let view = View { metric, surge: 1.0, expected, p, p_day: p };
+            let view = self.view_so_far(metric, counts, &shape, &habit, seen.presence, constants);
             let tally = self.open.entry(constants.day, seen.presence.seat);
             let mut finding = describe(tally, &shape, &limits, &habit, &view, seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();
@@ -161,7 +157,7 @@ impl Detector for Volume {
             let habit = self.habit(*subject, day.constants);
             let views = self.views(&tally, &shape, &habit, own, *presence, day.constants);
             let best = best(&views);
-            let score = -((METRICS as f64 * best.p).min(1.0)).log10();
+            let score = score(best.p);
             let p = self.rank(score, *presence, day.constants);
             self.tested += 1;
             let alphas = day.constants.alphas;
@@ -172,7 +168,6 @@ impl Detector for Volume {
                 let view = View { p_day: p, ..view };
                 let mut finding = describe(&tally, &shape, &limits, &habit, &view, *subject, *presence, day.constants);
                 finding.stage = Stage::Settled(verdict);
-                finding.p = Some(p);
                 out.push(finding);
             }
             self.learn(&tally, &shape, &views, score, *subject, *presence, day, &mut taught);
@@ -202,11 +197,13 @@ impl Detector for Volume {
     }
 }
 
-/// One metric of a settled day.
+/// One metric of a day.
 #[derive(Debug, Clone, Copy)]
 struct View {
     metric: usize,
     surge: f64,
+    /// The surge that the p-value allows for while that of the day is not known.
+    allowed: Option<f64>,
     expected: Expected,
     /// By the model.
     p: f64,
@@ -217,6 +214,16 @@ struct View {
 /// Weight of an account in the factors of its group: the inverse of the relative variance of its day, times its mean.
 fn weight(expected: &Expected) -> f64 {
     1.0 / (1.0 + expected.own_phi * expected.mu)
+}
+
+/// How rare a count is by the model; what is no mass is not rare.
+fn rarity(metric: usize, count: u64, expected: &Expected) -> f64 {
+    if count < MASS[metric] { 1.0 } else { tail(expected.mu, expected.phi, count - 1) }
+}
+
+/// The score of a day by the best of its p-values.
+fn score(best: f64) -> f64 {
+    -((METRICS as f64 * best).min(1.0)).log10()
 }
 
 fn best(views: &[View; METRICS]) -> View {
@@ -269,10 +276,25 @@ impl Volume {
             let group = chain.find(|sum| sum.members - own[metric].members >= SURGE_PEERS).unwrap_or_default();
             let surge = group.surge(own[metric]);
             let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * surge);
-            let count = tally.count(metric);
-            let p = if count < MASS[metric] { 1.0 } else { tail(expected.mu, expected.phi, count - 1) };
-            View { metric, surge, expected, p, p_day: p }
+            let p = rarity(metric, tally.count(metric), &expected);
+            View { metric, surge, allowed: None, expected, p, p_day: p }
         })
+    }
+
+    /// The metric that crosses, as far as the day is known: what settling will say of these counts where the surge is what is allowed for.
+    fn view_so_far(
+        &self,
+        metric: usize,
+        counts: [u64; METRICS],
+        shape: &Shape,
+        habit: &Habit,
+        presence: Presence,
+        constants: &Constants<'_>,
+    ) -> View {
+        let p: [f64; METRICS] = std::array::from_fn(|of| rarity(of, counts[of], &surged(shape, habit, of)));
+        let p_day = self.rank(score(p.into_iter().fold(1.0, f64::min)), presence, constants);
+        let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric]);
+        View { metric, surge: 1.0, allowed: Some(shape.allowed[metric]), expected, p: p[metric], p_day }
     }
 
     fn rank(&self, score: f64, presence: Presence, constants: &Constants<'_>) -> f64 {
@@ -332,61 +354,4 @@ impl Volume {
             self.groups.teach(ix, day.constants.day, step);
         }
     }
-}
-
-/// The sentence and the numbers behind it.
-#[expect(clippy::too_many_arguments, reason = "a sentence has many numbers")]
-fn describe(
-    tally: &Tally,
-    shape: &Shape,
-    limits: &Limits,
-    habit: &Habit,
-    view: &View,
-    subject: SubjectIx,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Finding {
-    let metric = view.metric;
-    let events = if metric == 2 { tally.exports() } else { &tally.events };
-    let mut finding = finding(&SPEC.detections[metric], constants, subject, presence, events);
-    let observed = tally.count(metric);
-    let own = habit.0[metric].own_mean().map(|mean| mean + 1.0);
-    let peers = shape.peers[metric].mean + 1.0;
-    let group = &constants.subjects.named_group(shape.group).name;
-    let usual = match own {
-        Some(own) => format!("usual day {}, peers ({group}) {}", shown(own), shown(peers)),
-        None => format!("no habit of its own yet, peers ({group}) {}", shown(peers)),
-    };
-    let busy = if view.surge > 1.2 {
-        format!(" The whole group was {} times as busy as usual.", shown(view.surge))
-    } else {
-        String::new()
-    };
-    finding.reason = format!(
-        "Account {} {} {observed} {} on {}; {usual}; a day like this is expected {} working days.{busy}",
-        finding.subject.id,
-        VERBS[metric],
-        UNITS[metric],
-        date_of(constants, home_zone(constants, subject, presence), events),
-        once_in(view.p_day),
-    );
-    finding.patients = tally.patients.len() as u64;
-    finding.facts = facts([
-        ("quantity", json!(SPEC.detections[metric].id)),
-        ("observed", json!(observed)),
-        ("usual", json!(own.map(round))),
-        ("peers", json!(round(peers))),
-        ("peer_group", json!(group)),
-        ("expected_today", json!(round(view.expected.mu + 1.0))),
-        ("threshold", json!(limits.cross(metric, shape, habit))),
-        ("group_surge", json!(round(view.surge))),
-        ("events", json!(tally.count(0))),
-        ("patients", json!(tally.count(1))),
-        ("exported", json!(tally.count(2))),
-    ]);
-    finding
-}
-
-fn round(number: f64) -> f64 {
-    (number * 100.0).round() / 100.0
 }

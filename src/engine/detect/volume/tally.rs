@@ -4,22 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::METRICS;
 use super::limits::Limits;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
+use crate::engine::stats::requests::Requests;
 use crate::event::{Activity, Event, Facts, Outcome};
 
 /// One account's day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
-    /// Requests without a correlation id.
-    single: u32,
+    requests: Requests,
     pub(super) told: Option<u8>,
-    /// Hashes of correlation ids: records that share one report one request.
-    requests: Option<Box<Distinct>>,
     pub(super) patients: Distinct,
     pub(super) events: Events,
     /// What was exported; most accounts export nothing on most days.
@@ -28,7 +26,7 @@ pub(super) struct Tally {
 }
 
 /// By correlation id: the stated count and the patients, of which the larger counts.
-type Requests = BTreeMap<u64, (u64, BTreeSet<u64>)>;
+type Shared = BTreeMap<u64, (u64, BTreeSet<u64>)>;
 
 /// Exports and prints of one account's day.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -36,7 +34,7 @@ struct Exports {
     /// Records exported without a correlation id.
     single: u64,
     /// Exports that share a correlation id.
-    requests: Option<Box<Requests>>,
+    requests: Option<Box<Shared>>,
     events: Events,
 }
 
@@ -44,12 +42,7 @@ static NONE: LazyLock<Events> = LazyLock::new(Events::default);
 
 impl Tally {
     pub(super) fn add(&mut self, event: &Event<'_>, facts: &Facts<'_>) {
-        let request =
-            event.correlation_id().map(|id| xxh3_64_with_seed(id.as_bytes(), xxh3_64(event.source().as_bytes())));
-        match request {
-            Some(hash) => self.requests.get_or_insert_default().insert_hash(hash),
-            None => self.single = self.single.saturating_add(1),
-        }
+        let request = self.requests.add(event);
         // Who was refused has not seen the patient.
         if !matches!(event.outcome(), Outcome::Denied | Outcome::Failure) {
             for patient in &facts.patients {
@@ -86,7 +79,7 @@ impl Tally {
 
     pub(super) fn count(&self, metric: usize) -> u64 {
         match metric {
-            0 => u64::from(self.single) + self.requests.as_ref().map_or(0, |requests| requests.len() as u64),
+            0 => self.requests.count(),
             1 => self.patients.len() as u64,
             _ => {
                 let Some(exports) = &self.exports else { return 0 };
