@@ -128,9 +128,8 @@ impl Reader {
             Verdict::Stalled => {
                 lane.watch_again(asked);
                 anew.insert(origin.clone());
-                self.say_trouble(format!(
-                    "{origin} has more to read, but nothing came for a minute; it is assigned anew"
-                ));
+                let what = format!("{origin} has more to read, but nothing came for a minute; it is assigned anew");
+                self.say_trouble(what, false);
             }
         }
     }
@@ -218,7 +217,7 @@ impl Reader {
         self.unassign(&lanes);
         if let Err(error) = self.client.incremental_assign(&self.list(&lanes)) {
             // The watch on standing still tries again.
-            self.say_trouble(format!("partitions cannot be assigned: {error}"));
+            self.say_trouble(format!("partitions cannot be assigned: {error}"), false);
             return;
         }
         lanes.iter().for_each(|index| self.lanes[*index].assigned = true);
@@ -241,11 +240,13 @@ impl Reader {
     }
 
     fn tell_trouble(&mut self, survey: &Survey) {
-        let failure = survey.topics.values().find_map(|topic| topic.as_ref().err());
+        // A broker that is away is worse than a topic that does not exist.
+        let is_missing = |failure: &&Failure| matches!(failure, Failure::Missing(_));
+        let failure = survey.topics.values().filter_map(|topic| topic.as_ref().err()).min_by_key(is_missing);
         match failure {
             Some(failure) => {
                 let (since, told) = self.trouble.unwrap_or((survey.asked, false));
-                let now_told = self.say_trouble(failure.to_string());
+                let now_told = self.say_trouble(failure.to_string(), is_missing(&failure));
                 self.trouble = Some((since, told || now_told));
             }
             None => {
@@ -261,7 +262,7 @@ impl Reader {
     }
 
     /// Says it unless something was said within the last minute; whether it was said.
-    fn say_trouble(&mut self, what: String) -> bool {
+    fn say_trouble(&mut self, what: String, missing: bool) -> bool {
         let Some(more) = self.told.pass(Instant::now()) else {
             return false;
         };
@@ -271,7 +272,7 @@ impl Reader {
         } else {
             tracing::warn!(group = self.plan.group, more, "kafka: {what}");
         }
-        self.out.push(Arrival::Trouble { what });
+        self.out.push(Arrival::Trouble { what, missing });
         true
     }
 }
