@@ -1,6 +1,7 @@
 //! Composition root: builds the parts from the settings, joins them, and hands them to the loops in `app::scan` and `app::live`.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ mod watch;
 pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use backtest::{Backtested, backtest_rules};
-pub use rosters::{look_at_rosters, named_rosters, nobody, people, rosters};
+pub use rosters::{accepted_last, look_at_rosters, named_rosters, nobody, people, rosters};
 pub use rules::{Matched, absent_columns, diff_rules, export_rules, look_at_rules, match_rules, unproven};
 pub use scan::scan;
 pub use stop::Stop;
@@ -202,11 +203,23 @@ fn kept(settings: &Settings, dir: &Path) -> Vec<Problem> {
         reader.map(drop).map_err(Stop::failed)
     });
     let mut problems: Vec<Problem> = read.err().map(|stop| problem(dir, stop)).into_iter().collect();
-    if problems.is_empty() && state.join(STORE_KEY).exists() {
-        problems.extend(store(settings, dir, &state, false).err().map(|stop| problem(&state, stop)));
+    if problems.is_empty() && (state.join(STORE_KEY).exists() || !sealed_files(&state).is_empty()) {
+        let opened = seal(settings, dir, &state).and_then(|_| match Store::is_there(&state) {
+            true => Store::verify(&state).map_err(Stop::failed),
+            false => Ok(()),
+        });
+        problems.extend(opened.err().map(|stop| problem(&state, stop)));
     }
+    problems.extend(open_to_others(&state));
     problems.extend([nearest_folder(dir), nearest_folder(&state)].into_iter().filter_map(unwritable));
     problems
+}
+
+/// The problem of a state folder into which others can look.
+fn open_to_others(state: &Path) -> Option<Problem> {
+    let mode = std::fs::metadata(state).ok()?.permissions().mode() & 0o777;
+    let what = format!("others can look into this folder (mode {mode:04o}); chmod 0700 keeps them out");
+    (mode & 0o077 != 0).then(|| Problem { file: state.to_owned(), line: None, what })
 }
 
 /// The folder itself, or the nearest one above it that is there.
@@ -298,7 +311,14 @@ fn keyring(settings: &Settings, dir: &Path) -> Result<Option<Keyring>, Stop> {
     Keyring::open(&path, key).map(Some).map_err(Stop::failed)
 }
 
-/// The key of the store: made at first, sealed like everything else beside the history.
+/// What in the state folder opens with its key alone.
+fn sealed_files(state: &Path) -> Vec<&'static str> {
+    let holds = |name: &&str| std::fs::metadata(state.join(name)).is_ok_and(|found| found.len() > 0);
+    [crate::store::FILE, audit::AUDIT, audit::HEAD].into_iter().filter(holds).collect()
+}
+
+/// The key of the store: made at first, sealed like everything else beside the history. With a fresh one in the place of one that was
+/// lost nothing in the folder would ever open again.
 fn store_key(keyring: Option<&Keyring>, state: &Path) -> Result<[u8; 32], Stop> {
     let path = state.join(STORE_KEY);
     let found = match std::fs::read(&path) {
@@ -312,13 +332,23 @@ fn store_key(keyring: Option<&Keyring>, state: &Path) -> Result<[u8; 32], Stop> 
     if let Some(bytes) = found {
         return bytes.try_into().map_err(|_| Stop::Failed(format!("{}: damaged", path.display())));
     }
+    let sealed = sealed_files(state);
+    if !sealed.is_empty() {
+        return Err(Stop::Failed(format!(
+            "{} is missing, and what lies beside it is sealed with it: {}. Put it back from a copy. Where there is none move these files \
+             away: `phiwatch run` makes the store again from the history, without what was not drained in the last minute before, and \
+             nobody can check those lines of the self-audit",
+            path.display(),
+            sealed.join(", ")
+        )));
+    }
     let mut key = [0_u8; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut key).map_err(Stop::failed)?;
     let bytes = match keyring {
         Some(keyring) => keyring.seal(STORE_KEY, now(), &key).map_err(Stop::failed)?,
         None => key.to_vec(),
     };
-    std::fs::create_dir_all(state).map_err(Stop::failed)?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(Stop::failed)?;
     write_durably(&path, &bytes, 0o600).map_err(Stop::failed)?;
     Ok(key)
 }

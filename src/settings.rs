@@ -446,6 +446,17 @@ mod tests {
                 (Some(13), "between 7 and 3650"),
             ],
         );
+        // What is refused has the line of its key, not that of its section.
+        check(
+            "[kafka]\nbrokers = [\"localhost:9092\"]\ntopics = [\"a b\"]\n[kafka.client]\n\"enable.auto.commit\" = true\n\
+             \"sasl.password\" = \"x\"\n[kafka.batch]\nrows = 0\n",
+            &[
+                (Some(3), "topics: \"a b\""),
+                (Some(5), "client.\"enable.auto.commit\""),
+                (Some(6), "is a secret"),
+                (Some(8), "batch.rows must be"),
+            ],
+        );
         // Several faults of the grammar, too.
         check(
             "[budget]\nper_1000_users_per_day = \n[sites]\ndefault_timezone = Mars\n",

@@ -28,7 +28,7 @@ use crate::store::{AesSeal, Seal};
 /// The name of the file in the state folder.
 pub(super) const AUDIT: &str = "audit.jsonl";
 /// The name of the file with the newest number and hash, sealed.
-const HEAD: &str = "audit.head";
+pub(super) const HEAD: &str = "audit.head";
 /// What stands before the keyed hash at the end of a line.
 const MAC: &str = ",\"mac\":\"";
 

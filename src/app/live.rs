@@ -15,7 +15,7 @@ use super::operator::Operator;
 use super::places::Places;
 use super::rosters::put_in_force;
 use super::verdicts::Verdicts;
-use super::watch::{Parts, Rosters, Watch};
+use super::watch::{self, Parts, Rosters, Watch};
 use super::{Begun, acts, now, own_seal, own_store, past, runtime, set_out};
 use crate::app::Stop;
 use crate::engine::Input;
@@ -79,7 +79,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let channels: Arc<dyn Fn() -> _ + Send + Sync> = Arc::new(notifier.health());
     let sight = Sight { board: board.clone(), store: store.clone(), channels: channels.clone(), clock: now };
     show(&settings, sight)?;
-    let survey = survey(plan, &signals.stop, until_end)?;
+    let survey = survey(plan, &board, &signals.stop, until_end)?;
     let changes = keep.history.changes().map_err(Stop::failed)?;
     let places = Places::new(&survey, &seen, &changes);
     note_begun(&mut keep, &places)?;
@@ -190,9 +190,9 @@ fn show(settings: &Settings, sight: Sight) -> Result<(), Stop> {
     }
 }
 
-/// Asks for the topics until the broker answers; one that waits says so once a minute. Up to its end nobody can read a topic that does
-/// not exist, or that nothing is known of: then all of them have to be described.
-fn survey(plan: &Plan, stop: &AtomicBool, until_end: bool) -> Result<Survey, Stop> {
+/// Asks for the topics until the broker answers; one that waits says so once a minute, and on the board. Up to its end nobody can read a
+/// topic that does not exist, or that nothing is known of: then all of them have to be described.
+fn survey(plan: &Plan, board: &Shared, stop: &AtomicBool, until_end: bool) -> Result<Survey, Stop> {
     let mut told: Option<Instant> = None;
     loop {
         let failure = match kafka::survey(plan) {
@@ -203,6 +203,7 @@ fn survey(plan: &Plan, stop: &AtomicBool, until_end: bool) -> Result<Survey, Sto
             Err(failure) => failure,
         };
         let missing = matches!(failure, kafka::Failure::Missing(_));
+        board.lock().open = vec![watch::unread(&failure, now())];
         let Some(wait) = failure.retry().filter(|_| !(missing && until_end)) else { return Err(Stop::failed(failure)) };
         if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(60)) {
             told = Some(Instant::now());

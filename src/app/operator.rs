@@ -68,10 +68,17 @@ pub static FALLEN: Kind = kind("switched-off", "A detection is switched off", Se
 /// Records met a bug of decoding.
 pub static UNDECODED: Kind = kind("undecoded", "Records cannot be decoded", Severity::High, SubjectKind::System);
 
+/// Nothing of a topic can be used.
+pub static REJECTED: Kind = kind("rejected", "A feed cannot be used", Severity::High, SubjectKind::System);
+/// A topic of the settings does not exist.
+pub static TOPIC: Kind = kind("topic-missing", "A topic does not exist", Severity::High, SubjectKind::System);
+
 /// Every kind: the docs have to say what to do about each.
 #[cfg(test)]
-static ALL: [&Kind; 18] = [
+static ALL: [&Kind; 20] = [
     &UNDECODED,
+    &REJECTED,
+    &TOPIC,
     &FALLEN,
     &RULES_REFUSED,
     &WINDOW,
@@ -136,6 +143,7 @@ impl Operator {
 
     /// Compares what is wrong now with what was wrong before; what has begun and what has ended is in the answer.
     pub fn look(&mut self, wrong: Vec<Seen>, now: Time, known: Known<'_>) -> Vec<Raised> {
+        self.forget_other_days(now);
         let mut raised = Vec::new();
         let mut before = std::mem::take(&mut self.open);
         for seen in wrong {
@@ -155,22 +163,38 @@ impl Operator {
 
     /// Something happened. The first time of a day is told, and again, quietly, when the count has doubled.
     pub fn happened(&mut self, seen: Seen, now: Time, known: Known<'_>) -> Option<Raised> {
-        let today = self.zone.local(now).day;
-        self.happened.retain(|_, told| told.day == today);
+        self.forget_other_days(now);
         let key = (seen.kind.slug, seen.about.clone());
         let Some(mut told) = self.happened.remove(&key) else {
             let mut raised = Vec::new();
-            let told = self.begin(seen, now, known, &mut raised);
+            let told = self.begin(counted(seen, 0, now), now, known, &mut raised);
             self.happened.insert(key, told);
             return raised.pop();
         };
-        told.seen = Seen { count: told.seen.count + seen.count, ..seen };
+        told.seen = counted(seen, told.seen.count, told.since);
         let more = (told.seen.count >= told.told * 2).then(|| {
             (told.revision, told.told) = (told.revision + 1, told.seen.count);
             self.raised(&told, told.revision, State::Open, now)
         });
         self.happened.insert(key, told);
         more
+    }
+
+    /// What happened is open for the rest of its day.
+    fn forget_other_days(&mut self, now: Time) {
+        let today = self.zone.local(now).day;
+        self.happened.retain(|_, told| {
+            let stays = told.day == today;
+            if !stays {
+                tracing::info!(
+                    kind = told.seen.kind.slug,
+                    about = told.seen.about,
+                    "its day is over: {}",
+                    told.seen.what
+                );
+            }
+            stays
+        });
     }
 
     /// What happened of this kind was put right.
@@ -234,6 +258,16 @@ impl Operator {
         };
         Raised { alert, day: told.day, at: now, interrupts: revision == 1, routing: Vec::new() }
     }
+}
+
+/// What happened again, with what was counted `before`: the sentence says how many there were since it began.
+fn counted(seen: Seen, before: u64, since: Time) -> Seen {
+    let count = before + seen.count;
+    let what = match count {
+        0 => seen.what,
+        _ => format!("{} {count} of them since {since}.", seen.what),
+    };
+    Seen { count, what, ..seen }
 }
 
 fn family(kind: &Kind) -> String {
@@ -326,6 +360,21 @@ mod tests {
         let next = operator.happened(seen(&GAP, "t/0", 1), Time(DAY + 12 * HOUR), &|_| 0).unwrap();
         assert_eq!((next.alert.revision, next.interrupts), (1, true), "another day, another alert");
         assert_eq!(operator.open().len(), 1);
+    }
+
+    #[test]
+    fn the_sum_since_the_beginning_is_told_and_not_that_of_one_batch() {
+        let mut operator = operator();
+        let noon = Time(12 * HOUR);
+        for second in 0..250 {
+            _ = operator.happened(seen(&CONFLICT, "ehr", 4), noon.plus(second * 1_000_000), &|_| 0);
+        }
+        let open = operator.open();
+        assert_eq!((open.len(), open[0].since), (1, noon));
+        assert_eq!(open[0].what, "ehr is wrong. 1000 of them since 1970-01-01T12:00:00Z.");
+        // It is open for the rest of its day, also where nothing else happens.
+        assert!(operator.look(vec![], Time(DAY - 1), &|_| 0).is_empty() && operator.open().len() == 1);
+        assert!(operator.look(vec![], Time(DAY), &|_| 0).is_empty() && operator.open().is_empty());
     }
 
     #[test]

@@ -84,6 +84,14 @@ pub fn people(settings: &Settings, dir: &Path) -> Result<Option<Arc<Roster>>, St
     Ok(kept.map(Arc::new))
 }
 
+/// The roster version with which the next `run` compares: the last that the history of the settings accepted, where that can be read.
+pub fn accepted_last(settings: &Settings) -> Option<Accepted> {
+    settings.rosters.as_ref()?;
+    let dir = &settings.history.as_ref()?.dir;
+    let reader = runtime().ok()?.block_on(Reader::open(dir, &settings.key_source(dir))).ok()?;
+    Accepted::from_bytes(&reader.newest_roster().ok()??)
+}
+
 /// The roster version that this history accepted last.
 pub(super) fn accepted(keep: &Keep) -> Result<Option<Accepted>, Stop> {
     let changes = keep.history.changes().map_err(Stop::failed)?;

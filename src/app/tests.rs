@@ -113,11 +113,76 @@ fn a_roster_that_lost_half_of_its_rows_is_refused_from_one_scan_to_the_next() {
     site.scan(&["a.jsonl"]);
     let before = site.users();
     site.write("rosters/users.csv", "user_id\nu1\n");
+    // What `check` says before anybody starts.
+    let problems = |accepted: Option<Accepted>| look_at_rosters(&site.settings, accepted.as_ref()).unwrap().problems;
+    assert!(problems(None).is_empty());
+    let found = problems(accepted_last(&site.settings));
+    assert!(found.len() == 1 && found[0].what.contains("shrank from 4 to 1"), "{found:?}");
     site.scan(&["a.jsonl"]);
     assert_eq!(site.users(), before);
     site.settings.allow_shrink = true;
     site.scan(&["a.jsonl"]);
     assert_eq!(site.users().iter().filter(|line| line.contains('*')).count(), 3, "{:?}", site.users());
+}
+
+/// Everything that opens the state folder after this was done to it; what `check --online` says.
+fn check_state(damage: &dyn Fn(&Path), expected: &[&str]) {
+    let site = Site::new();
+    site.write("rosters/users.csv", "user_id\nu1\n");
+    let input = site.write("a.jsonl", &access("1", "2026-02-02T10:00:00Z", "u1", "p1"));
+    site.scan(&["a.jsonl"]);
+    let (dir, settings) = (site.path("history"), &site.settings);
+    let state = settings.state_dir(&dir);
+    audit(settings, &dir, "ask", "reach").unwrap();
+    assert_eq!(online(settings).unwrap(), []);
+    damage(&state);
+    let said = |stop: Stop| match stop {
+        Stop::Failed(what) | Stop::Usage(what) => what,
+        Stop::Problems(problems) => format!("{problems:?}"),
+    };
+    let problems = online(settings).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let mut told = vec![problems];
+    told.push(store(settings, &dir, &state, false).map(|_| ()).map_err(said).unwrap_err());
+    told.push(scan(settings, &[input], &mut Vec::new()).map(|_| ()).map_err(said).unwrap_err());
+    for told in told {
+        for word in expected.iter().chain(&[state.to_str().unwrap()]) {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_state_folder_that_does_not_open_is_named_with_what_to_do() {
+    let cut = |state: &Path| {
+        let path = state.join(crate::store::FILE);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    check_state(&cut, &["phiwatch.sqlite", "damaged", "move it away"]);
+    check_state(
+        &|state| std::fs::write(state.join(crate::store::FILE), "garbage").unwrap(),
+        &["damaged", "move it away"],
+    );
+    let lost = |state: &Path| std::fs::remove_file(state.join(STORE_KEY)).unwrap();
+    check_state(&lost, &["store.key is missing", "phiwatch.sqlite, audit.jsonl, audit.head", "move these files away"]);
+}
+
+#[test]
+fn a_lost_key_is_made_again_where_nothing_needs_it() {
+    let site = Site::new();
+    site.write("rosters/users.csv", "user_id\nu1\n");
+    site.write("a.jsonl", &access("1", "2026-02-02T10:00:00Z", "u1", "p1"));
+    site.scan(&["a.jsonl"]);
+    let (dir, settings) = (site.path("history"), &site.settings);
+    let state = settings.state_dir(&dir);
+    std::fs::remove_dir_all(&state).unwrap();
+    audit(settings, &dir, "ask", "reach").unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&state), mode(&state.join(STORE_KEY))), (0o700, 0o600));
+    assert_eq!(online(settings).unwrap(), []);
+    std::fs::set_permissions(&state, PermissionsExt::from_mode(0o750)).unwrap();
+    let problems = online(settings).unwrap();
+    assert!(problems.len() == 1 && problems[0].what.contains("0750"), "{problems:?}");
 }
 
 /// The records of a ward as lines of JSON.

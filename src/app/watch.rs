@@ -21,6 +21,7 @@ use self::rosters::Keeper;
 pub(super) use self::rosters::Rosters;
 use self::rules::RulesInForce;
 use self::wrong::Signs;
+pub(super) use self::wrong::unread;
 use super::desk::Desk;
 use super::drain::Drain;
 use super::monitor::board::{Doing, LaneStand, Shared};
@@ -150,6 +151,7 @@ impl<'a> Watch<'a> {
         board.commits = road.commits.clone();
         board.staged = road.keep.as_ref().map(|keep| keep.history.staged()).map_or((0, 0), |s| (s.rows, s.bytes));
         board.roster = Some((road.engine.roster().hash().to_owned(), self.parts.rosters.since));
+        board.rejected = road.rejected.clone();
         board.open = self.operator.open();
         let done = self.upkeep.done;
         board.upkeep = (done.joins, done.files, done.removed);
@@ -278,11 +280,10 @@ impl Beside for Watch<'_> {
         match arrival {
             Arrival::Gap { origin, from, to } => {
                 let count = (to - from).max(0).unsigned_abs();
-                let what =
-                    format!("{count} records of {origin} ({from} to {to}) were deleted before they could be read.");
+                let what = format!("Records of {origin} ({from} to {to}) were deleted before they could be read.");
                 self.happened.push(Seen { kind: &operator::GAP, about: origin.to_string(), what, count });
             }
-            Arrival::Trouble { what } => self.signs.trouble(what, now),
+            Arrival::Trouble { what, missing } => self.signs.trouble(what, *missing, now),
             Arrival::Recovered { .. } => self.signs.recovered(now),
             _ => {}
         }
@@ -290,26 +291,27 @@ impl Beside for Watch<'_> {
 
     fn turned(&mut self, effects: &Effects, _now: Time) {
         for notice in &effects.notices {
-            let (kind, words) = match notice.kind {
-                "id-conflict" => (&operator::CONFLICT, "Records that repeat an identifier and say something else"),
-                "future" => (&operator::FUTURE, "Records that lie in the future"),
-                "undecoded" => (&operator::UNDECODED, "Records that cannot be decoded because of a bug of phiwatch"),
-                "window-limit" => (&operator::WINDOW, "Hits that were not counted because its windows hold no more"),
+            let (kind, what) = match notice.kind {
+                "id-conflict" => (
+                    &operator::CONFLICT,
+                    "Records repeat an identifier and say something else; they are kept and flagged.",
+                ),
+                "future" => (&operator::FUTURE, "Records lie in the future; they are kept and flagged."),
+                "undecoded" => (
+                    &operator::UNDECODED,
+                    "Records cannot be decoded because of a bug of phiwatch; they are kept as rejects.",
+                ),
+                "window-limit" => (&operator::WINDOW, "Hits were not counted because its windows hold no more."),
                 _ => continue,
             };
-            let kept = match notice.kind {
-                "window-limit" => "",
-                "undecoded" => " They are kept as rejects.",
-                _ => " They are kept and flagged.",
-            };
-            let what = format!("{words}: {}.{kept}", notice.count);
-            self.happened.push(Seen { kind, about: notice.about.clone(), what, count: notice.count });
+            let (about, what) = (notice.about.clone(), what.to_owned());
+            self.happened.push(Seen { kind, about, what, count: notice.count });
         }
     }
 
     fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<News>, RoadError> {
         let mut news: Vec<News> = self.take_reload(&road.engine).into_iter().collect();
-        if now >= self.slow_at {
+        if is_due(self.slow_at, now) {
             self.slow(now);
         }
         news.extend(self.poll_rosters(road, now));
@@ -335,7 +337,32 @@ impl Beside for Watch<'_> {
     }
 }
 
+/// Whether the time `at` has come, which was set to be [`SLOW`] away. A clock that was set back does not put it off.
+fn is_due(at: Time, now: Time) -> bool {
+    now >= at || now < at.plus(-SLOW)
+}
+
 /// The partition's name as alerts and labels have it.
 fn name(origin: &Origin) -> String {
     origin.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::time::HOUR;
+
+    #[test]
+    fn what_is_due_every_minute_is_done_by_whatever_clock() {
+        let check = |since: i64, due: bool| {
+            let last = Time(12 * HOUR);
+            assert_eq!(is_due(last.plus(SLOW), last.plus(since)), due, "{since} later");
+        };
+        check(0, false);
+        check(SLOW - 1, false);
+        check(SLOW, true);
+        check(HOUR, true);
+        check(-1, true);
+        check(-HOUR, true);
+    }
 }

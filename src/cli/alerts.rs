@@ -87,6 +87,12 @@ enum Finding {
 }
 
 impl Alerts {
+    /// The settings file, where one is named.
+    #[cfg(test)]
+    pub(super) fn settings_file(&self) -> Option<&Path> {
+        self.config.config.as_deref()
+    }
+
     pub(super) fn run(self) -> Result<(), Stop> {
         let settings = self.config.load()?;
         let dir = app::history_dir(&settings, self.history.as_ref())?;

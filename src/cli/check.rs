@@ -12,6 +12,7 @@ use crate::settings::Settings;
 
 /// Name every problem in settings, rosters and rules at once.
 ///
+/// Where the settings name a history that can be read, rosters are compared with the version that it accepted last, as `run` does.
 /// With --online it also tries the broker, the topics and the rights to read them, the mail server, webhooks and collectors (nothing
 /// is sent), and the history with its key and state folder.
 #[derive(Args)]
@@ -36,7 +37,8 @@ impl Check {
         }
         let (mut settings, mut problems) = self.config.read();
         settings.rosters = self.rosters.or(settings.rosters);
-        let rosters = match app::look_at_rosters(&settings, None) {
+        let accepted = app::accepted_last(&settings);
+        let rosters = match app::look_at_rosters(&settings, accepted.as_ref()) {
             Ok(loaded) => {
                 for count in &loaded.counts {
                     eprintln!("{}: {} rows, {} refused", count.file, count.rows, count.refused);

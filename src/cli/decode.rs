@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -33,8 +33,9 @@ impl Decode {
         let format = Format::parse(&self.format).ok_or_else(|| Stop::Usage(unknown_format(&self.format)))?;
         let hints = Hints { format, ..Hints::new("") };
         let mut out = BufWriter::new(stdout().lock());
-        let mut rejects =
-            self.rejects.as_deref().map(File::create).transpose().map_err(Stop::failed)?.map(BufWriter::new);
+        let create =
+            |path: &Path| File::create(path).map_err(|error| Stop::Failed(format!("{}: {error}", path.display())));
+        let mut rejects = self.rejects.as_deref().map(create).transpose()?.map(BufWriter::new);
         let to = rejects.as_mut().map(|file| file as &mut dyn Write);
         let bar = progress::inputs(&self.inputs)?;
         let read = &mut |bytes| bar.inc(bytes);

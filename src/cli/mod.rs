@@ -63,7 +63,7 @@ impl Command {
 #[derive(Args)]
 pub struct Config {
     /// The settings file; without it the embedded defaults hold.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
@@ -156,5 +156,36 @@ fn set_signals(holds_connections: bool) {
         }
         // A file that has grown to the limit of the process is an error of the write, like a full disk, and no sudden death.
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Whether a command line is understood; its first word is that of the command.
+    fn check(line: &str, understood: bool) {
+        let parsed = Cli::try_parse_from(["phiwatch"].into_iter().chain(line.split(' ')));
+        let said = parsed.as_ref().err().map(ToString::to_string);
+        assert_eq!(parsed.is_ok(), understood, "{line}: {said:?}");
+        if let Ok(Cli { command: Command::Alerts(command) }) = parsed {
+            assert_eq!(command.settings_file(), Some(Path::new("x.toml")), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_settings_file_may_stand_behind_the_last_word() {
+        for what in ["list", "show a-1", "verdict a-1 confirmed --reason r", "mute mass-query.* --reason r"] {
+            check(&format!("alerts {what} --config x.toml"), true);
+            check(&format!("alerts --config x.toml {what}"), true);
+        }
+        check("channels test --config x.toml", true);
+        check("partitions leave ehr 0 --reason r --config x.toml", true);
+        check("partitions resume ehr --reason r --config x.toml", true);
+        check("rules list --config x.toml", true);
+        check("check --config x.toml --online", true);
+        check("rules fields --config x.toml", false);
     }
 }

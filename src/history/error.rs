@@ -95,6 +95,9 @@ pub enum HistoryError {
     /// A query could not be run; the text comes from the query engine.
     #[error("the query failed: {0}")]
     Query(String),
+    /// A query met a file that cannot be read.
+    #[error("a file of the history could not be read and is probably damaged: {0}")]
+    Unreadable(String),
     /// A query needed more time or memory than it is given.
     #[error("the query was stopped: {0}")]
     Limit(&'static str),

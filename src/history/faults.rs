@@ -130,7 +130,7 @@ async fn exchanged_cut_and_missing_files_are_told() {
     let folder = dir.path().join("history");
     let all = "SELECT event_id, actor_id, time, patients, fact_role FROM events ORDER BY event_id";
     let right = reader(dir.path()).await.query(all, &[]).await.unwrap();
-    let mut refused = 0;
+    let (mut refused, mut named) = (0, 0);
     for i in (0..whole.len()).step_by(whole.len() / 61) {
         let mut broken = whole.clone();
         broken[i] ^= 0x10;
@@ -138,11 +138,18 @@ async fn exchanged_cut_and_missing_files_are_told() {
         let reader = Reader::open(&folder, &KeySource::beside(&folder)).await.unwrap();
         // Some bytes are not needed for this answer (`verify` hashes every byte), but no answer is ever wrong.
         match reader.query(all, &[]).await {
-            Err(_) => refused += 1,
+            Err(error) => {
+                refused += 1;
+                named += usize::from(error.to_string().contains(&files[0].name));
+            }
             Ok(answer) => assert_eq!(answer, right, "byte {i}"),
         }
+        let asked = reader.user_query(all, 9, std::time::Duration::from_secs(60)).await;
+        if let Err(error @ HistoryError::Damaged { .. }) = asked {
+            assert!(error.to_string().contains(&files[0].name), "byte {i}: {error}");
+        }
     }
-    assert!(refused > 20, "{refused}");
+    assert!(refused > 20 && named > 20, "{refused}, of which {named} name the file");
     std::fs::write(path(0), &whole[..whole.len() - 1]).unwrap();
     check("cut").await;
     std::fs::remove_file(path(0)).unwrap();

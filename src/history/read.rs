@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::{EncryptionFactoryOptions, TableParquetOptions};
@@ -25,7 +26,7 @@ use parquet::encryption::encrypt::FileEncryptionProperties;
 use tokio::task::JoinSet;
 
 use super::log::{Positions, TableLog, url};
-use super::segment::{Segment, decryption};
+use super::segment::{Segment, decryption, place, sha256};
 use super::tables::Table;
 use super::writer::{is_mark, watermark_in};
 use super::{HistoryError, layout};
@@ -34,6 +35,8 @@ use crate::keys::{KeySource, Keyring};
 
 /// Memory that the queries of one reader may take together, in bytes.
 const MEMORY: usize = 1 << 30;
+/// For so long the file that a query has failed over is looked for.
+const BLAME: Duration = Duration::from_secs(30);
 /// How far a reader goes back to find a moment at which all tables stand at the same positions.
 const STEPS_BACK: usize = 1_000;
 
@@ -61,8 +64,7 @@ pub struct Reader {
     pub(super) dir: PathBuf,
     pub(super) keyring: Option<Arc<Keyring>>,
     session: SessionContext,
-    /// The files of the table of events.
-    pub(super) events: Vec<Segment>,
+    tables: Vec<Snapshot>,
     positions: Positions,
     watermark: Option<Time>,
 }
@@ -90,11 +92,33 @@ impl Reader {
         }
         let watermark = watermark_in(&positions);
         positions.retain(|key, _| !is_mark(key));
-        let snapshots = logs.iter().map(Snapshot::of).collect::<Result<Vec<_>, _>>()?;
-        let session = session(dir, &keyring, &snapshots)?;
-        let events = snapshots.into_iter().find(|snapshot| snapshot.table == Table::Events);
-        let events = events.map(|snapshot| snapshot.files).unwrap_or_default();
-        Ok(Reader { dir: dir.into(), keyring, session, events, positions, watermark })
+        let tables = logs.iter().map(Snapshot::of).collect::<Result<Vec<_>, _>>()?;
+        let session = session(dir, &keyring, &tables)?;
+        Ok(Reader { dir: dir.into(), keyring, session, tables, positions, watermark })
+    }
+
+    /// The files of the table of events.
+    pub(super) fn events(&self) -> &[Segment] {
+        let events = self.tables.iter().find(|snapshot| snapshot.table == Table::Events);
+        events.map(|snapshot| snapshot.files.as_slice()).unwrap_or_default()
+    }
+
+    /// The failure with the file that is to blame, where one is found in time: the query engine names none.
+    fn blame(&self, error: HistoryError) -> HistoryError {
+        if !matches!(error, HistoryError::Query(_) | HistoryError::Unreadable(_)) {
+            return error;
+        }
+        let until = Instant::now() + BLAME;
+        let files = self.tables.iter().flat_map(|Snapshot { table, files }| files.iter().map(|file| (*table, file)));
+        let damaged = files.take_while(|_| Instant::now() < until).find_map(|(table, file)| {
+            let place = place(table, &file.name);
+            match std::fs::read(self.dir.join(&place)) {
+                Ok(bytes) if sha256(&bytes) == file.sha256 => None,
+                Ok(_) => Some((place, "its bytes are not those that were written".to_owned())),
+                Err(error) => Some((place, error.to_string())),
+            }
+        });
+        damaged.map_or(error, |(file, what)| HistoryError::Damaged { file, what })
     }
 
     /// The next offset of each origin at this moment, by position key.
@@ -109,14 +133,14 @@ impl Reader {
 
     /// Runs a query of ours; `$1`, `$2`, ... in it stand for `values`.
     pub async fn query(&self, sql: &str, values: &[ScalarValue]) -> Result<Vec<RecordBatch>, HistoryError> {
-        run(&self.session, sql, values).await
+        run(&self.session, sql, values).await.map_err(|error| self.blame(error))
     }
 
     /// Runs a query of a user, for at most `limit` and up to `rows` rows; tells whether there were more.
     ///
     /// # Errors
-    /// [`HistoryError::Query`] with the query engine's words, also for every statement that is no question; and
-    /// [`HistoryError::Limit`].
+    /// [`HistoryError::Query`] with the query engine's words, also for every statement that is no question;
+    /// [`HistoryError::Damaged`]; and [`HistoryError::Limit`].
     pub async fn user_query(
         &self,
         sql: &str,
@@ -126,7 +150,12 @@ impl Reader {
         let frame = self.session.sql_with_options(sql, read_only()).await.map_err(failed)?;
         let frame = frame.limit(0, Some(rows + 1)).map_err(failed)?;
         let collected = tokio::time::timeout(limit, collect(frame)).await;
-        let mut batches = collected.map_err(|_| HistoryError::Limit("it took longer than a question may take"))??;
+        let collected = collected.map_err(|_| HistoryError::Limit("it took longer than a question may take"))?;
+        // A question of a user mostly fails because of its words.
+        let mut batches = match collected {
+            Err(error @ HistoryError::Unreadable(_)) => return Err(self.blame(error)),
+            collected => collected?,
+        };
         let mut left = rows;
         let mut more = false;
         for batch in &mut batches {
@@ -164,7 +193,7 @@ async fn collect(frame: DataFrame) -> Result<Vec<RecordBatch>, HistoryError> {
     // A set of tasks stops them when it is dropped: a query that nobody waits for any more ends.
     let mut task = JoinSet::new();
     task.spawn(frame.collect());
-    let damaged = || HistoryError::Query("a file could not be read and is probably damaged".into());
+    let damaged = || HistoryError::Unreadable("reading ended early".into());
     let collected = task.join_next().await.and_then(Result::ok).ok_or_else(damaged)?;
     let mut batches = collected.map_err(failed)?;
     if batches.is_empty() {
@@ -176,6 +205,12 @@ async fn collect(frame: DataFrame) -> Result<Vec<RecordBatch>, HistoryError> {
 pub(super) fn failed(error: DataFusionError) -> HistoryError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => HistoryError::Limit("it needs more memory than a question may take"),
+        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            HistoryError::Unreadable(error.strip_backtrace())
+        }
+        DataFusionError::ArrowError(arrow, _) if matches!(**arrow, ArrowError::ParquetError(_)) => {
+            HistoryError::Unreadable(error.strip_backtrace())
+        }
         _ => HistoryError::Query(error.strip_backtrace()),
     }
 }

@@ -42,7 +42,7 @@ impl Reader {
             let last = file.hours.map_or(Time::MAX, |(_, last)| Time((i64::from(last) + 1) * HOUR));
             from.is_none_or(|from| last > from) && until.is_none_or(|until| first(file) < until)
         };
-        let mut files: Vec<Segment> = self.events.iter().filter(wanted).cloned().collect();
+        let mut files: Vec<Segment> = self.events().iter().filter(wanted).cloned().collect();
         files.sort_by(|a, b| (first(a), &a.name).cmp(&(first(b), &b.name)));
         let mut parts: Vec<Part> = Vec::new();
         for file in files {
@@ -123,7 +123,7 @@ impl Rows {
         if let Some(rows) = self.batches.recv().await {
             return Some(rows);
         }
-        let damaged = || HistoryError::Query("a file could not be read and is probably damaged".into());
+        let damaged = || HistoryError::Unreadable("reading ended early".into());
         match self.reading.join_next().await {
             Some(Err(_)) => Some(Err(damaged())),
             _ => None,

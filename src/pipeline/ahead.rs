@@ -122,7 +122,7 @@ mod tests {
                     from: 0,
                 })),
                 1 => list.push_back(None),
-                2 => list.push_back(Some(Arrival::Trouble { what: round.to_string() })),
+                2 => list.push_back(Some(Arrival::Trouble { what: round.to_string(), missing: false })),
                 _ => {}
             }
         }

@@ -5,6 +5,8 @@
 //! the history keeps sealed, one for each month of event time. What lies behind the snapshot, or everything where there is none, is taken up from the record, in the order of commits and with the changes in their places; nothing
 //! of it is told again. One segment is in memory at a time.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -12,10 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tracing::{debug, info, warn};
 
+use self::snapshot::{FORM, SNAPSHOT, Seen, Snapshot, checked, clear, write};
 use super::RoadError;
 use crate::engine::off::Part;
 use crate::engine::rule::{self, RuleSet};
@@ -23,13 +24,9 @@ use crate::engine::settings::Settings;
 use crate::engine::{Engine, Input};
 use crate::event::time::DAY;
 use crate::event::{Day, Time, Zone};
-use crate::history::{Change, History, HistoryError, Noted, OnRecord};
-use crate::keys::{KeyError, Keyring, write_durably};
+use crate::history::{Change, History, HistoryError, Noted};
+use crate::keys::KeyError;
 use crate::roster::{Accepted, Roster};
-
-const SNAPSHOT: &str = "engine.snapshot";
-/// The form of the snapshot; that of the memory in it is the engine's.
-const FORM: u32 = 2;
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,26 +59,10 @@ pub struct Keep {
     pub(super) period: fn(Time) -> i64,
 }
 
-/// What a snapshot has seen, and the memory of the engine.
-type Snapshot = (Seen, Vec<u8>);
-
 /// Months of event time (UTC), counted.
 fn month(time: Time) -> i64 {
     let (year, month, _) = Day(time.0.div_euclid(DAY) as i32).civil();
     year * 12 + month
-}
-
-/// What the snapshot has seen, before the memory of the engine.
-#[derive(Serialize, Deserialize)]
-struct Seen {
-    form: u32,
-    /// The history it belongs to.
-    history: String,
-    /// The newest segment.
-    segment: u64,
-    /// The newest change of the control log.
-    heard: u64,
-    positions: BTreeMap<String, i64>,
 }
 
 /// Told of a rebuild: rows that were taken up, and rows in all.
@@ -96,6 +77,7 @@ impl Keep {
         use std::os::unix::fs::DirBuilderExt;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
         made.map_err(|error| KeepError::File { path: state.clone(), error })?;
+        clear(&state);
         Ok(Keep { history, state, heard: 0, saving: None, sealed: None, period: month })
     }
 
@@ -152,8 +134,12 @@ impl Keep {
         let behind = self.catch_up(&mut engine, &seen, &changes, zone, progress)?;
         engine.rest();
         self.heard = newest;
-        if behind {
-            self.save(&engine, now)?;
+        match behind.then(|| self.save(&engine, now)) {
+            // It is a cache, and the next one may find room.
+            Some(Err(RoadError::Keep(error))) => {
+                warn!(%error, "the snapshot of the engine cannot be written; without it the next start takes longer");
+            }
+            saved => saved.unwrap_or(Ok(()))?,
         }
         Ok(engine)
     }
@@ -267,49 +253,6 @@ impl Keep {
         Ok(Arc::new(Roster::from_accepted(&accepted, zone)))
     }
 
-    /// The snapshot, or why it cannot be used; `None` where there is none.
-    fn snapshot(&self, newest: u64) -> Result<Snapshot, Option<String>> {
-        let because = |why: &str| Some(why.to_owned());
-        let sealed = fs::read(self.state.join(SNAPSHOT)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => because("there is none"),
-            _ => Some(error.to_string()),
-        })?;
-        let checked = match self.history.keyring() {
-            Some(keyring) => {
-                keyring.open_sealed(SNAPSHOT, &sealed).map_err(|_| because("it is damaged or of another key"))?
-            }
-            None => sealed,
-        };
-        self.fitting(&checked, newest)
-    }
-
-    /// What lies in a snapshot, or why it cannot be used.
-    fn fitting(&self, checked: &[u8], newest: u64) -> Result<Snapshot, Option<String>> {
-        let because = |why: &str| Some(why.to_owned());
-        let (sum, plain) = checked.split_at_checked(32).ok_or_else(|| because("it is damaged"))?;
-        if Sha256::digest(plain).as_slice() != sum {
-            return Err(because("it is damaged"));
-        }
-        match postcard::take_from_bytes::<u32>(plain) {
-            Ok((FORM, _)) => {}
-            _ => return Err(because("it is of another version")),
-        }
-        let (seen, bytes): (Seen, Vec<u8>) = postcard::from_bytes(plain).map_err(|_| because("it cannot be read"))?;
-        let positions = self.history.positions();
-        let ahead = seen.positions.iter().any(|(key, next)| positions.get(key).is_none_or(|durable| next > durable));
-        if self.history.id().ok().as_ref() != Some(&seen.history) {
-            return Err(because("it belongs to another history"));
-        }
-        if ahead || seen.heard > newest || seen.segment > self.history.newest_segment() {
-            return Err(because("it is ahead of the history"));
-        }
-        let joined = |file: &OnRecord| (file.number()..file.through()).contains(&seen.segment);
-        if self.history.on_record().map_err(|error| Some(error.to_string()))?.iter().any(joined) {
-            return Err(because("segments on both sides of it were joined"));
-        }
-        Ok((seen, bytes))
-    }
-
     /// The sealed snapshots that were written, the oldest first, and how far time had come.
     fn seals(&self, changes: &[Noted]) -> Result<Vec<(String, Time)>, HistoryError> {
         let written = self.history.seals()?;
@@ -400,18 +343,4 @@ impl Drop for Keep {
     fn drop(&mut self) {
         drop(self.saved(true));
     }
-}
-
-/// A snapshot with the sum over its bytes before it.
-fn checked(seen: &Seen, memory: &[u8]) -> Vec<u8> {
-    let plain = postcard::to_stdvec(&(seen, memory)).expect("a snapshot is plain values");
-    [Sha256::digest(&plain).as_slice(), &plain].concat()
-}
-
-fn write(checked: Vec<u8>, keyring: Option<&Keyring>, path: &Path, now: Time) -> Result<(), KeepError> {
-    let bytes = match keyring {
-        Some(keyring) => keyring.seal(SNAPSHOT, now, &checked)?,
-        None => checked,
-    };
-    write_durably(path, &bytes, 0o600).map_err(|error| KeepError::File { path: path.to_owned(), error })
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use super::ahead::Ahead;
 use super::anew::Anew;
@@ -119,10 +119,10 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
     Ok(false)
 }
 
-/// What the operator should know of a step.
+/// What a step means for the log. Records to look at may come with every step: `Beside` tells the operator of them, once.
 fn tell(road: &Road<'_>, effects: &Effects) {
     for notice in &effects.notices {
-        warn!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
+        debug!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
     }
     if !effects.settled.is_empty() {
         let watermark = road.engine.watermark().map(|time| time.to_string());

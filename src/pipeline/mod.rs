@@ -26,6 +26,7 @@ pub mod live;
 mod news;
 mod outcomes;
 mod provisional;
+mod rejected;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -94,6 +95,8 @@ pub struct Road<'a> {
     pub tally: Tally,
     /// What became of the records, as far as it is durable: it agrees with the table `spans`.
     pub outcomes: Outcomes,
+    /// Records that could not be used, in a row, by topic.
+    pub rejected: BTreeMap<String, u64>,
     /// What was made durable, and when.
     pub commits: Commits,
     /// Asked after a failure of the history that may pass: it waits for a while and says whether to try again.
@@ -125,6 +128,7 @@ impl<'a> Road<'a> {
             keys: BTreeMap::new(),
             tally: Tally::default(),
             outcomes: Outcomes::default(),
+            rejected: BTreeMap::new(),
             commits: Commits::default(),
             patience: Box::new(|_| false),
             recorded,
@@ -202,6 +206,7 @@ impl<'a> Road<'a> {
         }
         // What was on record before is not told again, and does not count again.
         self.tally.add(effects);
+        rejected::count(&mut self.rejected, &effects.applied);
         let on_record = |origin: &Origin| self.keys.get(origin).and_then(|key| self.recorded.get(key));
         self.staged.add(effects, |origin, to| on_record(origin).is_none_or(|at| to > *at));
         if !effects.raised.is_empty() {

@@ -583,6 +583,16 @@ fn a_snapshot_that_cannot_be_used_is_thrown_away_and_the_same_state_is_built() {
     std::fs::remove_file(&snapshot).unwrap();
     assert_eq!(goes_on(dir.path(), &runtime, &script, &from), expected, "gone");
 
+    // A snapshot that cannot be written, as on a full disk, keeps nobody from starting; what a kill left of one is taken away.
+    std::fs::remove_file(&snapshot).unwrap();
+    std::fs::create_dir(&snapshot).unwrap();
+    let left = dir.path().join("state/engine.snapshot.4711.tmp");
+    std::fs::write(&left, "half of it").unwrap();
+    assert_eq!(goes_on(dir.path(), &runtime, &script, &from), expected, "not to be written");
+    assert!(!left.exists());
+    std::fs::remove_dir(&snapshot).unwrap();
+    assert_eq!(goes_on(dir.path(), &runtime, &script, &from), expected, "to be written again");
+
     // What is sealed bounds what has to be read again, and nothing depends on it.
     let read_again = || {
         std::fs::remove_file(&snapshot).unwrap();

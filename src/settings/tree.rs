@@ -45,10 +45,8 @@ impl<'a> Tree<'a> {
 
     /// Notes a problem of the table at `path` whose words begin with, or quote, the key that is to blame.
     pub fn problem_in(&mut self, path: &[&str], what: String) {
-        let keys = table_at(self.root.get_ref(), path).map(|table| table.keys().map(|key| key.get_ref().to_string()));
-        let says = |key: &String| what.contains(&format!("`{key}`")) || words_of(&what).any(|word| word == key);
-        let key = keys.and_then(|keys| keys.filter(says).max_by_key(String::len));
-        let path: Vec<&str> = path.iter().copied().chain(key.as_deref()).collect();
+        let blamed = table_at(self.root.get_ref(), path).map(|table| blamed(table, &what)).unwrap_or_default();
+        let path: Vec<&str> = path.iter().copied().chain(blamed.iter().map(String::as_str)).collect();
         self.problem(&path, what);
     }
 
@@ -124,6 +122,19 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// The keys that lead to what these words name, as far as they do: `batch.rows`, or `client` and one of its options.
+fn blamed(table: &DeTable<'_>, what: &str) -> Vec<String> {
+    let says = |key: &str| {
+        let named =
+            |word: &str| word == key || word.split_once('.').is_some_and(|(first, rest)| first == key || rest == key);
+        what.contains(&format!("`{key}`")) || words_of(what).any(named)
+    };
+    let named = table.iter().filter(|(key, _)| says(key.get_ref()));
+    let Some((key, value)) = named.max_by_key(|(key, _)| key.get_ref().len()) else { return Vec::new() };
+    let below = value.get_ref().as_table().map(|table| blamed(table, what)).unwrap_or_default();
+    [key.get_ref().to_string()].into_iter().chain(below).collect()
+}
+
 /// The place of the key at `path`, or of the nearest one above it.
 pub(super) fn span_of(table: &DeTable<'_>, path: &[&str]) -> Option<Range<usize>> {
     let (first, rest) = path.split_first()?;
@@ -151,7 +162,8 @@ fn table_at<'t, 'a>(table: &'t DeTable<'a>, path: &[&str]) -> Option<&'t DeTable
 
 /// The words of a sentence; a key may hold dots and underscores.
 fn words_of(what: &str) -> impl Iterator<Item = &str> {
-    what.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).filter(|word| word.len() > 1)
+    let words = what.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'));
+    words.map(|word| word.trim_matches('.')).filter(|word| word.len() > 1)
 }
 
 /// Takes out what stands at `span`: gives back where the table that held it stands, and the keys that lead to it.

@@ -70,9 +70,20 @@ pub enum StoreError {
         /// Why.
         error: std::io::Error,
     },
+    /// The file is no database any more, or a part of one.
+    #[error(
+        "the store {path} is damaged ({error}): move it away with the files beside it that begin with its name; `phiwatch run` makes it \
+         again from the history, without what was not drained in the last minute before"
+    )]
+    Damaged {
+        /// The file; its name alone where it is found later than at the opening.
+        path: PathBuf,
+        /// What the database says.
+        error: rusqlite::Error,
+    },
     /// The database refuses; disk full and busy are worth another try.
     #[error("the store: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(rusqlite::Error),
     /// The program is stopping.
     #[error("the program is stopping")]
     Stopping,
@@ -81,7 +92,26 @@ pub enum StoreError {
     Unreadable(&'static str),
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> StoreError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Damaged { path: FILE.into(), error }
+            }
+            _ => StoreError::Database(error),
+        }
+    }
+}
+
 impl StoreError {
+    /// The same with the whole path of a damaged file.
+    fn at(self, path: &Path) -> StoreError {
+        match self {
+            StoreError::Damaged { error, .. } => StoreError::Damaged { path: path.to_owned(), error },
+            other => other,
+        }
+    }
+
     /// Whether the same call may succeed later without anybody doing anything here.
     pub fn retry(&self) -> bool {
         match self {
@@ -112,12 +142,27 @@ impl Store {
         // Made by us first, so that it and the files that SQLite puts beside it are never readable to others.
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(|e| at(&path, e))?;
         file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(|e| at(&path, e))?;
-        let mut connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        common(&connection)?;
-        schema::migrate(&mut connection)?;
+        let connection = writing(&path).map_err(|error| error.at(&path))?;
         Ok(Store { connection: Mutex::new(connection), seal, _lock: Some(lock) })
+    }
+
+    /// Looks through the whole store in `dir` for damage.
+    ///
+    /// # Errors
+    /// Where there is any, or the store cannot be read.
+    pub fn verify(dir: &Path) -> Result<(), StoreError> {
+        let path = dir.join(FILE);
+        let found = reading(&path).and_then(|connection| {
+            Ok(connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?)
+        });
+        match found.map_err(|error| error.at(&path))?.as_str() {
+            "ok" => Ok(()),
+            wrong => {
+                let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+                let error = rusqlite::Error::SqliteFailure(failure, Some(wrong.to_owned()));
+                Err(StoreError::Damaged { path, error })
+            }
+        }
     }
 
     /// Whether there is a store in a folder.
@@ -134,10 +179,7 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing(path));
         }
-        // WAL needs write access to the shared-memory file beside it even for reading; the pragma below refuses our own writes.
-        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        common(&connection)?;
-        connection.pragma_update(None, "query_only", true)?;
+        let connection = reading(&path).map_err(|error| error.at(&path))?;
         Ok(Store { connection: Mutex::new(connection), seal, _lock: None })
     }
 
@@ -157,6 +199,27 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Store")
+    }
+}
+
+fn writing(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    common(&connection)?;
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+fn reading(path: &Path) -> Result<Connection, StoreError> {
+    // WAL needs write access to the shared-memory file beside it even for reading; the pragma below refuses our own writes.
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    common(&connection)?;
+    connection.pragma_update(None, "query_only", true)?;
+    // SQLite opens anything: that it is no database, or cut off, shows when it is read.
+    match schema::version(&connection)? {
+        0 => Err(StoreError::Missing(path.to_owned())),
+        _ => Ok(connection),
     }
 }
 
@@ -269,6 +332,45 @@ mod tests {
         raw.pragma_update(None, "user_version", 99).unwrap();
         drop(raw);
         assert!(matches!(Store::open(dir.path(), seal()), Err(StoreError::Newer { found: 99, .. })));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_what_to_do() {
+        let check = |damage: &dyn Fn(&mut Vec<u8>)| {
+            let dir = tempfile::tempdir().unwrap();
+            drop(Store::open(dir.path(), seal()).unwrap());
+            let path = dir.path().join(FILE);
+            assert!(Store::verify(dir.path()).is_ok());
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&path, bytes).unwrap();
+            let opened = [
+                Store::open(dir.path(), seal()).unwrap_err(),
+                Store::read(dir.path(), seal()).unwrap_err(),
+                Store::verify(dir.path()).unwrap_err(),
+            ];
+            for error in opened {
+                let said = error.to_string();
+                assert!(
+                    !error.retry() && said.contains(path.to_str().unwrap()) && said.contains("move it away"),
+                    "{said}"
+                );
+            }
+        };
+        check(&|bytes| bytes.fill(b'x'));
+        check(&|bytes| bytes.truncate(bytes.len() / 2));
+    }
+
+    #[test]
+    fn a_page_that_is_damaged_is_found_by_who_looks_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path(), seal()).unwrap());
+        let path = dir.path().join(FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let page = bytes.len() - 4096;
+        bytes[page..].fill(0xff);
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(Store::verify(dir.path()), Err(StoreError::Damaged { .. })));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Board {
     pub before: Outcomes,
     /// What became of the records since.
     pub since: Outcomes,
+    /// Records that were taken up last and could not be used, in a row, by topic.
+    pub rejected: BTreeMap<String, u64>,
     /// What was made durable.
     pub commits: Commits,
     /// Rows and bytes that wait for the next segment.

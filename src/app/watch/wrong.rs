@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::super::monitor::Plan;
-use super::super::monitor::board::{Board, Doing};
+use super::super::monitor::board::{Board, Doing, Trouble};
 use super::super::operator::{self, Seen};
 use super::name;
 use crate::engine::off::Part;
 use crate::event::time::MINUTE;
 use crate::event::{Origin, Time};
+use crate::ingest::kafka::Failure;
 use crate::notify::Health;
 
 /// A broker or a channel that fails for so long is told; before that it is a line in the log.
@@ -17,6 +18,9 @@ const PATIENCE: i64 = 5 * MINUTE;
 const BLIND: i64 = MINUTE;
 /// Less free space than a twentieth and than this is told, in bytes.
 const SPACE: u64 = 20 << 30;
+
+/// With more records in a row that cannot be used a feed is of no use.
+const REJECTS: u64 = 500;
 
 /// A part of the engine met a bug.
 pub(super) fn fallen(part: &Part) -> Seen {
@@ -38,13 +42,15 @@ pub(super) struct Signs {
     looked: Time,
     /// What the broker's trouble is, and since when.
     trouble: Option<(String, Time)>,
+    /// Which topic does not exist, in words, while the broker answers.
+    missing: Option<String>,
 }
 
 impl Signs {
     /// Sources that should be heard of, and nothing seen yet.
     pub(super) fn new(sources: impl Iterator<Item = String>, now: Time) -> Signs {
         let sources = sources.map(|source| (source, (0, now))).collect();
-        Signs { sources, watermark: (None, now), looked: now, trouble: None }
+        Signs { sources, watermark: (None, now), looked: now, trouble: None, missing: None }
     }
 
     /// Looks at the board.
@@ -85,15 +91,22 @@ impl Signs {
         self.trouble.is_none() && now.0 - self.watermark.1.0 >= limit
     }
 
-    /// The broker does not answer.
-    pub(super) fn trouble(&mut self, what: &str, now: Time) {
+    /// The broker does not answer; or it does, and a topic is `missing`, which says nothing of the others.
+    pub(super) fn trouble(&mut self, what: &str, missing: bool, now: Time) {
+        if missing {
+            if self.trouble.is_some() {
+                self.recovered(now);
+            }
+            self.missing = Some(what.to_owned());
+            return;
+        }
         let since = self.trouble.as_ref().map_or(now, |(_, since)| *since);
         self.trouble = Some((what.to_owned(), since));
     }
 
-    /// It answers again.
+    /// It answers again, and every topic is there.
     pub(super) fn recovered(&mut self, now: Time) {
-        self.trouble = None;
+        (self.trouble, self.missing) = (None, None);
         self.watermark.1 = now;
     }
 }
@@ -115,6 +128,13 @@ pub(super) fn wrong(
         }
     } else if signs.stalled(plan.stalled_after, now) {
         say(&operator::STALLED, "watermark", stalled(board, signs));
+    }
+    if let Some(what) = &signs.missing {
+        say(&operator::TOPIC, "kafka", missing(what));
+    }
+    for (topic, count) in board.rejected.iter().filter(|(_, count)| **count > REJECTS) {
+        let what = format!("The last {count} records of {topic} could not be used; they are kept as rejects.");
+        say(&operator::REJECTED, topic, what);
     }
     for (origin, _) in board.lanes.iter().filter(|(_, lane)| lane.doing == Doing::Stopped) {
         let what = format!(
@@ -148,6 +168,20 @@ pub(super) fn wrong(
         }
     }
     wrong
+}
+
+/// A topic that does not exist, in a sentence.
+fn missing(what: &str) -> String {
+    format!("The broker answers, and a topic is missing: {what}. Nothing is read of it until it is made.")
+}
+
+/// What keeps a start from reading anything.
+pub(in crate::app) fn unread(failure: &Failure, now: Time) -> Trouble {
+    let (kind, what) = match failure {
+        Failure::Missing(_) => (&operator::TOPIC, missing(&failure.to_string())),
+        _ => (&operator::BROKER, format!("The topics cannot be read yet: {failure}")),
+    };
+    Trouble { kind: kind.slug, about: "kafka".into(), what, severity: kind.severity, since: now }
 }
 
 /// The partitions that are furthest back of those that time waits for.
@@ -263,7 +297,7 @@ mod tests {
         // The machine slept, or the disk was full.
         check(&|_| {}, false);
         let away = |signs: &mut Signs| {
-            signs.trouble("refused", Time(MINUTE));
+            signs.trouble("refused", false, Time(MINUTE));
             looks(signs);
             signs.recovered(Time(2 * HOUR));
         };
@@ -297,8 +331,8 @@ mod tests {
     #[test]
     fn a_broker_that_is_away_is_no_stall_and_is_told_after_a_while() {
         let mut signs = Signs::new(std::iter::empty(), Time(0));
-        signs.trouble("refused", Time(0));
-        signs.trouble("refused", Time(4 * MINUTE));
+        signs.trouble("refused", false, Time(0));
+        signs.trouble("refused", false, Time(4 * MINUTE));
         let at = |signs: &Signs, minutes: i64| {
             let found = wrong(&Board::default(), signs, &BTreeMap::new(), &Plan::default(), Time(minutes * MINUTE));
             found.iter().map(|seen| seen.kind.slug).collect::<Vec<_>>()
@@ -307,6 +341,38 @@ mod tests {
         signs.recovered(Time(60 * MINUTE));
         signs.look(&Board::default(), Time(60 * MINUTE));
         assert_eq!(at(&signs, 60), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_topic_that_is_missing_is_told_at_once_and_is_no_absence_of_the_broker() {
+        let mut signs = Signs::new(std::iter::empty(), Time(0));
+        let told = |signs: &Signs, minutes: i64| {
+            let found = wrong(&Board::default(), signs, &BTreeMap::new(), &Plan::default(), Time(minutes * MINUTE));
+            found.into_iter().map(|seen| (seen.kind.slug, seen.what)).collect::<Vec<_>>()
+        };
+        signs.trouble("topic nosuch does not exist", true, Time(0));
+        let at_the_start = unread(&Failure::Missing("nosuch".into()), Time(0));
+        assert_eq!((at_the_start.kind, at_the_start.what), ("topic-missing", told(&signs, 0)[0].1.clone()));
+        for minutes in [0, 4] {
+            let [(slug, what)] = &told(&signs, minutes)[..] else { panic!("one trouble") };
+            assert!(*slug == "topic-missing" && what.contains("topic nosuch does not exist"), "{what}");
+        }
+        // The others are read, so that a stall is one.
+        assert!(signs.stalled(10 * MINUTE, Time(10 * MINUTE)));
+        signs.recovered(Time(11 * MINUTE));
+        assert!(told(&signs, 11).is_empty());
+        // A broker that goes away says nothing of topics, and one that is back names the missing one again.
+        signs.trouble("refused", false, Time(12 * MINUTE));
+        assert!(told(&signs, 13).is_empty() && !signs.stalled(MINUTE, Time(20 * MINUTE)));
+        signs.trouble("topic nosuch does not exist", true, Time(20 * MINUTE));
+        assert_eq!(told(&signs, 21).first().map(|(slug, _)| *slug), Some("topic-missing"));
+    }
+
+    #[test]
+    fn a_feed_of_which_nothing_can_be_used() {
+        let board = |count| Board { rejected: [("ehr".to_owned(), count)].into(), ..Board::default() };
+        check(&board(500), 0, &[]);
+        check(&board(501), 0, &[("rejected", "ehr")]);
     }
 
     #[test]

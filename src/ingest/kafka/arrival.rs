@@ -90,6 +90,8 @@ pub enum Arrival {
     Trouble {
         /// What is wrong, for an operator.
         what: String,
+        /// The outside world answers, and only a topic does not exist.
+        missing: bool,
     },
     /// The trouble that was told is over.
     Recovered {

@@ -246,11 +246,13 @@ impl Reader {
     }
 
     fn tell_trouble(&mut self, survey: &Survey) {
-        let failure = survey.topics.values().find_map(|topic| topic.as_ref().err());
+        // A broker that is away is worse than a topic that does not exist.
+        let is_missing = |failure: &&Failure| matches!(failure, Failure::Missing(_));
+        let failure = survey.topics.values().filter_map(|topic| topic.as_ref().err()).min_by_key(is_missing);
         match failure {
             Some(failure) => {
                 let (since, told) = self.trouble.unwrap_or((survey.asked, false));
-                let now_told = self.say_trouble(failure.to_string());
+                let now_told = self.say_trouble(failure.to_string(), is_missing(&failure));
                 self.trouble = Some((since, told || now_told));
             }
             None => {
@@ -267,13 +269,13 @@ impl Reader {
 
     /// Says what no answer of the broker shows: the next answer without a fault says that it is over.
     fn say_passing(&mut self, what: String) {
-        if self.say_trouble(what) {
+        if self.say_trouble(what, false) {
             self.trouble.get_or_insert((Instant::now(), true)).1 = true;
         }
     }
 
     /// Says it unless something was said within the last minute; whether it was said.
-    fn say_trouble(&mut self, what: String) -> bool {
+    fn say_trouble(&mut self, what: String, missing: bool) -> bool {
         let Some(more) = self.told.pass(Instant::now()) else {
             return false;
         };
@@ -283,7 +285,7 @@ impl Reader {
         } else {
             tracing::warn!(group = self.plan.group, more, "kafka: {what}");
         }
-        self.out.push(Arrival::Trouble { what });
+        self.out.push(Arrival::Trouble { what, missing });
         true
     }
 }
