@@ -127,7 +127,9 @@ impl Triage {
         let news = match self.told.get(&thread) {
             Some(told) if day.0 - told.day.0 <= EPISODE_DAYS => {
                 let sharper = told.p.zip(alert.p_value).is_some_and(|(before, now)| now * 10.0 <= before);
-                alert.severity > told.severity || sharper
+                // Inside the day p allows for what may still turn out: that it did not is no news to those who have heard of the day.
+                let is_known = alert.settled && told.day == day;
+                alert.severity > told.severity || (sharper && !is_known)
             }
             _ => true,
         };
