@@ -373,8 +373,8 @@ mod tests {
         assert_eq!((open.len(), open[0].since), (1, noon));
         assert_eq!(open[0].what, "ehr is wrong. 1000 of them since 1970-01-01T12:00:00Z.");
         // It is open for the rest of its day, also where nothing else happens.
-        assert!(operator.look(vec![], Time(DAY - 1), &|_| 0).is_empty() && operator.open().len() == 1);
-        assert!(operator.look(vec![], Time(DAY), &|_| 0).is_empty() && operator.open().is_empty());
+        assert!(operator.look(vec![], Time(DAY + 4 * HOUR - 1), &|_| 0).is_empty() && operator.open().len() == 1);
+        assert!(operator.look(vec![], Time(DAY + 4 * HOUR), &|_| 0).is_empty() && operator.open().is_empty());
     }
 
     #[test]

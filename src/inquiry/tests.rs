@@ -156,7 +156,7 @@ patient-new,care_team,user-a,,2026-11-20T08:00:00Z,2026-11-20T20:00:00Z
     for patient in ["patient-new", "patient-old"] {
         check(known(), patient, &["user-b||care_team", "user-a|encounter|"]).await;
     }
-    check(known(), "patient-x", &["user-c||"]).await;
+    check(known(), "patient-x", &["user-c|encounter|"]).await;
     check(None, "patient-new", &["user-b||", "user-a|encounter|"]).await;
 }
 

@@ -14,6 +14,7 @@
 mod addresses;
 pub mod channel;
 pub mod courier;
+mod lengths;
 pub mod plan;
 pub mod render;
 pub mod routing;

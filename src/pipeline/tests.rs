@@ -419,7 +419,9 @@ fn a_full_disk_delays_and_changes_nothing() {
         let kinds = |dir: &Path| -> Vec<&'static str> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let changes = keep(dir, &runtime).unwrap().history.changes().unwrap();
-            changes.iter().map(|noted| noted.change.kind()).filter(|kind| *kind != "advance").collect()
+            // What cannot be sealed now is sealed with a later snapshot.
+            let inputs = changes.iter().map(|noted| noted.change.kind());
+            inputs.filter(|kind| !["advance", "sealed"].contains(kind)).collect()
         };
         assert_eq!(kinds(dir.path()), kinds(calm.path()), "{writes}");
     }
@@ -595,7 +597,7 @@ fn a_snapshot_that_cannot_be_used_is_thrown_away_and_the_same_state_is_built() {
 
     // What is sealed bounds what has to be read again, and nothing depends on it.
     let read_again = || {
-        std::fs::remove_file(&snapshot).unwrap();
+        drop(std::fs::remove_file(&snapshot));
         let mut rows = 0;
         let mut keep = keep(dir.path(), &runtime).unwrap();
         keep.engine(&Settings::default(), &zone(), now(), &mut |_, all| rows = all).unwrap();

@@ -53,6 +53,8 @@ pub struct Sums {
     pub wronged: BTreeSet<String>,
     /// The local day, over all zones in which it was lived.
     pub window: Option<(Time, Time)>,
+    /// The request that each of them belongs to.
+    pub request_of: BTreeMap<(Time, String, String, usize), String>,
     /// What it did while it said to be a device or a patient, where no roster has it.
     pub claim: Option<Claim>,
 }
@@ -71,6 +73,11 @@ pub struct Claim {
 }
 
 impl Sums {
+    /// Requests behind events.
+    pub fn requests_of(&self, events: &Listed) -> u64 {
+        events.iter().map(|event| &self.request_of[event]).collect::<BTreeSet<_>>().len() as u64
+    }
+
     /// Records exported or printed: of each request the larger of what it states and the patients it names, at least one.
     pub fn exported(&self) -> u64 {
         self.exports.values().map(|(stated, patients)| (*stated).max(patients.len() as u64).max(1)).sum()
@@ -101,6 +108,7 @@ pub fn add(
     let sums = days.entry(DayKey { account: (kind, id.clone()), day }).or_default();
     let number = sums.uses.len() + sums.touching.len();
     let listed = (record.time, record.source.clone(), record.event_id.clone(), number);
+    sums.request_of.insert(listed.clone(), request(record, &listed));
     let zone = papers.zone(who.home().or(record.site.as_deref()));
     let (start, end) = (zone.day_start(day), zone.day_start(day.plus(1)));
     let known = sums.window.unwrap_or((start, end));
@@ -131,7 +139,9 @@ fn claim(papers: &Papers, record: &Record, who: &Who<'_>, day: Day, days: &mut B
     let (Some(id), false) = (&record.actor, passive || record.refused || !papers.has("users")) else { return };
     let sums = days.entry(DayKey { account: ("user", id.clone()), day }).or_default();
     let claim = sums.claim.get_or_insert_default();
-    claim.uses.insert((record.time, record.source.clone(), record.event_id.clone(), claim.uses.len()));
+    let listed = (record.time, record.source.clone(), record.event_id.clone(), claim.uses.len());
+    sums.request_of.insert(listed.clone(), request(record, &listed));
+    claim.uses.insert(listed);
     let patients: BTreeSet<String> = record.patients.iter().map(|patient| papers.living(patient).to_owned()).collect();
     let as_patient = record.actor_kind.as_deref() == Some("patient");
     if as_patient || record.activity == Activity::Read {
@@ -173,8 +183,7 @@ fn touch(record: &Record, listed: &(Time, String, String, usize), patients: &[St
         return;
     }
     sums.touching.insert(listed.clone());
-    let alone = format!("{} {:?}", record.event_id, listed);
-    let request = record.correlation.as_ref().map_or(alone, |id| format!("{} request {id}", record.source));
+    let request = request(record, listed);
     sums.requests.insert(request.clone());
     if record.refused {
         return;
@@ -186,6 +195,12 @@ fn touch(record: &Record, listed: &(Time, String, String, usize), patients: &[St
         *stated = (*stated).max(record.stated.unwrap_or(0).max(0) as u64);
         named.extend(patients.iter().cloned());
     }
+}
+
+/// The request that a record reports: that of its correlation identifier, else its own.
+fn request(record: &Record, listed: &(Time, String, String, usize)) -> String {
+    let alone = format!("{} {:?}", record.event_id, listed);
+    record.correlation.as_ref().map_or(alone, |id| format!("{} request {id}", record.source))
 }
 
 /// Why the account should not have worked then.

@@ -173,7 +173,7 @@ fn mass_query(alert: &Alert, sums: &Sums, what: &str) {
 fn account(alert: &Alert, sums: &Sums, what: &str) {
     let cause = super::super::oracle::CAUSES.into_iter().find(|cause| sums.causes.contains_key(cause)).unwrap();
     assert_eq!(alert.detection_id, format!("account.{cause}"), "{what}");
-    assert_eq!(number(alert, "uses"), sums.causes[cause].len() as u64, "{what}: uses");
+    assert_eq!(number(alert, "uses"), sums.requests_of(&sums.causes[cause]), "{what}: uses");
     assert_eq!(alert.patients.count, sums.wronged.len() as u64, "{what}: patients");
     evidence(alert, &sums.causes[cause], what);
 }
@@ -183,7 +183,7 @@ fn dormant(judged: &Judgement, key: &DayKey, alert: &Alert, sums: &Sums, what: &
     let hard = sums.causes.iter().filter(|(cause, _)| **cause != "unknown").flat_map(|(_, listed)| listed);
     let told: BTreeSet<&str> = hard.map(|(_, _, id, _)| id.as_str()).collect();
     let uses: Listed = sums.uses.iter().filter(|(_, _, id, _)| !told.contains(id.as_str())).cloned().collect();
-    assert_eq!(number(alert, "events"), uses.len() as u64, "{what}: events");
+    assert_eq!(number(alert, "events"), sums.requests_of(&uses), "{what}: events");
     if told.is_empty() {
         assert_eq!(alert.patients.count, sums.used_on.len() as u64, "{what}: patients");
     }

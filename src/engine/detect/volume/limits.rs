@@ -86,7 +86,7 @@ impl Limits {
                 let far = counts[metric].max(expected.mu as u64).saturating_mul(2);
                 self.exact[metric] = far >= LIMIT_MAX || tail(expected.mu, expected.phi, far) <= shape.p;
                 let exact = self.exact[metric].then(|| crossing(metric, &expected, shape.p));
-                self.cross[metric] = narrow(exact.unwrap_or(far + 2));
+                self.cross[metric] = narrow(exact.unwrap_or_else(|| far + 2));
             }
         }
     }
