@@ -1,4 +1,4 @@
-//! Whole files that the history keeps under their hash: roster and rule versions, sealed snapshots.
+//! Whole files that the history keeps under a name: roster and rule versions by hash, sealed snapshots by segment.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

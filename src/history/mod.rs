@@ -9,7 +9,7 @@
 //! DIR/{table}/YYYYMMDD-<number>-<16 hexadecimal digits>.parquet
 //! DIR/control/            the control log, in framed files
 //! DIR/journal/            receipts and the self-audit, in framed files
-//! DIR/blobs/{kind}/       roster versions and sealed snapshots, named by hash
+//! DIR/blobs/{kind}/       roster and rule versions, named by hash; sealed snapshots, by segment
 //! ```
 //!
 //! **One file per table and segment.** The day in a file's name is the UTC day of *arrival* (handed in by the caller), not of the

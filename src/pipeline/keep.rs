@@ -113,6 +113,7 @@ impl Keep {
             Err(why) => Ok::<_, RoadError>(Err(why)),
         };
         let mut found = remembered(self.snapshot(newest))?;
+        let has_own = found.is_ok();
         if let Err(why) = &found {
             if let Some(why) = why.as_ref().filter(|_| newest > 0) {
                 warn!(why, "the snapshot of the engine is thrown away; the engine is built anew from the history");
@@ -127,6 +128,7 @@ impl Keep {
                 }
             }
         }
+        let is_sealed = found.is_ok() && !has_own;
         let (seen, mut engine) = match found {
             Ok(found) => found,
             Err(_) => (self.nothing_seen()?, Engine::new(settings.clone(), Arc::new(Roster::empty(zone.clone())))),
@@ -134,7 +136,7 @@ impl Keep {
         let behind = self.catch_up(&mut engine, &seen, &changes, zone, progress)?;
         engine.rest();
         self.heard = newest;
-        match behind.then(|| self.save(&engine, now)) {
+        match (behind || is_sealed).then(|| self.save(&engine, now)) {
             // It is a cache, and the next one may find room.
             Some(Err(RoadError::Keep(error))) => {
                 warn!(%error, "the snapshot of the engine cannot be written; without it the next start takes longer");
