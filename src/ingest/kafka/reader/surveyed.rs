@@ -57,24 +57,24 @@ impl Reader {
         anew: &mut Anew,
     ) {
         for (partition, log) in &described.partitions {
-            let index = match self.find(topic, *partition) {
-                Ok(index) => index,
-                Err(index) => {
-                    let wanted = self.first_offset(topic, *partition, *log);
-                    let mut lane = Lane::new(topic, *partition, wanted, asked);
-                    lane.paused = self.held.contains(&lane.origin);
-                    anew.insert(lane.origin.clone());
-                    let origin = lane.origin.clone();
-                    self.lanes.insert(index, lane);
-                    // It was stopped before this start, and however long its log has become since, nobody has decided.
-                    if self.begin.stopped.remove(&origin) {
-                        let known = self.begin.logs.get(&**topic).cloned().unwrap_or_default();
-                        self.stop_lane(index, log.high, &known, &known);
-                    }
-                    index
-                }
-            };
-            if !self.lanes[index].stopped {
+            let Err(index) = self.find(topic, *partition) else { continue };
+            let wanted = self.first_offset(topic, *partition, *log);
+            let mut lane = Lane::new(topic, *partition, wanted, asked);
+            lane.paused = self.held.contains(&lane.origin);
+            let origin = lane.origin.clone();
+            self.lanes.insert(index, lane);
+            // It was stopped before this start, and however long its log has become since, nobody has decided.
+            if self.begin.stopped.remove(&origin) {
+                let known = self.begin.logs.get(&**topic).cloned().unwrap_or_default();
+                self.stop_lane(index, log.high, &known, &known);
+            }
+            anew.insert(origin);
+        }
+        // Whoever is new is told before anything is said of the others, so that time waits for all of them from the beginning.
+        for (partition, log) in &described.partitions {
+            if let Ok(index) = self.find(topic, *partition)
+                && !self.lanes[index].stopped
+            {
                 self.judge(index, *log, positions, asked, anew);
             }
         }
@@ -89,7 +89,7 @@ impl Reader {
         let of_topic = |known: &Origin| matches!(known, Origin::Topic { topic: name, .. } if name == topic);
         let is_known = self.seen.contains(topic) || self.begin.positions.keys().any(of_topic);
         let from = anew.unwrap_or(if is_known { 0 } else { log.start });
-        tracing::info!(group = self.plan.group, from, "kafka: {origin} is new");
+        tracing::debug!(group = self.plan.group, from, "kafka: {origin} is new");
         let log = self.begin.logs.get(&**topic).cloned().unwrap_or_default();
         self.out.push(Arrival::NewPartition { origin, log, from });
         from
