@@ -22,7 +22,7 @@ pub fn bytes(total: Option<u64>) -> Result<ProgressBar, Stop> {
 /// be drawn in the midst of them.
 ///
 /// # Errors
-/// As [`bytes`].
+/// As [`bytes()`].
 pub fn inputs(inputs: &[PathBuf]) -> Result<ProgressBar, Stop> {
     if stdout().is_terminal() {
         return Ok(ProgressBar::hidden());

@@ -124,7 +124,7 @@ impl Tail {
 /// The map from scores to p-values of a group, from its own history and those of the groups above it, smallest first.
 ///
 /// A young or small group borrows from the one above and that one from what is shipped, so that there is always a map and none
-/// changes at once. What is borrowed from a group falls as own scores come, to next to nothing at [`OWN_SCORES`].
+/// changes at once. What is borrowed from a group falls as own scores come, to next to nothing at 400 of them.
 pub fn calibrate<'a>(chain: impl DoubleEndedIterator<Item = &'a ScoreHistory>, shipped: &Tail) -> Calibration {
     let mut shares = shipped.bins();
     let mut evidence = PARENT_SCORES;
