@@ -123,7 +123,9 @@ fn watch(settings: &Settings, dir: &Path, events: u64) -> Result<Shown, Stop> {
     broker.create_topic(TOPIC, PARTITIONS, 1).map_err(Stop::failed)?;
     let read_bytes = Arc::new(ReadBytes::default());
     let producer = produce(dir.join("events.jsonl.zst"), broker.bootstrap_servers(), read_bytes.clone());
-    let kafka = Kafka::start(&plan(&broker.bootstrap_servers())?, Begin::default()).map_err(Stop::failed)?;
+    // They are open already: nothing has to be said of them.
+    let begin = Begin { positions: origins.iter().cloned().map(|origin| (origin, 0)).collect(), ..Begin::default() };
+    let kafka = Kafka::start(&plan(&broker.bootstrap_servers())?, begin).map_err(Stop::failed)?;
     let mut source = Followed { kafka, read: read_bytes, bar: bar.clone() };
     let stop = AtomicBool::new(false);
     let mut orders = Orders {

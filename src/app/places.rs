@@ -83,9 +83,11 @@ impl Places {
                 }
             }
         }
-        // Time waits for what was read before, also while nothing is known of it.
-        let away =
-            |origin: &&Origin| topic_of(origin).is_some_and(|topic| matches!(survey.topics.get(topic), Some(Err(_))));
+        // Time waits for what was read before, also while nothing is known of the topic, or of a partition of it.
+        let away = |origin: &&Origin| {
+            topic_of(origin).is_some_and(|topic| survey.topics.contains_key(topic))
+                && !places.partitions.contains_key(*origin)
+        };
         let away: Vec<Origin> = places.read.keys().filter(away).cloned().collect();
         for origin in away {
             let key = places.key(&origin).to_string();
@@ -397,9 +399,12 @@ mod tests {
         // Another cluster had taken over and has given back: it goes on where it was left, unless it is shorter.
         decide(&later, &both, &mut vec![note(stop(true))], &[(first, 30)]);
         decide(&survey("c", "t", &[29, 60]), &both, &mut vec![note(stop(true))], &[("kafka:c:ehr:t~1:0", 0)]);
-        // Nothing is known of the topic now: what was read of it is waited for under its key.
+        // Nothing is known of a partition, or of the topic, now: what was read of it is waited for under its key.
         let away = Survey::new(None, [("ehr".into(), Err(Failure::Away("gone".into())))].into(), Instant::now());
         assert_eq!(check(&away, &both, &[], &both, &[]), []);
+        let (_, keys): (Vec<_>, Vec<_>) =
+            Places::new(&survey("c", "t", &[50]), &seen(&both), &[]).partitions.into_iter().unzip();
+        assert_eq!(keys, [first, second]);
     }
 
     #[test]

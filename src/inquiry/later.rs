@@ -16,7 +16,7 @@ use crate::event::Time;
 use crate::roster::Roster;
 
 /// The column.
-pub(super) const EXPLAINED_LATER: &str = "explained_later";
+const EXPLAINED_LATER: &str = "explained_later";
 
 /// What explains the openings of `patient` in rows with `actor_id`, `time`, `role` and `department`, by `roster`.
 pub(super) fn explanations(

@@ -2,8 +2,9 @@
 //!
 //! The snapshot is a cache. It says up to which segment and which change of the control log it has seen the input; where it is missing,
 //! damaged, of another version, of another history or ahead of this one, the engine is built anew, from the newest of the snapshots that
-//! the history keeps sealed, one for each month of event time. What lies behind the snapshot, or everything where there is none, is taken up from the record, in the order of commits and with the changes in their places; nothing
-//! of it is told again. One segment is in memory at a time.
+//! the history keeps sealed, one for each month of event time. What lies behind the snapshot, or everything where there is none, is taken
+//! up from the record, in the order of commits and with the changes in their places; nothing of it is told again. One segment is in
+//! memory at a time.
 
 mod snapshot;
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::condition::{BILLION, Condition, Quantity, billionths};
 use super::correlation::{Correlation, Kind};
+use super::read::mix;
 use crate::engine::stats::numbered::Numbered;
 
 /// Up to so many distinct values are searched one by one: nearly all windows are small, and a table for each would be large.
@@ -33,7 +34,6 @@ impl Point {
 
     /// What it is one of several reports of: a hit of the same rule with the same value for the same request.
     fn report(self) -> u64 {
-        let mix = |hash: u64, part: u64| (hash.rotate_left(23) ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mix(mix(self.request, u64::from(self.position)), self.value)
     }
 }

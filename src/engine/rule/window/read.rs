@@ -99,8 +99,13 @@ fn text(value: EventValue<'_>) -> Option<Cow<'_, str>> {
 pub fn hash<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> u64 {
     texts.fold(0, |hash: u64, text| {
         let part = text.map_or(0x6E6F_7468_696E_6721, |text| xxh3_64(text.as_bytes()));
-        (hash.rotate_left(23) ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        mix(hash, part)
     })
+}
+
+/// A hash with one more part, whose place counts.
+pub fn mix(hash: u64, part: u64) -> u64 {
+    (hash.rotate_left(23) ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 fn of_texts(texts: &Texts<'_>) -> u64 {
