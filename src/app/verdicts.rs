@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use tracing::error;
 
 use crate::app::Stop;
-use crate::engine::triage::Exception;
+use crate::engine::triage::{Exception, Ruled};
 use crate::history::Change;
 use crate::pipeline::{Keep, News};
 use crate::store::{Ruling, Store, StoreError, Verdict};
@@ -61,25 +61,23 @@ impl<'a> Verdicts<'a> {
         for verdict in self.store.new_verdicts(AT_ONCE)? {
             let id = format!("{}/{}/{}", verdict.seq, verdict.alert_id, verdict.at.0);
             if !self.known.contains(&id) {
-                let exception = self.exception(&verdict)?;
+                let ruled = self.ruled(&verdict)?;
                 self.known.insert(id.clone());
-                news.push(News::Verdict { id, exception });
+                news.push(News::Verdict { id, ruled });
             }
             self.given = Some(verdict.seq);
         }
         Ok(())
     }
 
-    /// A justified verdict is an exception for some time.
-    fn exception(&self, verdict: &Verdict) -> Result<Option<Exception>, StoreError> {
-        if verdict.ruling != Ruling::Justified {
-            return Ok(None);
-        }
-        Ok(self.store.show(&verdict.alert_id)?.map(|(listed, _)| Exception {
-            family: listed.alert.family().to_owned(),
-            subject: listed.alert.subject.clone(),
-            from: listed.day.plus(1),
-            until: listed.day.plus(1 + HOLDS_DAYS),
-        }))
+    /// What the engine goes by: a justified verdict is an exception for some time, and what is confirmed is no habit.
+    fn ruled(&self, verdict: &Verdict) -> Result<Option<Ruled>, StoreError> {
+        let Some((listed, _)) = self.store.show(&verdict.alert_id)? else { return Ok(None) };
+        let (family, subject, day) = (listed.alert.family().to_owned(), listed.alert.subject.clone(), listed.day);
+        let exception = (verdict.ruling == Ruling::Justified).then(|| {
+            let (from, until) = (day.plus(1), day.plus(1 + HOLDS_DAYS));
+            Exception { family: family.clone(), subject: subject.clone(), from, until }
+        });
+        Ok(Some(Ruled { family, subject, day, is_misuse: verdict.ruling == Ruling::Confirmed, exception }))
     }
 }

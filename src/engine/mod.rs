@@ -40,6 +40,7 @@ mod watch;
 
 use budget::Budget;
 use calendar::Calendar;
+use detect::Ruling;
 use gate::{Gate, LaneIx, Next};
 use identity::{Identity, Repeat};
 use off::{Detectors, Part};
@@ -49,7 +50,7 @@ use settings::Settings;
 use stats::delayed::DELAY;
 use stretch::Run;
 use subjects::Subjects;
-use triage::{Exception, Triage};
+use triage::{Ruled, Triage};
 use watch::Watch;
 
 /// Everything that can reach the engine.
@@ -80,8 +81,8 @@ pub enum Input {
     Roster(Arc<Roster>),
     /// Other rules.
     Rules(Arc<RuleSet>),
-    /// A justified verdict, as an exception.
-    Exception(Exception),
+    /// A person's verdict on an alert.
+    Ruled(Box<Ruled>),
     /// A part met a bug: nothing is asked of it any more.
     SwitchOff(Part),
     /// Nothing more will come from anywhere: everything settles.
@@ -175,13 +176,7 @@ impl Engine {
                 self.horizon = None;
             }
             Input::Rules(rules) => self.replace_rules(rules, &mut effects),
-            Input::Exception(mut exception) => {
-                // It holds from the first local day that nobody has entered.
-                if let Some(last) = self.subjects.open_days().last() {
-                    exception.from = exception.from.max(last.plus(1));
-                }
-                self.triage.except(exception);
-            }
+            Input::Ruled(ruled) => self.rule(*ruled),
             Input::SwitchOff(part) => self.switch_off(&part),
             Input::Close => {
                 self.gate.end_all();
@@ -256,6 +251,23 @@ impl Engine {
     /// The rosters in force.
     pub fn roster(&self) -> &Arc<Roster> {
         &self.roster
+    }
+
+    /// Takes up a verdict. It holds from the first local day that nobody has entered.
+    fn rule(&mut self, ruled: Ruled) {
+        let Ruled { family, subject, day, is_misuse, exception } = ruled;
+        let entered = self.subjects.open_days().last().copied().max(self.settled);
+        let from = day.max(entered.unwrap_or(day)).plus(1);
+        if let Some(mut exception) = exception {
+            exception.from = exception.from.max(from);
+            self.triage.except(exception);
+        }
+        let subjects = &self.subjects;
+        if let Some(subject) = subjects.find(subject.kind, &subject.id) {
+            let ruling = Ruling { subject, day, from, is_misuse, subjects };
+            off::run(&mut self.detectors, &family, &mut Vec::new(), |detector, _| detector.ruled(&ruling));
+        }
+        self.rules.ruled(family, subject, day, from, is_misuse);
     }
 
     /// Takes up every row that may pass.

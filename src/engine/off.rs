@@ -34,7 +34,7 @@ pub(super) type Detectors = BTreeMap<&'static str, Box<dyn Detector>>;
 /// Runs a detector, where it is in force; after a bug it is not in force any more, and nothing of what it found then is kept.
 pub(super) fn run(
     detectors: &mut Detectors,
-    family: &'static str,
+    family: &str,
     findings: &mut Findings,
     act: impl FnOnce(&mut dyn Detector, &mut Findings),
 ) {

@@ -46,6 +46,21 @@ pub struct Exception {
     pub until: Day,
 }
 
+/// A person's verdict on an alert, as far as the engine goes by it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ruled {
+    /// The family of the alert.
+    pub family: String,
+    /// Whom it is about.
+    pub subject: Subject,
+    /// On which of its local days.
+    pub day: Day,
+    /// Whether it was misuse: then it is no habit, and no measure for others.
+    pub is_misuse: bool,
+    /// The exception that follows, where one does.
+    pub exception: Option<Exception>,
+}
+
 /// What triage remembers.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Triage {

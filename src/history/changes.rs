@@ -51,8 +51,9 @@ pub enum Change {
     Verdict {
         /// What names this verdict, and no other.
         id: String,
-        /// The exception that follows from it, as JSON.
-        exception: Option<String>,
+        /// What the engine goes by, as JSON; none where the alert is not known any more.
+        #[serde(default)]
+        ruled: Option<String>,
     },
     /// Time went on although no record came.
     Advance {

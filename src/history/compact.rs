@@ -108,7 +108,13 @@ impl History {
         let mut removed = 0;
         for log in &self.logs {
             let named: BTreeSet<String> = log.files()?.into_iter().map(|file| file.name).collect();
-            removed += clear_folder(&self.dir.join(log.table.name()), &named, age.max(YOUNGEST))?;
+            let table = self.dir.join(log.table.name());
+            for entry in std::fs::read_dir(&table).map_err(HistoryError::io(&table))? {
+                let day = entry.map_err(HistoryError::io(&table))?.file_name().to_string_lossy().into_owned();
+                if day.starts_with(segment::PARTITION) {
+                    removed += clear_folder(&table, &day, &named, age.max(YOUNGEST))?;
+                }
+            }
         }
         Ok(removed)
     }
@@ -182,11 +188,12 @@ fn first_group(files: Vec<Segment>, day: impl Fn(Day) -> bool, barriers: &[u64])
     None
 }
 
-fn clear_folder(folder: &Path, named: &BTreeSet<String>, age: Duration) -> Result<usize, HistoryError> {
-    let mut removed = 0;
-    for entry in std::fs::read_dir(folder).map_err(HistoryError::io(folder))? {
-        let entry = entry.map_err(HistoryError::io(folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+/// Clears the folder of one day of a table.
+fn clear_folder(table: &Path, day: &str, named: &BTreeSet<String>, age: Duration) -> Result<usize, HistoryError> {
+    let (folder, mut removed) = (table.join(day), 0);
+    for entry in std::fs::read_dir(&folder).map_err(HistoryError::io(&folder))? {
+        let entry = entry.map_err(HistoryError::io(&folder))?;
+        let name = format!("{day}/{}", entry.file_name().to_string_lossy());
         if !name.ends_with(".parquet") || named.contains(&name) {
             continue;
         }
@@ -197,7 +204,7 @@ fn clear_folder(folder: &Path, named: &BTreeSet<String>, age: Duration) -> Resul
             removed += 1;
         }
     }
-    layout::sync_folder(folder)?;
+    layout::sync_folder(&folder)?;
     Ok(removed)
 }
 
@@ -206,7 +213,7 @@ mod tests {
     use super::*;
 
     fn file(day: u32, number: u64, rows: usize) -> Segment {
-        let name = format!("202611{day:02}-{number:012}-0123456789abcdef.parquet");
+        let name = format!("{}=2026-11-{day:02}/{number:012}-0123456789abcdef.parquet", segment::PARTITION);
         Segment { name, size: 1_000, rows, sha256: String::new(), through: number, hours: None }
     }
 

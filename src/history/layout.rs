@@ -9,7 +9,7 @@ use super::HistoryError;
 use crate::keys::{DataKey, write_new};
 
 /// The form that this program writes and reads.
-pub(super) const FORM: &str = "phiwatch.history/1";
+pub(super) const FORM: &str = "phiwatch.history/2";
 
 /// What `history.json` says. It is written once and never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

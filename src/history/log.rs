@@ -11,7 +11,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake_core::kernel::{Action, Add, StructType, Transaction};
+use deltalake_core::kernel::{Action, Add, DataType, StructField, StructType, Transaction};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use super::layout::{sync_file, sync_folder};
 use super::read::go_back;
-use super::segment::{Segment, number_of};
+use super::segment::{PARTITION, Segment, day_of, number_of};
 use super::tables::Table;
 use super::{HistoryError, layout};
 
@@ -75,7 +75,8 @@ impl TableLog {
         ];
         let created = CreateBuilder::new()
             .with_location(url(&folder)?.as_str())
-            .with_columns(schema.fields().cloned())
+            .with_columns(schema.fields().cloned().chain([StructField::nullable(PARTITION, DataType::DATE)]))
+            .with_partition_columns([PARTITION])
             .with_configuration(settings)
             .await
             .map_err(wrong)?;
@@ -314,6 +315,7 @@ fn add(segment: &Segment) -> Add {
     }
     Add {
         path: segment.name.clone(),
+        partition_values: HashMap::from([(PARTITION.to_owned(), day_of(&segment.name).map(|day| day.to_string()))]),
         size: segment.size,
         modification_time: std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)

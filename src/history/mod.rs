@@ -6,17 +6,18 @@
 //! DIR/history.json        form and version; the writer holds a lock on it
 //! DIR/keyring.json        month keys, wrapped (absent where encryption is off)
 //! DIR/{table}/            one Delta table each: events, touches, alerts, rejects, spans
-//! DIR/{table}/YYYYMMDD-<number>-<16 hexadecimal digits>.parquet
+//! DIR/{table}/arrival_date=YYYY-MM-DD/<number>-<16 hexadecimal digits>.parquet
 //! DIR/control/            the control log, in framed files
 //! DIR/journal/            receipts and the self-audit, in framed files
 //! DIR/blobs/{kind}/       roster and rule versions, named by hash; sealed snapshots, by segment
 //! ```
 //!
-//! **One file per table and segment.** The day in a file's name is the UTC day of *arrival* (handed in by the caller), not of the
-//! events: a segment is never split, the key of a file is that of its month, and compaction joins the files of one day. The
-//! number is the place in the order of commits, which is the order in which a replay reads. Tables are
-//! not partitioned; within a file the rows are sorted for the two questions people ask (DESIGN, decision 10) and row-group
-//! statistics and bloom filters inside the (encrypted) file do the pruning. The Delta log carries row counts and nothing else.
+//! **One file per table and segment.** Tables are partitioned by `arrival_date`, the UTC day of *arrival* (handed in by the caller),
+//! not of the events: a segment is never split however late its records are, the key of a file is that of its month, and compaction
+//! joins the files of one day. The number is the place in the order of commits, which is the order in which a replay reads.
+//! Within a file the rows are sorted for the two questions people ask (DESIGN, decision 10) and row-group
+//! statistics and bloom filters inside the (encrypted) file do the pruning. The Delta log carries row counts and the hours of event
+//! time that a file of events spans, and nothing else. Any Delta reader sees the column of the partition; questions do not need it.
 //!
 //! **Positions.** Every commit of every table carries a `txn` for each origin that it advances. Tables are committed one after the
 //! other, `spans` last; what a crash between two of them leaves behind is taken back when the history is opened again, and reading goes

@@ -317,9 +317,11 @@ impl EncryptionFactory for Decryption {
         _: &EncryptionFactoryOptions,
         path: &object_store::path::Path,
     ) -> datafusion::error::Result<Option<Arc<FileDecryptionProperties>>> {
+        // The table, the day of arrival, and the file's own name.
         let parts: Vec<_> = path.parts().collect();
-        let last_two = parts.iter().rev().take(2).rev().map(|part| part.as_ref());
-        let place = last_two.collect::<Vec<_>>().join("/");
-        Ok(Some(decryption(&place, &self.keyring)?))
+        let [.., table, _, name] = parts.as_slice() else {
+            return Err(DataFusionError::Internal(format!("{path} is no file of a table")));
+        };
+        Ok(Some(decryption(&format!("{}/{}", table.as_ref(), name.as_ref()), &self.keyring)?))
     }
 }

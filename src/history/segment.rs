@@ -23,7 +23,7 @@ use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use super::HistoryError;
-use super::layout::{random_hex, sync_folder};
+use super::layout::{make_folder, random_hex, sync_folder};
 use super::tables::Table;
 use crate::event::time::{DAY, Day};
 use crate::event::{Time, print};
@@ -34,7 +34,7 @@ const ROW_GROUP_ROWS: usize = 32_768;
 /// A file that was written and forced to the disk, but is in no commit yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// Name within the folder of its table.
+    /// Path within the folder of its table: the folder of its day, and its own name.
     pub name: String,
     /// Bytes.
     pub size: i64,
@@ -48,21 +48,28 @@ pub(super) struct Segment {
     pub hours: Option<(i32, i32)>,
 }
 
-/// The UTC day of arrival, from a file's name.
+/// The column by whose values the tables are partitioned: the UTC day of arrival.
+pub(super) const PARTITION: &str = "arrival_date";
+
+/// The UTC day of arrival, from a file's path.
 pub(super) fn day_of(name: &str) -> Option<Day> {
-    let digits = name.get(..8)?;
-    Day::parse(&format!("{}-{}-{}", &digits[..4], digits.get(4..6)?, digits.get(6..8)?))
+    let (folder, _) = name.split_once('/')?;
+    Day::parse(folder.strip_prefix(PARTITION)?.strip_prefix('=')?)
 }
 
-/// The place of a file's rows in the order of commits, from its name; 0 for a name that is not ours.
+/// The place of a file's rows in the order of commits, from its path; 0 for one that is not ours.
 pub(super) fn number_of(name: &str) -> u64 {
-    name.split('-').nth(1).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    own_name(name).split('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+fn own_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// Where a segment belongs in time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct When {
-    /// The newest arrival in it: decides the day in the name and the month key.
+    /// The newest arrival in it: decides the folder and the month key.
     pub arrival: Time,
     /// Its place in the order of commits: the version of the log that adds it; of joined files, the first of theirs.
     pub number: u64,
@@ -76,11 +83,14 @@ pub(super) fn write(
     When { arrival, number }: When,
     keyring: Option<&Keyring>,
 ) -> Result<Segment, HistoryError> {
-    let (year, month, day) = Day(arrival.0.div_euclid(DAY) as i32).civil();
-    let name = format!("{year:04}{month:02}{day:02}-{number:012}-{}.parquet", random_hex()?);
-    let folder = dir.join(table.name());
-    let path = folder.join(&name);
-    let place = place(table, &name);
+    let day = format!("{PARTITION}={}", Day(arrival.0.div_euclid(DAY) as i32));
+    let name = format!("{day}/{number:012}-{}.parquet", random_hex()?);
+    let folder = dir.join(table.name()).join(day);
+    if !folder.exists() {
+        make_folder(&folder)?;
+    }
+    let (place, aad) = (place(table, &name), aad(table, &name));
+    let path = dir.join(&place);
     let wrong = |source: ParquetError| HistoryError::Parquet { file: place.clone(), source: Box::new(source) };
 
     let mut properties = columns(table, rows.num_rows());
@@ -88,7 +98,7 @@ pub(super) fn write(
         let (key, metadata) = keyring.parquet_key(arrival)?;
         let encryption = FileEncryptionProperties::builder(key.bytes().to_vec())
             .with_footer_key_metadata(metadata)
-            .with_aad_prefix(place.clone().into_bytes())
+            .with_aad_prefix(aad.into_bytes())
             .with_aad_prefix_storage(true)
             .build();
         properties = properties.with_file_encryption_properties(encryption.map_err(wrong)?);
@@ -121,15 +131,20 @@ fn digits(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a file's encrypted parts are bound to, and how it is named in errors.
+/// Where a file lies below the folder of the history, and how it is named in errors.
 pub(super) fn place(table: Table, name: &str) -> String {
     format!("{}/{name}", table.name())
 }
 
-/// How to open the file at `place` (`table/file name`).
-pub(super) fn decryption(place: &str, keyring: &Arc<Keyring>) -> Result<Arc<FileDecryptionProperties>, ParquetError> {
-    let retriever = Retriever { keyring: keyring.clone(), place: place.to_string() };
-    FileDecryptionProperties::with_key_retriever(Arc::new(retriever)).with_aad_prefix(place.as_bytes().to_vec()).build()
+/// What a file's encrypted parts are bound to: `table/file name`.
+pub(super) fn aad(table: Table, name: &str) -> String {
+    format!("{}/{}", table.name(), own_name(name))
+}
+
+/// How to open a file whose parts are bound to `aad`.
+pub(super) fn decryption(aad: &str, keyring: &Arc<Keyring>) -> Result<Arc<FileDecryptionProperties>, ParquetError> {
+    let retriever = Retriever { keyring: keyring.clone(), place: aad.to_string() };
+    FileDecryptionProperties::with_key_retriever(Arc::new(retriever)).with_aad_prefix(aad.as_bytes().to_vec()).build()
 }
 
 fn columns(table: Table, rows: usize) -> WriterPropertiesBuilder {
@@ -220,7 +235,7 @@ pub(super) fn read(
     let wrong = |source: ParquetError| HistoryError::Parquet { file: place.clone(), source: Box::new(source) };
     let mut options = ArrowReaderOptions::new();
     if let Some(keyring) = keyring {
-        options = options.with_file_decryption_properties(decryption(&place, keyring).map_err(wrong)?);
+        options = options.with_file_decryption_properties(decryption(&aad(table, &file.name), keyring).map_err(wrong)?);
     }
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(bytes), options);
     let reader = builder.and_then(|builder| builder.build()).map_err(wrong)?;

@@ -106,7 +106,7 @@ async fn a_second_writer_and_other_forms_are_refused() {
     let missing = KeySource::File(dir.path().join("missing.key"));
     assert!(refused(&with, &missing).await.contains("does not exist"));
     assert!(!dir.path().join("missing.key").exists());
-    std::fs::write(with.dir.join("history.json"), r#"{"form":"phiwatch.history/2"}"#).unwrap();
+    std::fs::write(with.dir.join("history.json"), r#"{"form":"phiwatch.history/9"}"#).unwrap();
     assert!(refused(&with, &source).await.contains("another version"));
 }
 
@@ -250,13 +250,9 @@ async fn compaction_keeps_every_row_and_what_it_leaves_is_cleared_later() {
     assert_eq!(history.positions(), positions);
     assert_eq!(before.query(sql, &[]).await.unwrap()[0].num_rows(), 5, "a reader of the moment before still reads");
     assert_eq!(history.clear_away(std::time::Duration::ZERO).unwrap(), 0);
-    let events = dir.path().join("history/events");
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(8 * 24 * 3_600);
-    for entry in std::fs::read_dir(&events).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
-        }
+    for path in segments_below(dir.path()) {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
     }
     assert_eq!(history.clear_away(std::time::Duration::ZERO).unwrap(), 2);
     assert_eq!(texts(dir.path(), sql).await, rows);
@@ -267,11 +263,13 @@ async fn compaction_keeps_every_row_and_what_it_leaves_is_cleared_later() {
     assert_eq!(count(dir.path(), "events").await, 6);
 }
 
-/// The files of events, by name.
+/// The files of events, in the order of commits.
 fn segments_below(dir: &Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(dir.join("history/events")).unwrap();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
-    files.sort_by_key(|path| path.file_name().unwrap().to_string_lossy().split('-').nth(1).map(str::to_owned));
+    let listed = |dir: &Path| std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let days = listed(&dir.join("history/events"));
+    let is_day = |path: &&std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("arrival_date=");
+    let mut files: Vec<_> = days.iter().filter(is_day).flat_map(|day| listed(day)).collect();
+    files.sort_by_key(|path| path.file_name().unwrap().to_owned());
     files
 }
 
@@ -310,7 +308,7 @@ async fn what_a_change_parts_is_not_joined() {
         history.stage(&effects(vec![stretch(0, step, &rows)]), key).unwrap();
         history.commit(arrival()).await.unwrap();
         if step == 2 {
-            let change = Change::Verdict { id: "1".into(), exception: None };
+            let change = Change::Verdict { id: "1".into(), ruled: None };
             history.note(arrival(), &change, None).unwrap();
             history.note(arrival(), &Change::Close, None).unwrap();
         }

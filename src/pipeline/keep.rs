@@ -197,9 +197,9 @@ impl Keep {
                 let read = serde_json::from_str(json).map_err(|_| damaged("settings that cannot be read"))?;
                 Some(Input::Settings(Box::new(read)))
             }
-            Change::Verdict { exception: Some(json), .. } => {
-                let read = serde_json::from_str(json).map_err(|_| damaged("an exception that cannot be read"))?;
-                Some(Input::Exception(read))
+            Change::Verdict { ruled: Some(json), .. } => {
+                let read = serde_json::from_str(json).map_err(|_| damaged("a verdict that cannot be read"))?;
+                Some(Input::Ruled(Box::new(read)))
             }
             Change::Off { part, version } => {
                 Some(Input::SwitchOff(Part { name: part.clone(), version: version.clone() }))

@@ -7,7 +7,7 @@ use crate::engine::Input;
 use crate::engine::off::Part;
 use crate::engine::rule::RuleSet;
 use crate::engine::settings::Settings;
-use crate::engine::triage::Exception;
+use crate::engine::triage::Ruled;
 use crate::event::{Effects, Origin, Time};
 use crate::history::{Change, Resumed};
 use crate::roster::{Accepted, Roster};
@@ -37,8 +37,8 @@ pub enum News {
     Verdict {
         /// What names this verdict, and no other.
         id: String,
-        /// What follows from it, where something does.
-        exception: Option<Exception>,
+        /// What the engine goes by; none where the alert is not known any more.
+        ruled: Option<Ruled>,
     },
     /// Time no longer waits for a partition, or waits for it again.
     Left {
@@ -66,9 +66,9 @@ impl News {
             }
             News::Roster { roster, zone, .. } => Change::Roster { hash: roster.hash().to_owned(), zone: zone.clone() },
             News::Rules { rules, .. } => Change::Rules { hash: rules.hash().to_owned() },
-            News::Verdict { id, exception } => {
-                let json = |exception| serde_json::to_string(exception).expect("an exception is plain values");
-                Change::Verdict { id: id.clone(), exception: exception.as_ref().map(json) }
+            News::Verdict { id, ruled } => {
+                let json = |ruled| serde_json::to_string(ruled).expect("a verdict is plain values");
+                Change::Verdict { id: id.clone(), ruled: ruled.as_ref().map(json) }
             }
             News::Left { origin, left, who, reason } => {
                 let (origin, who, reason) = (origin.clone(), who.clone(), reason.clone());
@@ -107,10 +107,10 @@ impl Road<'_> {
             News::Settings(settings) => self.turn(now, Input::Settings(settings)),
             News::Rules { rules, .. } => self.turn(now, Input::Rules(rules)),
             News::Roster { roster, .. } => self.turn(now, Input::Roster(roster)),
-            News::Verdict { exception: Some(exception), .. } => self.turn(now, Input::Exception(exception)),
+            News::Verdict { ruled: Some(ruled), .. } => self.turn(now, Input::Ruled(Box::new(ruled))),
             News::Off(part) => self.turn(now, Input::SwitchOff(part)),
             News::Left { origin, left, .. } => self.turn(now, Input::Leave(origin, left)),
-            News::Verdict { exception: None, .. } | News::Resumed(_) => Ok(Effects::default()),
+            News::Verdict { ruled: None, .. } | News::Resumed(_) => Ok(Effects::default()),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::*;
 use crate::engine::fixture::{Record, decoded, first_day, roster_files, rule_files, ward, zone};
 use crate::engine::off::Part;
 use crate::engine::settings::Settings;
-use crate::engine::triage::Exception;
+use crate::engine::triage::{Exception, Ruled};
 use crate::event::time::{DAY, HOUR, MINUTE};
 use crate::event::{Day, State, Subject, SubjectKind};
 use crate::history::{History, KeySource, Reader, Settings as HistorySettings, fuse, newest_roster};
@@ -140,9 +140,15 @@ impl Script {
             let time = zone().midnight(first_day().plus(day)).plus(HOUR * 7);
             times.iter().map(|times| times.partition_point(|arrival| *arrival < time)).collect()
         };
-        let subject = Subject { kind: SubjectKind::User, id: "u02".to_owned() };
-        let until = first_day().plus(DAYS);
-        let exception = Exception { family: "mass-query".to_owned(), subject, from: first_day(), until };
+        let user = |id: &str| Subject { kind: SubjectKind::User, id: id.to_owned() };
+        let ruled = |family: &str, id: &str, day: i32, is_misuse| {
+            let (family, day) = (family.to_owned(), first_day().plus(day));
+            Some(Ruled { family, subject: user(id), day, is_misuse, exception: None })
+        };
+        let (from, until) = (first_day(), first_day().plus(DAYS));
+        let exception = Exception { family: "mass-query".to_owned(), subject: user("u02"), from, until };
+        let excepted = ruled("mass-query", "u02", 41, false).map(|it| Ruled { exception: Some(exception), ..it });
+        let verdict = |id: &str, ruled| News::Verdict { id: id.to_owned(), ruled };
         let turnings = vec![
             Turning { at: vec![0; count], news: news_of(&roster_files("2026-03-10T12:00:00Z")) },
             Turning { at: vec![0; count], news: rules_of(rule_files()) },
@@ -150,9 +156,14 @@ impl Script {
             Turning { at: at(20), news: news_of(&roster_files("2026-03-01T12:00:00Z")) },
             // A rule that reads another list of charts, and one that is gone.
             Turning { at: at(36), news: rules_of(changed_rules()) },
-            Turning { at: at(42), news: News::Verdict { id: "1/a/1".to_owned(), exception: Some(exception) } },
-            Turning { at: at(44), news: News::Verdict { id: "2/b/2".to_owned(), exception: None } },
+            Turning { at: at(42), news: verdict("1/a/1", excepted) },
+            Turning { at: at(44), news: verdict("2/b/2", None) },
+            // Before the day has settled, and when it has.
+            Turning { at: at(51), news: verdict("3/c/3", ruled("mass-query", "u02", 50, true)) },
             Turning { at: at(54), news: news_of(&roster_files("2026-02-20T12:00:00Z")) },
+            Turning { at: at(62), news: verdict("4/d/4", ruled("after-hours", "u05", 58, true)) },
+            Turning { at: at(63), news: verdict("5/e/5", ruled("budgeted-clerk", "u06", 57, true)) },
+            Turning { at: at(66), news: verdict("6/f/6", ruled("mass-query", "u02", 50, false)) },
         ];
         Script { partitions, turnings }
     }

@@ -281,8 +281,8 @@ fn histories_that_cannot_be_used_are_left_alone() {
         (
             "another version",
             "history/history.json",
-            form.replace("history/1", "history/9"),
-            &["is a history of another version", "phiwatch.history/9", "this program reads phiwatch.history/1"],
+            form.replace("history/2", "history/9"),
+            &["is a history of another version", "phiwatch.history/9", "this program reads phiwatch.history/2"],
         ),
         ("half a form", "history/history.json", form[..form.len() / 2].to_owned(), &["history.json is damaged"]),
         ("a wrong key", "history.key", other_key, &["this key does not open this history"]),

@@ -230,6 +230,20 @@ pub struct Finding {
     pub aside: Option<&'static str>,
 }
 
+/// What a person ruled on what was told of a subject's day.
+pub struct Ruling<'a> {
+    /// Whom it was about.
+    pub subject: SubjectIx,
+    /// On which of its days.
+    pub day: Day,
+    /// The first day whose constants it holds for; nobody has entered it yet.
+    pub from: Day,
+    /// Whether it was misuse.
+    pub is_misuse: bool,
+    /// All subjects and groups.
+    pub subjects: &'a Subjects,
+}
+
 /// Findings on their way to triage.
 pub type Findings = Vec<Finding>;
 
@@ -246,6 +260,9 @@ pub trait Detector: Send {
 
     /// Second pass: judges each subject, learns, and forgets the day.
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings);
+
+    /// A person ruled on what was told: what was misuse is no habit (`notes/detection.md`, section 5.9). For detectors that learn.
+    fn ruled(&mut self, _ruling: &Ruling<'_>) {}
 
     /// Forgets the counters of every day up to `through`, backfill included.
     fn forget(&mut self, through: Day);

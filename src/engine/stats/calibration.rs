@@ -78,7 +78,7 @@ impl Learn for ScoreHistory {
 }
 
 /// The bin of a score.
-fn bin(score: f64) -> u8 {
+pub fn bin(score: f64) -> u8 {
     ((score / WIDTH) as usize).min(BINS - 1) as u8
 }
 
@@ -142,6 +142,13 @@ pub fn calibrate<'a>(chain: impl DoubleEndedIterator<Item = &'a ScoreHistory>, s
 }
 
 impl ScoreHistory {
+    /// Takes back what is left of a score in `bin` that `taught` has taught.
+    pub fn leave_out(&mut self, taught: Day, bin: u8) {
+        let left = 0.5_f64.powf(f64::from(self.as_of.0 - taught.0) / HALF_LIFE_DAYS) as f32;
+        let bin = &mut self.bins[usize::from(bin)];
+        *bin = (*bin - left).max(0.0);
+    }
+
     /// Account-days scored, decayed.
     pub fn scored(&self) -> f64 {
         self.bins.iter().map(|bin| f64::from(*bin)).sum()

@@ -138,6 +138,16 @@ impl Learn for CountHabit {
     }
 }
 
+impl CountHabit {
+    /// Takes back what is left of a step after so many later ones.
+    pub fn leave_out(&mut self, step: &CountStep, later: f64) {
+        let left = 0.5_f64.powf(later / HALF_LIFE_ACTIVE_DAYS) as f32;
+        self.level_sum = (self.level_sum - left * step.level).max(0.0);
+        self.weight = (self.weight - left).max(0.0);
+        self.residual_sum -= left * step.residual;
+    }
+}
+
 /// What peers show: mean and dispersion of an active day.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Peers {
@@ -182,7 +192,7 @@ pub struct Expected {
     pub own_phi: f64,
 }
 
-/// Decayed sums of a group over its account-days, and its factors by day of the week.
+/// Decayed sums of a group over its account-days, and its factors by day of the week and for the turn of the month.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GroupCounts {
     as_of: Day,
@@ -192,6 +202,9 @@ pub struct GroupCounts {
     /// Observed and expected sums by weekday (0 is Monday) and, at 7, for holidays.
     seen: [f64; 8],
     expected: [f64; 8],
+    /// The same of the days about the turn of a month, where the factor of the weekday is expected.
+    turn_seen: f64,
+    turn_expected: f64,
 }
 
 /// What one settled day teaches about a group.
@@ -203,12 +216,16 @@ pub struct GroupStep {
     pub residual: f64,
     /// Members active that day.
     pub members: f64,
-    /// Sum of the members' winsorised `y`, with the surge taken out, each by its weight.
+    /// Sum of the members' winsorised `y`, with the surge and the factor of the turn taken out, each by its weight.
     pub seen: f64,
     /// Sum of the members' `mu0`, each by its weight.
     pub expected: f64,
     /// Weekday, or 7 on a holiday.
     pub kind: u8,
+    /// About the turn of a month, otherwise 0: the sum with the factor of the turn left in.
+    pub turn_seen: f64,
+    /// And the sum of the members' means with the factor of the weekday.
+    pub turn_expected: f64,
 }
 
 impl Default for GroupCounts {
@@ -220,6 +237,8 @@ impl Default for GroupCounts {
             residual_sum: 0.0,
             seen: [0.0; 8],
             expected: [0.0; 8],
+            turn_seen: 0.0,
+            turn_expected: 0.0,
         }
     }
 }
@@ -240,6 +259,8 @@ impl Learn for GroupCounts {
             self.seen[kind] = keep_week * self.seen[kind] + if now { step.seen } else { 0.0 };
             self.expected[kind] = keep_week * self.expected[kind] + if now { step.expected } else { 0.0 };
         }
+        self.turn_seen = keep_week * self.turn_seen + step.turn_seen;
+        self.turn_expected = keep_week * self.turn_expected + step.turn_expected;
     }
 }
 
@@ -258,11 +279,30 @@ impl GroupCounts {
     /// The average is taken out: else what is wrong in the means would live on in the factors, and both would agree for ever.
     pub fn factor(&self, kind: u8) -> f64 {
         let kind = usize::from(kind);
+        self.shrunk(self.seen[kind], self.expected[kind])
+    }
+
+    /// How much busier the days about the turn of a month are than their weekdays: those who bill know them
+    /// (`notes/detection.md`, section 5.1); to everybody else it is 1.
+    pub fn turn(&self) -> f64 {
+        self.shrunk(self.turn_seen, self.turn_expected)
+    }
+
+    fn shrunk(&self, seen: f64, expected: f64) -> f64 {
         let all = self.seen.iter().sum::<f64>() / self.expected.iter().sum::<f64>().max(1e-9);
         let all = if all > 0.0 { all } else { 1.0 };
-        let expected = all * self.expected[kind];
-        ((FACTOR_SHRINK + self.seen[kind]) / (FACTOR_SHRINK + expected)).clamp(0.1, 5.0)
+        ((FACTOR_SHRINK + seen) / (FACTOR_SHRINK + all * expected)).clamp(0.1, 5.0)
     }
+}
+
+/// Whether a day is one of the last three or first two business days of a month. Mondays to Fridays are: holidays differ by site, and a
+/// day too many in a factor that is learnt does no harm.
+pub fn is_turn_of_month(day: Day) -> bool {
+    let is_business = |day: Day| day.weekday() < 5;
+    let (_, month, date) = day.civil();
+    let first = (0..date as i32).filter(|back| is_business(day.plus(-back))).count();
+    let rest = (0..31).map(|on| day.plus(on)).take_while(|day| day.civil().1 == month);
+    is_business(day) && (first <= 2 || rest.filter(|day| is_business(*day)).count() <= 3)
 }
 
 #[cfg(test)]
@@ -334,6 +374,43 @@ mod tests {
         let now = habit.expect(peers, 1.0);
         assert!((now.mu - 95.5).abs() < 5.0, "{now:?}");
         assert!(tail(now.mu, now.phi, 110) > 0.2 && tail(now.mu, now.phi, 1_000) < 1e-6, "{now:?}");
+    }
+
+    #[test]
+    fn months_turn_on_business_days() {
+        // January 2026 begins on a Thursday and ends on a Saturday; February begins on a Sunday.
+        let turn = |month: &str| -> Vec<i64> {
+            let days = (1..=31).filter_map(|date| Day::parse(&format!("2026-{month}-{date:02}")));
+            days.filter(|day| is_turn_of_month(*day)).map(|day| day.civil().2).collect()
+        };
+        assert_eq!(turn("01"), [1, 2, 28, 29, 30]);
+        assert_eq!(turn("02"), [2, 3, 25, 26, 27]);
+        assert_eq!(turn("08"), [3, 4, 27, 28, 31]);
+    }
+
+    /// Billers do three times as much about the turn of a month: the factor says so, and the weekdays are not moved by it.
+    #[test]
+    fn the_turn_of_the_month_is_learnt() {
+        let learn = |times: f64| {
+            let mut group = GroupCounts::default();
+            // 2026-01-05 was a Monday.
+            let first = Day::parse("2026-01-05").unwrap();
+            for day in (0..150).map(|day| first.plus(day)).filter(|day| day.weekday() < 5) {
+                let (turn, kind) = (is_turn_of_month(day), day.weekday());
+                let known = if turn { group.turn() } else { 1.0 };
+                let seen = 100.0 * if turn { times } else { 1.0 };
+                let (turn_seen, turn_expected) = if turn { (seen, 100.0 * group.factor(kind)) } else { (0.0, 0.0) };
+                let step = GroupStep { seen: seen / known, expected: 100.0, kind, turn_seen, turn_expected, ..GroupStep::default() };
+                group.fold(day, &step);
+            }
+            group
+        };
+        let (billers, others) = (learn(3.0), learn(1.0));
+        assert!((2.6..3.1).contains(&billers.turn()), "{}", billers.turn());
+        assert!((others.turn() - 1.0).abs() < 0.01, "{}", others.turn());
+        for kind in 0..5 {
+            assert!((0.85..1.15).contains(&billers.factor(kind)), "{kind}: {}", billers.factor(kind));
+        }
     }
 
     /// Whatever was expected at first, the factors speak of the days of the week alone.

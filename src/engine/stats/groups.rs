@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, ScoreHistory, Tail, calibrate};
 use super::delayed::{Delayed, Learn};
+use super::told::Rulings;
 use crate::engine::subjects::GroupIx;
 use crate::event::Day;
 
@@ -18,13 +19,21 @@ use crate::event::Day;
 pub trait Scored: Learn {
     /// The scores.
     fn scores(&self) -> &ScoreHistory;
+    /// The same, to take something back.
+    fn scores_mut(&mut self) -> &mut ScoreHistory;
 }
 
 impl Scored for ScoreHistory {
     fn scores(&self) -> &ScoreHistory {
         self
     }
+    fn scores_mut(&mut self) -> &mut ScoreHistory {
+        self
+    }
 }
+
+/// Scores that were ruled on, by group: the day that taught each, its bin, and what was ruled.
+pub type Ruled = BTreeMap<GroupIx, Vec<(Day, u8, Rulings)>>;
 
 /// All groups.
 #[derive(Clone, Serialize, Deserialize)]
@@ -34,6 +43,7 @@ impl Scored for ScoreHistory {
 ))]
 pub struct Groups<G: Scored> {
     learnt: BTreeMap<GroupIx, Delayed<G>>,
+    ruled: Ruled,
     #[serde(skip)]
     as_of: RefCell<BTreeMap<(Day, GroupIx), Arc<G>>>,
     #[serde(skip)]
@@ -42,7 +52,7 @@ pub struct Groups<G: Scored> {
 
 impl<G: Scored> Default for Groups<G> {
     fn default() -> Groups<G> {
-        Groups { learnt: BTreeMap::new(), as_of: RefCell::default(), maps: RefCell::default() }
+        Groups { learnt: BTreeMap::new(), ruled: BTreeMap::new(), as_of: RefCell::default(), maps: RefCell::default() }
     }
 }
 
@@ -50,8 +60,22 @@ impl<G: Scored> Groups<G> {
     /// The group as `day` may know it; one that nothing was learnt of is a fresh one.
     pub fn as_of(&self, group: GroupIx, day: Day) -> Arc<G> {
         let mut known = self.as_of.borrow_mut();
-        let fresh = || Arc::new(self.learnt.get(&group).map(|learnt| learnt.for_day(day)).unwrap_or_default());
+        let fresh = || {
+            let mut state = self.learnt.get(&group).map(|learnt| learnt.for_day(day)).unwrap_or_default();
+            let ruled = self.ruled.get(&group).into_iter().flatten();
+            for (taught, bin, _) in ruled.filter(|(taught, _, rulings)| rulings.leave_out(*taught, day)) {
+                state.scores_mut().leave_out(*taught, *bin);
+            }
+            Arc::new(state)
+        };
         known.entry((day, group)).or_insert_with(fresh).clone()
+    }
+
+    /// Notes every score that was ruled on, in place of those that were noted before.
+    pub fn rule(&mut self, ruled: Ruled) {
+        self.as_of.get_mut().clear();
+        self.maps.get_mut().clear();
+        self.ruled = ruled;
     }
 
     /// Notes what the settled `day` taught of a group.

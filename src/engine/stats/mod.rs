@@ -10,3 +10,4 @@ pub mod groups;
 pub mod numbered;
 pub mod open;
 pub mod requests;
+pub mod told;

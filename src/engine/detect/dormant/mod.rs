@@ -7,8 +7,8 @@
 //!
 //! ## How
 //! Each account has a rate of active days, drawn to the rate of all (`notes/detection.md`, section 5.4). The p-value of a gap is the
-//! beta-binomial probability of so many days without use. Days of known leave do not count, nor do days on which nobody at all was
-//! seen. Nothing before the first settled day is absence.
+//! beta-binomial probability of so many days without use, of which a weekend or holiday counts as much as it is used by everybody.
+//! Days of known leave do not count, nor do days on which nobody at all was seen. Nothing before the first settled day is absence.
 //!
 //! Accounts differ more than any one rate can say: the consultant who comes twice a year ends a "dormancy" each time. So the p-value of
 //! the alert is how often absences as improbable as this end at the site, in account-days: where that is usual it is held.
@@ -84,6 +84,8 @@ const HALF_LIFE_DAYS: f64 = 180.0;
 const PRIOR_DAYS: f64 = 10.0;
 /// Fewer days than this without use are no absence.
 const ABSENCE_MIN: i32 = 7;
+/// Days of a gap that are looked at one by one; little is left of what lies further back.
+const GAP_MAX: i32 = 1_500;
 /// 1970-01-04 was a Sunday.
 const SUNDAY_ZERO: i32 = 3;
 
@@ -110,20 +112,24 @@ struct Back {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Use {
     last: Option<Day>,
-    /// Decayed days with and without use.
-    active: f64,
-    idle: f64,
+    /// Decayed days with use.
+    active: f32,
+    /// Decayed days without use: from Monday to Friday, and at weekends.
+    idle: [f32; 2],
 }
 
 impl Learn for Use {
     type Step = ();
     fn fold(&mut self, day: Day, (): &()) {
-        let gap = self.last.map_or(0, |last| day.0 - last.0 - 1).max(0);
-        let l = 0.5_f64.powf(1.0 / HALF_LIFE_DAYS);
-        let over = l.powi(gap);
-        self.active = self.active * over * l + 1.0;
-        // Days without use decay as they pass: a geometric sum.
-        self.idle = (self.idle * over + (1.0 - over) / (1.0 - l)) * l;
+        let last = self.last.unwrap_or(day.plus(-1));
+        let left = |until: Day| 0.5_f64.powf(f64::from(day.0 - until.0) / HALF_LIFE_DAYS);
+        let passed = left(last);
+        self.active = (f64::from(self.active) * passed + 1.0) as f32;
+        let mut idle = self.idle.map(|days| f64::from(days) * passed);
+        for on in ((last.0 + 1).max(day.0 - GAP_MAX)..day.0).map(Day) {
+            idle[usize::from(on.weekday() >= 5)] += left(on);
+        }
+        self.idle = idle.map(|days| days as f32);
         self.last = Some(day);
     }
 }
@@ -294,15 +300,20 @@ fn absence(
     if days < ABSENCE_MIN {
         return None;
     }
-    let leave_days = leave(id, from, constants.day, presence.start, constants);
-    let silent_days = everybody.silent_days(from, constants.day);
-    let rate = if everybody.active + everybody.idle < 50.0 {
-        0.5
-    } else {
-        (everybody.active / (everybody.active + everybody.idle)).clamp(0.05, 0.95)
-    };
-    let (a, b) = (used.active + PRIOR_DAYS * rate, used.idle + PRIOR_DAYS * (1.0 - rate));
-    let missed = f64::from(days - leave_days - silent_days).max(0.0);
+    let (rate, off) = (everybody.rate(), everybody.eligible_off());
+    let user = (id.kind == SubjectKind::User).then(|| constants.roster.user(&id.id, presence.start)).flatten();
+    let site = user.and_then(|user| user.site);
+    let (mut leave_days, mut silent_days, mut missed) = (0, 0, 0.0);
+    for (on, why) in unused(id, from, (constants.day, presence.start), everybody, constants) {
+        match why {
+            Unused::Leave => leave_days += 1,
+            Unused::Silent => silent_days += 1,
+            Unused::Missed if on.weekday() >= 5 || constants.roster.holiday(site, on) => missed += off,
+            Unused::Missed => missed += 1.0,
+        }
+    }
+    let [work, weekends] = used.idle.map(f64::from);
+    let (a, b) = (f64::from(used.active) + PRIOR_DAYS * rate, work + off * weekends + PRIOR_DAYS * (1.0 - rate));
     let p = (ln_beta(a, b + missed) - ln_beta(a, b)).exp();
     let rank = everybody.rank(used.last.is_none(), p);
     Some(Absence { detection, since, days, older, leave_days, silent_days, p, rank })
@@ -344,16 +355,35 @@ fn made(id: &Subject, presence: Presence, constants: &Constants<'_>) -> Option<D
     made.map(|time| zone.local(time).date)
 }
 
-/// Days after `from` and before `to`, which begins at `start`, on which the roster knew the person to be on leave.
-fn leave(id: &Subject, from: Day, to: Day, start: Time, constants: &Constants<'_>) -> i32 {
-    if id.kind != SubjectKind::User {
-        return 0;
-    }
-    let on_leave = |back: i32| {
-        let at = start.plus(-i64::from(back) * DAY);
-        constants.roster.user(&id.id, at).is_some_and(|user| user.status == Status::Leave)
-    };
-    (1..to.0 - from.0).filter(|back| on_leave(*back)).count() as i32
+/// Why an account was not used on a day.
+enum Unused {
+    /// The roster knew the person to be on leave.
+    Leave,
+    /// Nobody was seen.
+    Silent,
+    /// It might have been.
+    Missed,
+}
+
+/// The days after `from` and before `to`, which begins at `start`.
+fn unused<'a>(
+    id: &'a Subject,
+    from: Day,
+    (to, start): (Day, Time),
+    everybody: &'a Everybody,
+    constants: &'a Constants<'_>,
+) -> impl Iterator<Item = (Day, Unused)> + 'a {
+    (from.0 + 1..to.0).map(Day).map(move |on| {
+        let at = start.plus(-i64::from(to.0 - on.0) * DAY);
+        let user = (id.kind == SubjectKind::User).then(|| constants.roster.user(&id.id, at)).flatten();
+        if user.is_some_and(|user| user.status == Status::Leave) {
+            (on, Unused::Leave)
+        } else if everybody.is_silent(on, to) {
+            (on, Unused::Silent)
+        } else {
+            (on, Unused::Missed)
+        }
+    })
 }
 
 fn describe(

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Dormant, REVIEW, leave};
+use super::{Dormant, REVIEW, Unused, unused};
 use crate::engine::detect::{Detected, Finding, Settling, Stage, Verdict, facts};
 use crate::engine::stats::evidence::Events;
 use crate::event::{Subject, SubjectKind, Time};
@@ -18,7 +18,7 @@ impl Dormant {
         // What lies before the first settled day was not seen: it is no absence.
         let unseen = constants.first_settled?.plus(-1);
         let everybody = self.everybody.for_day(constants.day);
-        let (used, unused) = (constants.settings.dormant_after_days, constants.settings.never_used_after_days);
+        let (used, never) = (constants.settings.dormant_after_days, constants.settings.never_used_after_days);
         let mut accounts: Vec<Value> = Vec::new();
         let mut list = |kind: SubjectKind, id: &str, since: Option<Time>| {
             let last = constants.subjects.find(kind, id).and_then(|ix| self.uses.get(ix)?.newest().last);
@@ -26,12 +26,16 @@ impl Dormant {
             let from = last.or(made).unwrap_or(unseen).max(unseen);
             let days = constants.day.0 - from.0;
             // Of an account that is older than the record only the absence is known.
-            let policy = if last.is_none() && made.is_some_and(|made| made >= unseen) { unused } else { used };
+            let policy = if last.is_none() && made.is_some_and(|made| made >= unseen) { never } else { used };
             if days < policy {
                 return;
             }
-            let leave_days = leave(&Subject { kind, id: id.to_owned() }, from, tomorrow, end, constants);
-            let silent_days = everybody.silent_days(from, tomorrow);
+            let subject = Subject { kind, id: id.to_owned() };
+            let (mut leave_days, mut silent_days) = (0, 0);
+            for (_, why) in unused(&subject, from, (tomorrow, end), &everybody, constants) {
+                leave_days += i32::from(matches!(why, Unused::Leave));
+                silent_days += i32::from(matches!(why, Unused::Silent));
+            }
             if days - leave_days - silent_days >= policy {
                 accounts.push(json!({
                     "account": id,
@@ -65,7 +69,7 @@ impl Dormant {
             stage: Stage::Settled(verdict),
             p: None,
             reason: format!(
-                "{} accounts that may log in were not used for {used} days or more by {}, or never in the {unused} days or more \
+                "{} accounts that may log in were not used for {used} days or more by {}, or never in the {never} days or more \
                  since they were made; days of known leave do not count.",
                 accounts.len(),
                 constants.day
@@ -73,7 +77,7 @@ impl Dormant {
             facts: facts([
                 ("accounts", json!(accounts)),
                 ("policy_days", json!(used)),
-                ("never_used_policy_days", json!(unused)),
+                ("never_used_policy_days", json!(never)),
             ]),
             evidence: Events::default().evidence(),
             patients: 0,

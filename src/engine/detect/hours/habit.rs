@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::engine::detect::Constants;
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::delayed::Learn;
-use crate::engine::stats::groups::{Groups, Scored};
-use crate::engine::subjects::GroupIx;
+use crate::engine::stats::groups::{Groups, Ruled, Scored};
+use crate::engine::stats::told::Told;
+use crate::engine::subjects::{GroupIx, SubjectIx, Subjects};
 use crate::event::Day;
 
 pub(super) const HALF_LIFE_DAYS: f64 = 180.0;
@@ -125,6 +126,16 @@ impl Histogram {
             self.exposure[usize::from(Day(passed).weekday() >= 5)] += accounts;
         }
         self.exposure[usize::from(off)] += accounts;
+    }
+
+    /// Takes back what is left of a day's votes.
+    fn leave_out(&mut self, taught: Day, off: bool, hours: u32) {
+        let age = self.as_of.map_or(0, |as_of| as_of.0 - taught.0);
+        let left = 0.5_f64.powf(f64::from(age) / HALF_LIFE_DAYS) as f32;
+        for hour in bits(hours) {
+            let votes = &mut self.votes[usize::from(off)][hour];
+            *votes = (*votes - left).max(0.0);
+        }
     }
 
     /// How use is spread: smoothed votes, drawn to `prior` by `weight` votes; and the share of days off, by `days` account-days.
@@ -253,6 +264,26 @@ impl Scored for Group {
     fn scores(&self) -> &ScoreHistory {
         &self.scores
     }
+    fn scores_mut(&mut self) -> &mut ScoreHistory {
+        &mut self.scores
+    }
+}
+
+/// What a day that was told has taught, to be taken back where it was misuse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Taught {
+    pub(super) role: GroupIx,
+    /// The bins of its score, weakened and as it was; none where it taught none.
+    pub(super) bins: Option<[u8; 2]>,
+    pub(super) off: bool,
+    pub(super) hours: u32,
+}
+
+impl Taught {
+    /// Takes it back out of a habit.
+    pub(super) fn leave(&self, habit: &mut Habit, taught: Day) {
+        habit.hours.leave_out(taught, self.off, self.hours);
+    }
 }
 
 /// The set bits of a day's hours.
@@ -306,6 +337,21 @@ impl Maps {
         let speaks = |group: &GroupIx| self.groups.as_of(*group, constants.day).scored >= SCORED_MIN;
         let chain: Vec<GroupIx> = constants.subjects.chain(role).filter(speaks).collect();
         scores.calibration(&chain, constants.day, &SHIPPED_SCORES)
+    }
+
+    /// Notes the scores that were ruled on.
+    pub(super) fn rule(&mut self, told: &Told<SubjectIx, Taught>, subjects: &Subjects) {
+        let mut ruled = [Ruled::new(), Ruled::new()];
+        for (_, day, taught, rulings) in told.ruled() {
+            for group in subjects.chain(taught.role) {
+                for (ruled, bin) in ruled.iter_mut().zip(taught.bins.into_iter().flatten()) {
+                    ruled.entry(group).or_default().push((day, bin, rulings.clone()));
+                }
+            }
+        }
+        let [settled, seen] = ruled;
+        self.groups.rule(settled);
+        self.seen.rule(seen);
     }
 
     /// Notes what a settled day taught.

@@ -21,13 +21,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
+    Constants, Detection, Detector, Finding, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
     finding, one_in,
 };
-use crate::engine::stats::calibration::ScoreStep;
+use crate::engine::stats::calibration::{ScoreStep, bin};
 use crate::engine::stats::delayed::Delayed;
 use crate::engine::stats::dense::Dense;
 use crate::engine::stats::open::OpenDays;
+use crate::engine::stats::told::Told;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
 use crate::event::{Class, Day, Severity};
 
@@ -36,7 +37,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use habit::{GroupDay, Habit, HabitStep, Limits, Maps, Surprises, UNUSUAL, bits, limits};
+use habit::{GroupDay, Habit, HabitStep, Limits, Maps, Surprises, Taught, UNUSUAL, bits, limits};
 use tally::{Evidence, Tally, block, late, rarest};
 
 /// The registry's entry.
@@ -65,6 +66,7 @@ struct Hours {
     habits: Dense<Delayed<Habit>>,
     maps: Maps,
     open: OpenDays<Tally>,
+    told: Told<SubjectIx, Taught>,
     /// Limits that were asked for since a day settled, by day and role.
     #[serde(skip)]
     limits: RefCell<BTreeMap<(Day, GroupIx), Arc<Limits>>>,
@@ -125,6 +127,7 @@ impl Detector for Hours {
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught = BTreeMap::new();
+        let mut rulings = false;
         (self.tested, self.unjudged) = (0, 0);
         for (subject, presence) in day.present {
             let tally = self.open.take(day.constants.day, presence.seat);
@@ -133,9 +136,22 @@ impl Detector for Hours {
             }
             let habit = self.habit(*subject, day.constants);
             let settled = self.judge(&tally, &habit, *subject, *presence, day.constants, out);
-            self.learn(&tally, &habit, settled, *subject, *presence, day.constants, &mut taught);
+            let was_taught = self.learn(&tally, &habit, settled, *subject, *presence, day.constants, &mut taught);
+            if settled.is_known {
+                rulings |= self.told.note(*subject, day.constants.day, was_taught);
+            }
         }
         self.maps.teach(day.constants.day, taught);
+        self.told.forget(day.constants.day);
+        if rulings {
+            self.maps.rule(&self.told, day.constants.subjects);
+        }
+    }
+
+    fn ruled(&mut self, ruling: &Ruling<'_>) {
+        self.told.rule(ruling.subject, ruling.day, ruling.from, ruling.is_misuse);
+        self.maps.rule(&self.told, ruling.subjects);
+        self.limits.get_mut().clear();
     }
 
     fn tested(&self) -> u64 {
@@ -171,7 +187,9 @@ impl Hours {
 
     /// What the day may know of an account.
     fn habit(&self, subject: SubjectIx, constants: &Constants<'_>) -> Habit {
-        self.habits.get(subject).map(|habit| habit.for_day(constants.day)).unwrap_or_default()
+        let mut habit = self.habits.get(subject).map(|habit| habit.for_day(constants.day)).unwrap_or_default();
+        self.told.left_out(&subject, constants.day).for_each(|(taught, what)| what.leave(&mut habit, taught));
+        habit
     }
 
     /// Raises a crossing where the rarest hour is rare enough, and rarer than what was told.
@@ -213,7 +231,8 @@ impl Hours {
         let (crossed_hour, crossed) = tally.rarest();
         let ratio = crossed / limits.cross;
         let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
-        if verdict.passes || verdict.held || ratio >= 1.0 {
+        let is_known = verdict.passes || verdict.held || ratio >= 1.0;
+        if is_known {
             let named = if verdict.passes || verdict.held { hour } else { crossed_hour };
             let why = self.why(tally, named, late_before, presence);
             let mut finding = describe(tally, habit, named, p, &why, subject, presence, constants);
@@ -222,10 +241,10 @@ impl Hours {
             out.push(finding);
         }
         let (hour, score) = rarest(tally.outside, weakened);
-        Settled { score, block: score > 0.0 && block(tally, hour, late_before) }
+        Settled { score, block: score > 0.0 && block(tally, hour, late_before), is_known }
     }
 
-    /// Learns from the settled day of an account.
+    /// Learns from the settled day of an account; gives back what it taught.
     #[expect(clippy::too_many_arguments, reason = "a private step of settle")]
     fn learn(
         &mut self,
@@ -236,7 +255,7 @@ impl Hours {
         presence: Presence,
         constants: &Constants<'_>,
         taught: &mut BTreeMap<GroupIx, (GroupDay, ScoreStep)>,
-    ) {
+    ) -> Taught {
         let role = constants.subjects.role(presence.group);
         // Before that every hour is as rare as any other: its silence means nothing.
         let scored = self.settled_habit(habit, role, constants);
@@ -261,6 +280,8 @@ impl Hours {
             step.scores.add(settled.score);
             seen.add(tally.rarest().1);
         }
+        let bins = scored.then(|| [settled.score, tally.rarest().1].map(bin));
+        Taught { role, bins, off: presence.off_day, hours: tally.hours }
     }
 
     /// Whether the account and its site were watched long enough for a score to mean something.
@@ -300,6 +321,8 @@ struct Settled {
     score: f64,
     /// Whether that hour lies in a long block of work.
     block: bool,
+    /// Whether the day is one that people see.
+    is_known: bool,
 }
 
 #[expect(clippy::too_many_arguments, reason = "a sentence has many numbers")]

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::SPEC;
 use crate::engine::fixture::{Record, decoded, first_day, zone};
 use crate::engine::settings::Settings;
+use crate::engine::triage::Ruled;
 use crate::engine::{Engine, Input};
 use crate::event::time::MINUTE;
 use crate::event::{Activity, Disposition, Origin, Raised, State, Time};
@@ -94,8 +95,13 @@ fn site(seed: u64, work: Work) -> (Vec<Record>, String, Vec<(String, i32)>) {
     (records, shifts, misuses)
 }
 
-/// What the detector says of the site, by subject and day.
-fn heard(records: &[Record], shifts: String, known: Known) -> BTreeMap<(String, i32), Vec<Raised>> {
+/// What the detector says of the site, by subject and day. Who is told of one of the `confirmed` says that it was misuse.
+fn heard(
+    records: &[Record],
+    shifts: String,
+    known: Known,
+    confirmed: &[(String, i32)],
+) -> BTreeMap<(String, i32), Vec<Raised>> {
     let role = |user: usize| match known {
         Known::Names => ",".to_owned(),
         _ if user.is_multiple_of(CLERK) => "clerk,office".to_owned(),
@@ -121,6 +127,11 @@ fn heard(records: &[Record], shifts: String, known: Known) -> BTreeMap<(String, 
         let raised = engine.step(Time(0), input).raised;
         for raised in raised.into_iter().filter(|raised| raised.alert.family() == SPEC.family) {
             let key = (raised.alert.subject.id.clone(), raised.day.0 - first_day().0);
+            if is_told(&raised) && confirmed.contains(&key) {
+                let (family, subject) = (SPEC.family.to_owned(), raised.alert.subject.clone());
+                let ruled = Ruled { family, subject, day: raised.day, is_misuse: true, exception: None };
+                engine.step(Time(0), Input::Ruled(Box::new(ruled)));
+            }
             alerts.entry(key).or_default().push(raised);
         }
     }
@@ -132,10 +143,10 @@ fn is_told(raised: &Raised) -> bool {
 }
 
 /// The budget holds whether or not the site knows shifts, and from the first day on; who comes back in the night is told.
-fn check(seed: u64, work: Work, known: Known, found: usize) {
+fn check(seed: u64, work: Work, known: Known, rules: bool, found: usize) {
     let (records, shifts, misuses) = site(seed, work);
-    let alerts = heard(&records, shifts, known);
-    let what = format!("seed {seed}, {work:?}, {known:?}");
+    let alerts = heard(&records, shifts, known, if rules { &misuses } else { &[] });
+    let what = format!("seed {seed}, {work:?}, {known:?}, ruled on: {rules}");
     let told = |day: &&(String, i32)| alerts[*day].iter().any(is_told);
     let by_mistake: Vec<_> = alerts.keys().filter(|day| !misuses.contains(*day)).filter(told).collect();
     // The site asks for 2 alerts of all families per 1,000 accounts and day.
@@ -166,21 +177,24 @@ fn check(seed: u64, work: Work, known: Known, found: usize) {
 #[test]
 fn sites_without_a_shift_feed_are_not_flooded() {
     for work in [Work::Fixed, Work::Rotating, Work::Weekly] {
-        check(1, work, Known::Roles, MISUSES);
+        check(1, work, Known::Roles, false, MISUSES);
     }
 }
 
 /// Clerks are never seen outside of their shifts: the first three nights are told. They are three in 400 account-days of clerks, and the
-/// three of the next week as usual as that: one in 130 is beyond any budget (`notes/detection.md`, section 6.1).
+/// three of the next week as usual as that, where nobody says that they were misuse: one in 130 is beyond any budget
+/// (`notes/detection.md`, section 6.1). Where they are confirmed, all six are told.
 #[test]
 fn a_shift_feed_hides_no_first_night() {
-    check(3, Work::Weekly, Known::Shifts, MISUSES / 2);
-    check(3, Work::Fixed, Known::Shifts, MISUSES / 2);
+    for work in [Work::Weekly, Work::Fixed] {
+        check(3, work, Known::Shifts, false, MISUSES / 2);
+        check(3, work, Known::Shifts, true, MISUSES);
+    }
 }
 
 /// Where nobody's role is known the night is that of others: the clerk alone is not used to it.
 #[test]
 fn names_alone_are_no_flood() {
-    check(4, Work::Fixed, Known::Names, MISUSES);
-    check(4, Work::Weekly, Known::Names, MISUSES);
+    check(4, Work::Fixed, Known::Names, false, MISUSES);
+    check(4, Work::Weekly, Known::Names, false, MISUSES);
 }

@@ -8,7 +8,7 @@ use super::{MASS, METRICS};
 use crate::engine::detect::Constants;
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::counts::{
-    CountHabit, CountStep, Expected, GroupCounts, GroupStep, Peers, quantile, tail, usual,
+    CountHabit, CountStep, Expected, GroupCounts, GroupStep, Peers, is_turn_of_month, quantile, tail, usual,
 };
 use crate::engine::stats::delayed::Learn;
 use crate::engine::stats::groups::{Groups, Scored};
@@ -38,8 +38,10 @@ pub(super) const SURGE_PEERS: f64 = 8.0;
 /// What every account of a group has in common on a day.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Shape {
-    /// The factor of the day of the week.
+    /// The factor of the day: of the day of the week, and of the turn of a month.
     pub(super) factor: [f64; METRICS],
+    /// The part of it that the turn of a month has; 1 on other days.
+    pub(super) turn: [f64; METRICS],
     /// The surge that is allowed for inside the day.
     pub(super) allowed: [f64; METRICS],
     pub(super) peers: [Peers; METRICS],
@@ -178,6 +180,43 @@ impl Scored for Group {
     fn scores(&self) -> &ScoreHistory {
         &self.scores
     }
+    fn scores_mut(&mut self) -> &mut ScoreHistory {
+        &mut self.scores
+    }
+}
+
+/// What a day that was told has taught, to be taken back where it was misuse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Taught {
+    pub(super) group: GroupIx,
+    /// The bin of its score.
+    pub(super) bin: u8,
+    /// To the account.
+    pub(super) steps: [Option<CountStep>; METRICS],
+    /// The days after it that taught the account something, by bit from the next one on.
+    pub(super) later: [u64; METRICS],
+}
+
+impl Taught {
+    /// Notes that a later day, by so many, has taught the account something.
+    pub(super) fn passed(&mut self, days: i32, steps: &[Option<CountStep>; METRICS]) {
+        for (later, step) in self.later.iter_mut().zip(steps) {
+            if (1..=64).contains(&days) && step.is_some() {
+                *later |= 1 << (days - 1);
+            }
+        }
+    }
+
+    /// Takes it back out of a habit that knows so many days after it.
+    pub(super) fn leave(&self, habit: &mut Habit, days: i32) {
+        for metric in 0..METRICS {
+            let Some(step) = &self.steps[metric] else { continue };
+            let known = if days < 64 { self.later[metric] & ((1 << days.max(0)) - 1) } else { self.later[metric] };
+            // Beyond what is noted the account came as often as before.
+            let later = f64::from(known.count_ones()) * f64::from(days.max(64)) / 64.0;
+            habit.0[metric].leave_out(step, later);
+        }
+    }
 }
 
 /// Sums over the peers of a settling day.
@@ -220,8 +259,11 @@ pub(super) fn shape(groups: &Groups<Group>, group: GroupIx, off_day: bool, const
     }
     let kind = if off_day && day.weekday() < 5 { 7 } else { day.weekday() };
     let scores = calibration(groups, constants.subjects.role(group), constants);
+    let is_turn = is_turn_of_month(day);
+    let turn = used.counts.map(|counts| if is_turn { counts.turn() } else { 1.0 });
     Shape {
-        factor: std::array::from_fn(|metric| used.counts[metric].factor(kind)),
+        factor: std::array::from_fn(|metric| used.counts[metric].factor(kind) * turn[metric]),
+        turn,
         allowed: std::array::from_fn(|metric| allowed(&used.surges, metric)),
         peers,
         group: peers_group,
@@ -278,7 +320,7 @@ mod tests {
         ) {
             let peers = [Peers { mean, phi }; METRICS];
             let factors = [1.0, 0.7, 1.9];
-            let shape = Shape { factor: factors, allowed: factors, peers, group: 0, p: 10_f64.powf(-digits) };
+            let shape = Shape { factor: factors, turn: [1.0; METRICS], allowed: factors, peers, group: 0, p: 10_f64.powf(-digits) };
             let habit = Habit::default();
             let cross = [0, 1, 2].map(|metric| crossing(metric, &surged(&shape, &habit, metric), shape.p));
             let exact = Limits { cross: cross.map(narrow), exact: [true; METRICS], off_day: false };

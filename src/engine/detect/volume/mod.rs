@@ -6,9 +6,10 @@
 //!
 //! ## How
 //! Shrunken negative binomial (`notes/detection.md`, section 5.1): own mean and dispersion drawn to those of the peers (role and
-//! department, role, all), with factors for the day of the week and for a surge that the whole group shares. The best of the three
-//! p-values, times three, is ranked within the role (section 5.9). Inside the day the count crosses a constant that allows for the
-//! largest surge of the last 14 settled days, and so does the p-value that is told then; at settling the surge of the day itself is known.
+//! department, role, all), with factors for the day of the week, for the turn of the month (where a group knows one: billing does) and
+//! for a surge that the whole group shares. The best of the three p-values, times three, is ranked within the role (section 5.9). Inside
+//! the day the count crosses a constant that allows for the largest surge of the last 14 settled days, and so does the p-value that is
+//! told then; at settling the surge of the day itself is known.
 //!
 //! ## When it is wrong
 //! New kinds of work (a chart audit, a new screen that doubles the rows) look like misuse until they are habit. One or two opens of
@@ -19,13 +20,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Constants, Detection, Detector, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, cut};
-use crate::engine::stats::counts::{CountStep, Expected, capped, tail};
-use crate::engine::stats::delayed::Delayed;
+use super::{Constants, Detection, Detector, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, Verdict, cut};
+use crate::engine::stats::calibration::bin;
+use crate::engine::stats::counts::{CountStep, Expected, capped, is_turn_of_month, tail};
+use crate::engine::stats::delayed::{DELAY, Delayed};
 use crate::engine::stats::dense::Dense;
-use crate::engine::stats::groups::Groups;
+use crate::engine::stats::groups::{Groups, Ruled};
 use crate::engine::stats::open::OpenDays;
-use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx};
+use crate::engine::stats::told::Told;
+use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx, Subjects};
 use crate::event::{Activity, Class, Day, Severity};
 
 mod limits;
@@ -34,7 +37,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, calibration, shape, surged};
+use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, Taught, calibration, shape, surged};
 use sentence::describe;
 use tally::Tally;
 
@@ -84,6 +87,7 @@ struct Volume {
     habits: Dense<Delayed<Habit>>,
     groups: Groups<Group>,
     open: OpenDays<Tally>,
+    told: Told<SubjectIx, Taught>,
     /// Shapes that were asked for since a day settled, by day, group and whether it is a day off.
     #[serde(skip)]
     shapes: RefCell<BTreeMap<(Day, GroupIx, bool), Shape>>,
@@ -148,6 +152,7 @@ impl Detector for Volume {
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
         let mut taught: BTreeMap<GroupIx, GroupDay> = BTreeMap::new();
+        let mut rulings = false;
         (self.tested, self.surge) = (0, 1.0);
         for ((subject, presence), own) in day.present.iter().zip(std::mem::take(&mut self.own)) {
             let Some(own) = own else { continue };
@@ -163,16 +168,30 @@ impl Detector for Volume {
             let alphas = day.constants.alphas;
             let (ratio, crossed) = limits.ratio(tally.counts());
             let verdict = Verdict { ratio, passes: p <= alphas.told, held: p <= alphas.held };
-            if verdict.passes || verdict.held || ratio >= 1.0 {
+            let is_known = verdict.passes || verdict.held || ratio >= 1.0;
+            if is_known {
                 let view = if verdict.passes || verdict.held { best } else { views[crossed] };
                 let view = View { p_day: p, ..view };
                 let mut finding = describe(&tally, &shape, &limits, &habit, &view, *subject, *presence, day.constants);
                 finding.stage = Stage::Settled(verdict);
                 out.push(finding);
             }
-            self.learn(&tally, &shape, &views, score, *subject, *presence, day, &mut taught);
+            let steps = self.learn(&tally, &shape, &views, score, *subject, *presence, day, &mut taught);
+            if is_known {
+                let taught = Taught { group: presence.group, bin: bin(score), steps, later: [0; METRICS] };
+                rulings |= self.told.note(*subject, day.constants.day, taught);
+            }
         }
         self.teach_groups(day, taught);
+        self.told.forget(day.constants.day);
+        if rulings {
+            self.rule_groups(day.constants.subjects);
+        }
+    }
+
+    fn ruled(&mut self, ruling: &Ruling<'_>) {
+        self.told.rule(ruling.subject, ruling.day, ruling.from, ruling.is_misuse);
+        self.rule_groups(ruling.subjects);
     }
 
     fn tested(&self) -> u64 {
@@ -241,7 +260,23 @@ impl Volume {
 
     /// What the day may know of an account.
     fn habit(&self, subject: SubjectIx, constants: &Constants<'_>) -> Habit {
-        self.habits.get(subject).map(|habit| habit.for_day(constants.day)).unwrap_or_default()
+        let mut habit = self.habits.get(subject).map(|habit| habit.for_day(constants.day)).unwrap_or_default();
+        for (taught, what) in self.told.left_out(&subject, constants.day) {
+            what.leave(&mut habit, constants.day.0 - DELAY - taught.0);
+        }
+        habit
+    }
+
+    /// Tells the groups which scores were ruled on.
+    fn rule_groups(&mut self, subjects: &Subjects) {
+        let mut ruled = Ruled::new();
+        for (_, day, taught, rulings) in self.told.ruled() {
+            for group in subjects.chain(subjects.role(taught.group)) {
+                ruled.entry(group).or_default().push((day, taught.bin, rulings.clone()));
+            }
+        }
+        self.groups.rule(ruled);
+        self.shapes.get_mut().clear();
     }
 
     /// An account's part in the sums of its groups: the winsorised count and what was expected.
@@ -313,8 +348,9 @@ impl Volume {
         presence: Presence,
         day: &Settling<'_>,
         taught: &mut BTreeMap<GroupIx, GroupDay>,
-    ) {
+    ) -> [Option<CountStep>; METRICS] {
         let mut steps = [None; METRICS];
+        let is_turn = is_turn_of_month(day.constants.day);
         for view in views {
             let Some(y) = tally.count(view.metric).checked_sub(1) else { continue };
             let factor = shape.factor[view.metric];
@@ -330,15 +366,24 @@ impl Volume {
                 group.level += f64::from(step.level).min(PEER_CAP * (1.0 + usual.mean) * (1.0 + usual.phi));
                 group.residual += f64::from(step.residual);
                 group.members += 1.0;
-                group.seen += weight(&view.expected) * seen / view.surge;
-                group.expected += weight(&view.expected) * view.expected.mu0;
+                let (weight, turn) = (weight(&view.expected), shape.turn[view.metric]);
+                group.seen += weight * seen / view.surge / turn;
+                group.expected += weight * view.expected.mu0;
+                if is_turn {
+                    group.turn_seen += weight * seen / view.surge;
+                    group.turn_expected += weight * view.expected.mu0 * factor / turn;
+                }
                 group.kind = day_kind;
             }
         }
         self.habits.entry(subject).teach(day.constants.day, steps);
+        for (before, told) in self.told.of_mut(&subject) {
+            told.passed(day.constants.day.0 - before.0, &steps);
+        }
         for group in day.constants.subjects.chain(day.constants.subjects.role(presence.group)) {
             taught.entry(group).or_default().scores.add(score);
         }
+        steps
     }
 
     fn teach_groups(&mut self, day: &Settling<'_>, taught: BTreeMap<GroupIx, GroupDay>) {

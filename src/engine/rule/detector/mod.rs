@@ -293,6 +293,13 @@ impl Watcher {
         }
     }
 
+    /// A person ruled on an alert, of a rule or of anything else: it holds for the days from `from` on.
+    pub fn ruled(&mut self, family: String, subject: Subject, day: Day, from: Day, is_misuse: bool) {
+        if self.set.get(&family).is_some() {
+            self.rates.rule(family, subject, day, from, is_misuse);
+        }
+    }
+
     /// Open days with hits.
     pub fn open_days(&self) -> impl Iterator<Item = Day> + '_ {
         self.open.keys().chain(self.crossed.keys()).copied()

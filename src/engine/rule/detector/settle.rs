@@ -36,6 +36,8 @@ impl Watcher {
             if !is_sound(|| settle_tally(&self.rates, rule, &subject, day, &tally, alphas, out)) {
                 out.truncate(before);
                 self.off.insert(id, rule.hash.clone());
+            } else if rule.meta.class == Class::Budgeted && out.len() > before {
+                self.rates.tell((&id, &rule.hash), &subject, day, tally.role);
             }
         }
         let (before, mut reached) = (out.len(), Vec::new());
@@ -44,7 +46,12 @@ impl Watcher {
             reached.iter().for_each(|reached| settle_reached(&self.rates, reached, alphas, out));
         });
         if sound {
-            reached.iter().for_each(|reached| teach(&reached.rule.id, reached.target.role));
+            for Reached { rule, target, .. } in &reached {
+                teach(&rule.id, target.role);
+                if rule.meta.class == Class::Budgeted {
+                    self.rates.tell((&rule.id, &rule.hash), &target.subject, day, target.role);
+                }
+            }
         } else {
             out.truncate(before);
             self.let_windows_go();
