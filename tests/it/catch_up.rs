@@ -1,4 +1,4 @@
-//! Coming late: a day of records that came while phiwatch was down, and months of exports before the first day on the topic.
+//! Coming late: a day of records that came while phiwatch was down, and a year of exports before the first day on the topic.
 
 use crate::kafka::unique;
 use crate::kill::Watched;
@@ -31,34 +31,35 @@ fn a_day_that_was_missed_raises_the_alerts_of_an_undisturbed_day() {
     assert!(hospital.crossed.len() > 20);
 }
 
-/// The first day of a site: months of exports are scanned into the history, and the topic still holds the last three weeks of them.
+/// The first day of a site: a year of exports is scanned into the history, and the topic still holds the last three weeks of them.
 #[test]
 #[ignore = "needs Apache Kafka: see tests/kafka/start"]
-fn exports_are_scanned_and_the_topic_overlaps() {
+fn a_year_of_exports_is_scanned_and_the_topic_overlaps() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let hospital = Hospital::busy();
+    let hospital = Hospital::long();
     let topic = unique("overlap");
     make_topic(&brokers(), &topic, 3);
     std::fs::write(dir.join("phiwatch.toml"), settings(hospital, &brokers(), &topic)).unwrap();
-    let at = |day: usize| hospital.lines.len() / 56 * day;
-    // Two exports, one for each month, the second of them cut in the middle of a day.
-    for (name, days) in [("first.jsonl", 0..at(25)), ("second.jsonl", at(25)..at(44) + 777)] {
-        std::fs::write(dir.join(name), hospital.lines[days].join("\n")).unwrap();
+    let at = |day: usize| hospital.lines.len() / 386 * day;
+    // An export for each quarter, the last of them cut in the middle of a day: each is scanned when the one before is done.
+    let ends = [at(91), at(182), at(273), at(365) + 77];
+    let mut begin = 0;
+    for (quarter, end) in ends.into_iter().enumerate() {
+        let name = format!("quarter-{quarter}.jsonl");
+        std::fs::write(dir.join(&name), hospital.lines[begin..end].join("\n")).unwrap();
+        let words = ["scan", "--config", "phiwatch.toml", "--alerts", "alerts.jsonl", name.as_str()];
+        done(&phiwatch(dir).args(words).output().unwrap(), &name);
+        begin = end;
     }
-    let scan = |input: &str| {
-        let words = ["scan", "--config", "phiwatch.toml", "--alerts", "alerts.jsonl", input];
-        done(&phiwatch(dir).args(words).output().unwrap(), input)
-    };
-    scan("first.jsonl");
-    scan("second.jsonl");
     let before = ask(dir, "SELECT count(*) AS n FROM events");
-    let overlap = &hospital.lines[at(23)..];
+    let overlap = &hospital.lines[at(344)..];
     deal(&brokers(), &topic, 3, overlap.iter());
     Watched::start(dir, true).finish();
     check_sums(dir, overlap.len());
     let after = ask(dir, "SELECT count(*) AS n FROM events");
     assert_eq!(after["n"], hospital.events, "as one scan of everything counts them");
     assert!(after["n"].as_u64() > before["n"].as_u64());
+    assert!(hospital.expected.len() > 50, "{} alerts in a year", hospital.expected.len());
     check_same(&hospital.expected, &settled(&dir.join("alerts.jsonl")));
 }

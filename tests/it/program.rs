@@ -104,6 +104,12 @@ impl Hospital {
         })
     }
 
+    /// A small clinic over a year and three weeks.
+    pub fn long() -> &'static Hospital {
+        static LONG: OnceLock<Hospital> = OnceLock::new();
+        LONG.get_or_init(|| Hospital::new("long", &Plan { misuses: 6.0, ..Plan::new(7 + shift(), 14, 386) }))
+    }
+
     fn new(name: &str, plan: &Plan) -> Hospital {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hospital-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();

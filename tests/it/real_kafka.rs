@@ -117,18 +117,25 @@ fn start_at_a_time() {
     assert_eq!(listener.values(&topic, 0), numbered("later", 5));
 }
 
-fn sasl(topic: &str, password: &str, ca: &str) -> Plan {
+/// The listener with SASL_SSL, and what a client needs to use it: `password` and `ca` are files beside the broker's.
+pub fn sasl_client(password: &str, ca: &str) -> (String, String) {
     let folder = PathBuf::from(env("PHIWATCH_KAFKA_DIR"));
     let file = |name: &str| folder.join(name).display().to_string();
-    let text = format!(
-        "brokers = [{:?}]\ntopics = [{topic:?}]\ngroup = \"{}\"\nanswer_millis = 5000\n[client]\n\
-         \"security.protocol\" = \"SASL_SSL\"\n\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = {:?}\n\
-         \"sasl.password\" = {{ file = {:?} }}\n\"ssl.ca.location\" = {:?}\n",
-        env("PHIWATCH_KAFKA_SASL"),
-        unique("group"),
+    let client = format!(
+        "client = {{ \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanism\" = \"SCRAM-SHA-512\", \"sasl.username\" = {:?}, \
+         \"sasl.password\" = {{ file = {:?} }}, \"ssl.ca.location\" = {:?} }}\n",
         env("PHIWATCH_KAFKA_USER"),
         file(password),
         file(ca),
+    );
+    (env("PHIWATCH_KAFKA_SASL"), client)
+}
+
+fn sasl(topic: &str, password: &str, ca: &str) -> Plan {
+    let (brokers, client) = sasl_client(password, ca);
+    let group = unique("group");
+    let text = format!(
+        "brokers = [{brokers:?}]\ntopics = [{topic:?}]\ngroup = {group:?}\nanswer_millis = 5000\n{client}"
     );
     let settings: Settings = toml::from_str(&text).expect("settings");
     settings.check(Path::new("test.toml")).expect("a plan")

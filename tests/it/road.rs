@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::kafka::{produce, to, unique};
 use crate::kill::{Kills, Watched};
 use crate::program::{Hospital, ask, check_same, check_sums, deal, done, phiwatch, settings, settled, shift};
-use crate::real_kafka::{brokers, make_topic};
+use crate::real_kafka::{brokers, make_topic, sasl_client};
 
 #[test]
 fn the_demo_tells_what_scan_tells() {
@@ -74,6 +74,29 @@ fn killed_at_random_and_nothing_is_lost_or_doubled() {
 #[ignore = "needs Apache Kafka: see tests/kafka/start"]
 fn killed_on_one_partition() {
     check_killed("one partition", 1, 21, |hospital, topic| deal(&brokers(), topic, 1, hospital.lines.iter()));
+}
+
+/// The records come from a client without encryption; the program reads them over SASL_SSL, with the password in a file.
+#[test]
+#[ignore = "needs Apache Kafka: see tests/kafka/start"]
+fn read_over_sasl_ssl() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (hospital, topic) = prepare(dir, "sasl-ssl", 3);
+    deal(&brokers(), &topic, 3, hospital.lines.iter());
+    let (address, client) = sasl_client("password", "ca.pem");
+    let text = settings(hospital, &address, &topic).replace("batch = ", &format!("{client}batch = "));
+    std::fs::write(dir.join("phiwatch.toml"), text).unwrap();
+    Watched::start(dir, true).finish();
+    check_whole(dir, hospital);
+    // With another certificate in its hands it reads nothing, and says why.
+    let (_, client) = sasl_client("password", "other-ca.pem");
+    let text = settings(hospital, &address, &topic).replace("batch = ", &format!("{client}batch = "));
+    std::fs::write(dir.join("phiwatch.toml"), text).unwrap();
+    let output = phiwatch(dir).args(["check", "--online", "--config", "phiwatch.toml"]).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).to_lowercase()).concat();
+    assert!(said.contains("certificate verify failed"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
 }
 
 /// The first third of all time lies in the first partition, the last third in the last one.
