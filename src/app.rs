@@ -87,7 +87,7 @@ impl Begun {
     fn anew(settings: &Settings) -> Result<Begun, Stop> {
         let loaded = look(settings, None)?;
         let engine = Engine::new(settings.engine.clone(), Arc::new(Roster::empty(settings.default_zone.clone())));
-        let rules = rules::now(settings)?;
+        let rules = rules::now(&settings.rules)?;
         rules.complain(settings, &loaded.roster);
         Ok(Begun { engine, seen: BTreeMap::new(), before: None, loaded, rules })
     }
@@ -98,7 +98,7 @@ impl Begun {
 fn set_out(settings: &Settings, history: &HistorySettings, runtime: &Runtime) -> Result<(Keep, Begun), Stop> {
     let looked = match is_there(history) {
         true => None,
-        false => Some((look(settings, None)?, rules::now(settings)?)),
+        false => Some((look(settings, None)?, rules::now(&settings.rules)?)),
     };
     let mut keep = open_keep(settings, history, runtime)?;
     let begun = begin(settings, &mut keep, looked)?;
@@ -120,7 +120,7 @@ fn begin(settings: &Settings, keep: &mut Keep, looked: Option<(Loaded, RulesNow)
     }
     let (loaded, rules) = match looked {
         Some(looked) => looked,
-        None => (look(settings, before.as_ref())?, rules::now(settings)?),
+        None => (look(settings, before.as_ref())?, rules::now(&settings.rules)?),
     };
     rules.complain(settings, &loaded.roster);
     let bar = ProgressBar::hidden();

@@ -81,12 +81,12 @@ pub(super) fn in_force(now: &str, before: &str) -> String {
     format!("new rules are in force ({}, before {})", name(now), name(before))
 }
 
-/// The rules that the settings name.
+/// The rules from there.
 ///
 /// # Errors
 /// Every problem in them.
-pub(super) fn now(settings: &Settings) -> Result<RulesNow, Stop> {
-    let (files, loaded) = look_at_rules(&settings.rules).map_err(|problem| Stop::Problems(vec![problem]))?;
+pub(super) fn now(rules: &Rules) -> Result<RulesNow, Stop> {
+    let (files, loaded) = look_at_rules(rules).map_err(|problem| Stop::Problems(vec![problem]))?;
     if !loaded.problems.is_empty() {
         return Err(Stop::Problems(loaded.problems));
     }

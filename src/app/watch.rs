@@ -74,6 +74,13 @@ pub(super) struct Parts {
     pub stale: Option<Time>,
 }
 
+/// What SIGHUP has changed, in words: what is not known yet is still being loaded.
+struct Reload {
+    settings: String,
+    rosters: Option<String>,
+    rules: Option<String>,
+}
+
 /// Who does it.
 pub(super) struct Watch<'a> {
     parts: Parts,
@@ -87,8 +94,8 @@ pub(super) struct Watch<'a> {
     signs: Signs,
     /// What happened since the last chores.
     happened: Vec<Seen>,
-    /// What SIGHUP has changed so far, in words: settings and rules.
-    reloading: Option<(String, String)>,
+    /// What SIGHUP has changed so far.
+    reloading: Option<Reload>,
     slow_at: Time,
 }
 
@@ -114,7 +121,7 @@ impl<'a> Watch<'a> {
     /// The loop has ended: what it was given is in the control log.
     pub(super) fn close(&mut self) -> Result<(), RoadError> {
         self.partitions.close();
-        self.end_reload("the end came before the rosters were loaded");
+        self.end_reload("the end came before");
         Ok(self.verdicts.taken()?)
     }
 
@@ -217,22 +224,24 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// SIGHUP is done: what came of it, and of the rosters last.
-    fn end_reload(&mut self, about_rosters: &str) {
-        if let Some((words, about_rules)) = self.reloading.take() {
-            let words = format!("{words}; {about_rosters}; {about_rules}");
+    /// SIGHUP is done: what came of it; what nobody knows of rosters or rules stands as `else_`.
+    fn end_reload(&mut self, else_: &str) {
+        if let Some(Reload { settings, rosters, rules }) = self.reloading.take() {
+            let about = |words: Option<String>, what: &str| words.unwrap_or_else(|| format!("{what}: {else_}"));
+            let words = format!("{settings}; {}; {}", about(rosters, "the rosters"), about(rules, "the rules"));
             tracing::info!("SIGHUP: {words}");
             self.audit("reload", &words);
         }
     }
 
-    /// Begins what SIGHUP asks for; rosters that are being loaded come first.
-    fn take_reload(&mut self, engine: &Engine) -> Option<News> {
-        if self.parts.rosters.is_loading() || !self.parts.reload.swap(false, Ordering::AcqRel) {
-            return None;
+    /// Begins what SIGHUP asks for; what is being loaded comes first.
+    fn take_reload(&mut self) {
+        let is_loading = self.parts.rosters.is_loading() || self.rules.is_loading();
+        if is_loading || !self.parts.reload.swap(false, Ordering::AcqRel) {
+            return;
         }
         // What came of the one before would be told by nobody.
-        self.end_reload("the rosters are still being written");
+        self.end_reload("they are still being written");
         let (words, wrong) = reload::settings(&self.parts.path, &mut self.parts.settings);
         match wrong {
             Some(what) => {
@@ -242,19 +251,26 @@ impl<'a> Watch<'a> {
         }
         self.parts.rosters.follow(self.parts.settings.rosters.clone());
         self.parts.rosters.ask();
-        let (news, about_rules) = self.rules.reload(&self.parts.settings, engine);
-        self.reloading = Some((words, about_rules));
-        news
+        self.rules.ask(&self.parts.settings);
+        self.reloading = Some(Reload { settings: words, rosters: None, rules: None });
     }
 
-    /// New rosters, where they are loaded; with that SIGHUP is done.
+    /// SIGHUP is done when both answers are there.
+    fn answered(&mut self, rosters: Option<String>, rules: Option<String>) {
+        let Some(reload) = &mut self.reloading else { return };
+        reload.rosters = rosters.or(reload.rosters.take());
+        reload.rules = rules.or(reload.rules.take());
+        if reload.rosters.is_some() && reload.rules.is_some() {
+            self.end_reload("");
+        }
+    }
+
+    /// New rosters, where they are loaded.
     fn poll_rosters(&mut self, road: &Road<'_>, now: Time) -> Option<News> {
         let keeper = || road.keep.as_ref().map(|keep| Box::new(keep.history.roster_keeper()) as Keeper);
         let before = road.engine.roster().hash();
         let looked = self.parts.rosters.poll(&self.parts.settings, before, keeper, now);
-        if let Some(about) = looked.answer {
-            self.end_reload(&about);
-        }
+        self.answered(looked.answer, None);
         looked.news
     }
 
@@ -266,11 +282,14 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Rules whose files have changed.
+    /// New rules, where they are loaded.
     fn poll_rules(&mut self, before: &Engine) -> Option<News> {
-        let (news, words) = self.rules.poll(&self.parts.settings, before)?;
-        self.audit("rules", &words);
-        news
+        let looked = self.rules.poll(&self.parts.settings, before);
+        if let Some(News::Rules { rules, .. }) = &looked.news {
+            self.audit("rules", &super::rules::in_force(rules.hash(), before.rules().hash()));
+        }
+        self.answered(None, looked.answer);
+        looked.news
     }
 }
 
@@ -310,7 +329,8 @@ impl Beside for Watch<'_> {
     }
 
     fn chores(&mut self, road: &mut Road<'_>, now: Time) -> Result<Vec<News>, RoadError> {
-        let mut news: Vec<News> = self.take_reload(&road.engine).into_iter().collect();
+        let mut news = Vec::new();
+        self.take_reload();
         if is_due(self.slow_at, now) {
             self.slow(now);
         }

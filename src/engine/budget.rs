@@ -3,6 +3,9 @@
 //! With honest p-values the expected number of alerts is α times the number of tests. A slow control corrects what calibration
 //! misses (`notes/detection.md`, section 5.9): it moves by at most a twentieth a day, within a factor of four, and stands still in a
 //! storm. Whatever passes α is told at once; the day's count never changes it.
+//!
+//! What cannot be judged yet will be: it counts as tested, and that little is told meanwhile loosens nothing. Else the days on which a
+//! detector begins to speak would meet a threshold that was made without it.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +18,8 @@ const TESTS_PER_USER: f64 = 2.0;
 const START_DAYS: f64 = 7.0;
 const HALF_LIFE_DAYS: f64 = 14.0;
 const STORM: f64 = 2.0;
+/// Where more than this part of all tests cannot be made yet, the threshold is not loosened.
+const YOUNG: f64 = 0.25;
 
 /// The thresholds of a day.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,6 +37,8 @@ pub struct BudgetStep {
     pub target: f64,
     /// Subject-days judged by a p-value.
     pub tests: f64,
+    /// Subject-days of which a detector does not know enough yet.
+    pub unjudged: f64,
     /// Budgeted alerts that passed at settling, as far as they tell of the calibration.
     pub told: f64,
     /// The largest surge factor.
@@ -56,10 +63,12 @@ impl Learn for Rates {
         let keep = 0.5_f64.powf(passed / HALF_LIFE_DAYS);
         self.as_of = Some(day);
         self.target = keep * self.target + step.target;
-        self.tests = keep * self.tests + step.tests;
+        let all = step.tests + step.unjudged;
+        self.tests = keep * self.tests + all;
         self.weight = keep * self.weight + 1.0;
-        if step.surge < STORM {
-            let miss = (step.target - step.told) / step.target.max(1.0);
+        let miss = (step.target - step.told) / step.target.max(1.0);
+        let is_young = step.unjudged > YOUNG * all;
+        if step.surge < STORM && (miss < 0.0 || !is_young) {
             self.log_control = (self.log_control + 0.05 * miss.clamp(-1.0, 1.0)).clamp(-4_f64.ln(), 4_f64.ln());
         }
     }
@@ -100,11 +109,19 @@ mod tests {
 
     #[test]
     fn the_threshold_follows_tests_and_alerts() {
-        let step = |target, tests, told, surge| BudgetStep { target, tests, told, surge };
+        let step = |target, tests, told, surge| BudgetStep { target, tests, unjudged: 0.0, told, surge };
         check(0, step(2.0, 1_000.0, 2.0, 1.0), 0.000_999, 0.001_001);
         check(60, step(2.0, 1_000.0, 2.0, 1.0), 0.001_9, 0.002_1);
         check(60, step(2.0, 1_000.0, 0.0, 1.0), 0.007, 0.008_1);
         check(60, step(2.0, 1_000.0, 9.0, 1.0), 0.000_49, 0.000_52);
         check(60, step(2.0, 1_000.0, 900.0, 2.5), 0.001_9, 0.002_1);
+    }
+
+    /// Half of the tests are not made yet and little is told: the threshold is that of all of them, and is tightened alone.
+    #[test]
+    fn a_young_site_loosens_nothing() {
+        let step = |told| BudgetStep { target: 2.0, tests: 500.0, unjudged: 500.0, told, surge: 1.0 };
+        check(16, step(0.0), 0.001_9, 0.002_1);
+        check(16, step(9.0), 0.000_88, 0.000_92);
     }
 }

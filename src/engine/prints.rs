@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The table is never fuller than this.
 const FULL: f64 = 0.85;
 /// When it is full it grows until it is as full as this.
-const GROWN: f64 = 0.7;
+const GROWN: f64 = 0.75;
 /// Free places behind the last that a hash can name.
 const BEHIND: usize = 64;
 

@@ -210,7 +210,8 @@ impl Engine {
         let target = self.settings.per_1000_users_per_day / 1_000.0 * humans;
         let tested = self.detectors.values().map(|detector| detector.tested()).sum::<u64>() as f64;
         let tests = tested + self.rules.tests();
+        let unjudged = self.detectors.values().map(|detector| detector.unjudged()).sum::<u64>() as f64;
         let surge = self.detectors.values().map(|detector| detector.surge()).fold(1.0, f64::max);
-        self.budget.teach(day, BudgetStep { target, tests, told, surge });
+        self.budget.teach(day, BudgetStep { target, tests, unjudged, told, surge });
     }
 }

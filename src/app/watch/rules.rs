@@ -1,6 +1,9 @@
 //! The rules in force: taken up when the folder has changed and come to rest, or at once when somebody asks.
 //!
-//! New rules are loaded to the side and their examples are run; on any problem the old ones stay, and the operator is told.
+//! New rules are loaded on a thread of their own and their examples are run there; on any problem the old ones stay, and the operator is
+//! told.
+
+use std::thread::JoinHandle;
 
 use tracing::{error, info};
 
@@ -20,40 +23,83 @@ const LINES: usize = 20;
 pub(super) struct RulesInForce {
     sources: Rules,
     watch: Option<FolderWatch>,
+    /// New ones are being loaded.
+    loading: Option<JoinHandle<Result<RulesNow, Stop>>>,
+    /// Somebody wants them to be read, and to hear what came of it.
+    asked: bool,
     /// Why the newest ones were refused.
     refused: Option<String>,
+}
+
+/// What came of a look at the folder.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// New rules.
+    pub(super) news: Option<News>,
+    /// What came of them, in words, where somebody had asked.
+    pub(super) answer: Option<String>,
 }
 
 impl RulesInForce {
     pub(super) fn new(sources: Rules) -> RulesInForce {
         let watch = sources.dir.clone().map(watch);
-        RulesInForce { sources, watch, refused: None }
+        RulesInForce { sources, watch, loading: None, asked: false, refused: None }
     }
 
-    /// New rules, where the files have changed and are sound, with what came of it in words; `before` has those in force.
-    pub(super) fn poll(&mut self, settings: &Settings, before: &Engine) -> Option<(Option<News>, String)> {
-        match self.watch.as_mut()?.poll() {
-            Ok(files) => drop(files?),
-            Err(what) => {
-                self.refuse(format!("The rules cannot be read; the last ones stay: {what}"));
-                return None;
-            }
-        }
-        let (news, words) = self.take(settings, before);
-        news.is_some().then_some((news, words))
+    /// Whether new ones are being loaded.
+    pub(super) fn is_loading(&self) -> bool {
+        self.loading.is_some()
     }
 
-    /// Reads the rules at once; what came of it, in words.
-    pub(super) fn reload(&mut self, settings: &Settings, before: &Engine) -> (Option<News>, String) {
+    /// The rules are to be read at once, from where the settings say now; the answer comes with a later [`RulesInForce::poll`].
+    pub(super) fn ask(&mut self, settings: &Settings) {
         if self.sources != settings.rules {
             self.sources = settings.rules.clone();
             self.watch = self.sources.dir.clone().map(watch);
         }
-        self.take(settings, before)
+        self.asked = true;
     }
 
-    fn take(&mut self, settings: &Settings, before: &Engine) -> (Option<News>, String) {
-        match now(settings) {
+    /// New rules, where the files have changed and are sound, or somebody has asked; `before` has those in force. They are loaded and
+    /// their examples run on a thread of its own: the engine waits for nothing.
+    pub(super) fn poll(&mut self, settings: &Settings, before: &Engine) -> Looked {
+        if let Some(thread) = self.loading.take_if(|thread| thread.is_finished()) {
+            let loaded = thread.join().unwrap_or_else(|_| Err(Stop::Failed("phiwatch met a bug".to_owned())));
+            let (news, words) = self.take(loaded, settings, before);
+            return Looked { news, answer: std::mem::take(&mut self.asked).then_some(words) };
+        }
+        if self.is_loading() {
+            return Looked::default();
+        }
+        let changed = match self.watch.as_mut().map(FolderWatch::poll).transpose() {
+            Ok(files) => files.flatten().is_some(),
+            Err(what) => {
+                self.refuse(format!("The rules cannot be read; the last ones stay: {what}"));
+                false
+            }
+        };
+        if changed || self.asked {
+            let sources = self.sources.clone();
+            let load = move || now(&sources);
+            match std::thread::Builder::new().name("rules".to_owned()).spawn(load) {
+                Ok(thread) => self.loading = Some(thread),
+                // The folder is looked at anew next time.
+                Err(error) => {
+                    self.watch = self.sources.dir.clone().map(watch);
+                    self.refuse(format!("The rules cannot be read; the last ones stay: {error}"));
+                }
+            }
+        }
+        Looked::default()
+    }
+
+    fn take(
+        &mut self,
+        loaded: Result<RulesNow, Stop>,
+        settings: &Settings,
+        before: &Engine,
+    ) -> (Option<News>, String) {
+        match loaded {
             Ok(rules) => self.accept(rules, settings, before),
             Err(Stop::Problems(problems)) => {
                 for problem in problems.iter().take(LINES) {

@@ -78,6 +78,11 @@ impl<'f> Loading<'f> {
                 None
             }
         };
+        let is_window = matches!(body, Body::Correlation);
+        let ages = meta.as_ref().is_some_and(|meta| meta.suppress.is_some());
+        if let Some(at) = root.get("phiwatch").and_then(|at| at.get("suppress")).filter(|_| ages && is_window) {
+            complaints.say(&at, "an age in `suppress` is for plain rules; the window of a correlation is its `timespan`");
+        }
         let texts = |key: &str| root.get(key).map(|at| at.texts(&mut Complaints::default())).unwrap_or_default();
         Some(Arc::new(Rule {
             id: head.id.to_owned(),

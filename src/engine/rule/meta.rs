@@ -255,10 +255,14 @@ fn flatten(at: &At<'_>, prefix: &str, given: &mut Vec<(String, serde_json::Value
 pub fn unknown_field(name: &str) -> String {
     if let Some((file, column)) = fields::column_of(name).filter(|(file, column)| fields::is_standard(file, column)) {
         let facts = fields::ALL.iter().filter_map(|field| field.name.strip_prefix("fact."));
-        let nearest = facts.min_by_key(|fact| super::distance(column, fact)).unwrap_or_default();
+        // `baa_expires_at` is about the fact `baa`; a column that no fact resembles has none named.
+        let is_near = |fact: &&str| super::distance(column, fact) <= column.len() / 3 || column.starts_with(fact);
+        let nearest = facts.filter(is_near).min_by_key(|fact| super::distance(column, fact));
+        let hint = nearest.map_or("`phiwatch rules fields` lists the facts".to_owned(), |nearest| {
+            format!("the nearest fact is `fact.{nearest}`")
+        });
         return format!(
-            "`{column}` is a standard column of {file}.csv, and rules ask for what follows from it at the time of the event; the \
-             nearest fact is `fact.{nearest}`"
+            "`{column}` is a standard column of {file}.csv, and rules ask for what follows from it at the time of the event; {hint}"
         );
     }
     let tables = ["user.COLUMN", "vendor.COLUMN", "account.COLUMN", "patient.COLUMN"];

@@ -9,7 +9,7 @@ use crate::event::{Event, Time, alert};
 /// This many events are listed.
 const LISTED: u32 = 50;
 /// Memory grows by a quarter, and by at least so many bytes.
-const GROW_MIN: usize = 32;
+const GROW_MIN: usize = 16;
 /// Where an entry says how many bytes its id shares with that of the anchor, the two lowest bits say what else is not the anchor's.
 const SHARED_AT: u32 = 2;
 const OTHER_SOURCE: u64 = 0b10;

@@ -287,6 +287,11 @@ fn correlations_and_what_they_name() {
         ("timespan: 15m", "timespan: 15x", "a.yml:8: Invalid timespan '15x'"),
         ("timespan: 15m", "timespan: 0s", "a.yml:8: timespan `0s`: at least a second"),
         (
+            "class: hard",
+            "class: hard\n  suppress: 4h",
+            "a.yml:16: an age in `suppress` is for plain rules; the window of a correlation is its `timespan`",
+        ),
+        (
             "timespan: 15m",
             "timespan: 15m\n  aliases: { client.host: { failur: client.ip } }",
             "a.yml:9: there is no rule of this correlation `failur`; the nearest is `failure`",
