@@ -124,17 +124,30 @@ pub(super) fn put_in_force(
     }
     // The same dates mean other moments in another zone.
     let zone = road.engine.roster().zone(None).name() != settings.default_zone.name();
+    let kept = settings.history.as_ref().filter(|_| road.keep.is_some());
+    let audit = |act: &str, words: &str| kept.map_or(Ok(()), |kept| super::audit(settings, &kept.dir, act, words));
+    let refused = loaded.counts.iter().filter(|count| count.kept_previous).map(|count| count.file.as_str());
+    let refused: Vec<&str> = refused.collect();
+    if !refused.is_empty() {
+        audit("rosters", &format!("refused, and the last good ones stay: {}", refused.join(", ")))?;
+    }
     if zone || before.is_none_or(|before| *before != *loaded.accepted) {
+        let words = in_force(&loaded.roster, settings.allow_shrink);
         road.hear(now(), news(settings, loaded)).map_err(Stop::failed)?;
+        audit("rosters", &words)?;
     }
     if road.engine.rules().hash() != rules.set.hash() {
         let words = rules::in_force(rules.set.hash(), road.engine.rules().hash());
         road.hear(now(), rules.news()).map_err(Stop::failed)?;
-        if let (Some(history), true) = (&settings.history, road.keep.is_some()) {
-            super::audit(settings, &history.dir, "rules", &words)?;
-        }
+        audit("rules", &words)?;
     }
     Ok(())
+}
+
+/// What the self-audit says of new rosters.
+pub(super) fn in_force(roster: &Roster, accepts_all: bool) -> String {
+    let how = if accepts_all { ", taken as they are by --accept-rosters" } else { "" };
+    format!("new rosters are in force ({}{how})", roster.hash())
 }
 
 pub(super) fn news(settings: &Settings, loaded: Loaded) -> News {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 
-use super::drain;
+use super::drain::{self, Drain};
 use super::rosters::put_in_force;
 use super::spool::Spool;
 use super::verdicts::Verdicts;
-use super::{Begun, is_there, now, own_store, progress, runtime, set_out};
+use super::{Begun, is_there, now, own_seal, own_store, progress, runtime, set_out};
 use crate::app::Stop;
 use crate::decode::Limits;
 use crate::engine::Input;
@@ -51,6 +51,22 @@ impl Outlet for Lines<'_> {
     }
 }
 
+/// The store of a history; where it was lost, what the history has is put into it again.
+fn opened(
+    settings: &Settings,
+    history: &crate::history::Settings,
+    keep: &Keep,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Arc<Store>, Stop> {
+    let state = settings.state_dir(&history.dir);
+    let store = own_store(keep, &state)?;
+    if store.revisions().map_err(Stop::failed)?.is_empty() {
+        let alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
+        Drain::open(&keep.history, (store.clone(), &state, own_seal(keep, &state)?), &alerts, &|_| Vec::new(), now())?;
+    }
+    Ok(store)
+}
+
 /// Runs the engine over files; every revision of a notified alert goes to `out`, one JSON object a line.
 ///
 /// # Errors
@@ -68,7 +84,7 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
     };
     let Begun { engine, seen, before, loaded, rules } = begun;
     let store = match (&settings.history, &keep) {
-        (Some(history), Some(keep)) => Some(own_store(keep, &settings.state_dir(&history.dir))?),
+        (Some(history), Some(keep)) => Some(opened(settings, history, keep, &runtime)?),
         _ => None,
     };
     let mut readers = Readers::open(settings, inputs, keep.as_ref(), &seen)?;

@@ -13,10 +13,10 @@ use crate::history::Change;
 use crate::pipeline::{Keep, News};
 use crate::store::{Ruling, Store, StoreError, Verdict};
 
-/// For so many days a justified verdict excepts the subject from the family of its alert.
+/// For so many days a justified verdict excepts the subject from the family of its alert, from the first that it holds for.
 const HOLDS_DAYS: i32 = 30;
-/// Verdicts that are taken up at a time.
-const AT_ONCE: usize = 100;
+/// Verdicts that are taken up at a time: all of them, before anything is read that they hold for.
+const AT_ONCE: usize = 1_000_000;
 
 /// What is noted in the store and not yet known to the engine.
 pub(super) struct Verdicts<'a> {
@@ -76,7 +76,7 @@ impl<'a> Verdicts<'a> {
         let (family, subject, day) = (listed.alert.family().to_owned(), listed.alert.subject.clone(), listed.day);
         let exception = (verdict.ruling == Ruling::Justified).then(|| {
             let (from, until) = (day.plus(1), day.plus(1 + HOLDS_DAYS));
-            Exception { family: family.clone(), subject: subject.clone(), from, until }
+            Exception { family: family.clone(), subject: subject.clone(), about: day, from, until }
         });
         Ok(Some(Ruled { family, subject, day, is_misuse: verdict.ruling == Ruling::Confirmed, exception }))
     }

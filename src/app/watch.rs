@@ -270,6 +270,9 @@ impl<'a> Watch<'a> {
         let keeper = || road.keep.as_ref().map(|keep| Box::new(keep.history.roster_keeper()) as Keeper);
         let before = road.engine.roster().hash();
         let looked = self.parts.rosters.poll(&self.parts.settings, before, keeper, now);
+        if let Some(News::Roster { roster, .. }) = &looked.news {
+            self.audit("rosters", &super::rosters::in_force(roster, false));
+        }
         self.answered(looked.answer, None);
         looked.news
     }
@@ -294,6 +297,10 @@ impl<'a> Watch<'a> {
 }
 
 impl Beside for Watch<'_> {
+    fn first(&mut self) -> Vec<News> {
+        self.verdicts.poll()
+    }
+
     fn heard(&mut self, arrival: &Arrival, now: Time) {
         self.partitions.heard(arrival);
         match arrival {

@@ -108,24 +108,21 @@ impl Alerts {
                 }
                 let found = look()?.list(&filter).map_err(Stop::failed)?;
                 if json || format == Form::Json {
-                    print!("{}", shown::json_lines(&found)?);
-                    return Ok(());
+                    return super::say(&shown::json_lines(&found)?);
                 }
                 if found.is_empty() {
                     eprintln!("no alerts");
                 }
-                print!("{}", shown(&settings, &dir, |shown| shown.list(&found))?);
-                Ok(())
+                super::say(&shown(&settings, &dir, |shown| shown.list(&found))?)
             }
             What::Show { id, format } => {
                 app::audit(&settings, &dir, "alerts show", &id)?;
                 let found = look()?.show(&id).map_err(Stop::failed)?;
                 let (listed, verdicts) = found.ok_or_else(|| Stop::Failed(format!("there is no alert {id}")))?;
                 match format {
-                    Form::Json => print!("{}", shown::json_document(&listed, &verdicts)?),
-                    Form::Text => print!("{}", shown(&settings, &dir, |shown| shown.one(&listed, &verdicts))?),
+                    Form::Json => super::say(&shown::json_document(&listed, &verdicts)?),
+                    Form::Text => super::say(&shown(&settings, &dir, |shown| shown.one(&listed, &verdicts))?),
                 }
-                Ok(())
             }
             What::Verdict { id, ruling, reason } => {
                 app::audit(&settings, &dir, "alerts verdict", &id)?;
@@ -135,16 +132,14 @@ impl Alerts {
                     Finding::FalseAlarm => Ruling::FalseAlarm,
                 };
                 let act = Act::Verdict { alert_id: id, ruling, reason, who: app::who() };
-                println!("{}", app::act(&settings, &dir, &state, &act)?);
-                Ok(())
+                super::say(&format!("{}\n", app::act(&settings, &dir, &state, &act)?))
             }
             What::Mute { detection, days, reason } => {
                 app::audit(&settings, &dir, "alerts mute", &detection)?;
                 let until = app::now().plus(i64::from(days) * DAY);
                 let act = Act::Mute { detection, subject: None, reason, who: app::who(), until: until.0 };
                 app::act(&settings, &dir, &state, &act)?;
-                println!("muted until {until}");
-                Ok(())
+                super::say(&format!("muted until {until}\n"))
             }
         }
     }

@@ -51,7 +51,7 @@ impl Ask {
         app::audit(&settings, &dir, "ask", &self.question.join(" "))?;
         let answer =
             app::runtime()?.block_on(inquiry::ask(&dir, &settings.key_source(&dir), question, &asked, format))?;
-        print!("{}", answer.text);
+        super::say(&answer.text)?;
         answer.aside.iter().for_each(|line| eprintln!("{line}"));
         Ok(())
     }

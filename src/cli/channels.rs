@@ -39,10 +39,13 @@ impl Channels {
         let mut failed = 0;
         for (channel, result) in sent.map_err(Stop::Usage)? {
             match result {
-                Ok(note) => println!("{channel}: sent{}", note.map(|note| format!(" ({note})")).unwrap_or_default()),
+                Ok(note) => {
+                    let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
+                    super::say(&format!("{channel}: sent{note}\n"))?;
+                }
                 Err(what) => {
                     failed += 1;
-                    println!("{channel}: NOT sent: {what}");
+                    super::say(&format!("{channel}: NOT sent: {what}\n"))?;
                 }
             }
         }

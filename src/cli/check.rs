@@ -79,7 +79,7 @@ fn live(settings: &Settings) -> Result<(), Stop> {
     let address = settings.monitor.listen.ok_or_else(off)?;
     let answer = app::monitor::ask(address);
     let (well, body) = answer.map_err(|error| Stop::Failed(format!("nobody answers at {address}: {error}")))?;
-    println!("{body}");
+    super::say(&format!("{body}\n"))?;
     if well { Ok(()) } else { Err(Stop::Failed("it does not do its work".to_owned())) }
 }
 

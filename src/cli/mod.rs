@@ -80,6 +80,18 @@ impl Config {
     }
 }
 
+/// Writes a result to standard output. A reader who has seen enough is no failure; a disk that takes no more is one.
+fn say(text: &str) -> Result<(), Stop> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Stop::Failed(format!("standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -75,7 +75,6 @@ impl Partitions {
         let settings = Settings::load(&config).map_err(Stop::Problems)?;
         let dir = app::history_dir(&settings, None)?;
         app::audit(&settings, &dir, name, &words)?;
-        println!("{}", app::act(&settings, &dir, &settings.state_dir(&dir), &act)?);
-        Ok(())
+        super::say(&format!("{}\n", app::act(&settings, &dir, &settings.state_dir(&dir), &act)?))
     }
 }

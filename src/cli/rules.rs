@@ -97,10 +97,7 @@ impl Rules {
                 let settings = config.load()?;
                 list(&rules.map_or(settings.rules, |dir| Sources { dir: Some(dir), shipped: false }))
             }
-            What::Fields => {
-                print!("{}", fields::reference());
-                Ok(())
-            }
+            What::Fields => super::say(&fields::reference()),
             What::Check { dir } => check(&dir),
             What::Test { dir } => test(&Sources { shipped: dir.is_none(), dir }),
             What::Match { rules, inputs } => {
@@ -120,7 +117,7 @@ impl Rules {
                 let asked = Backtested { rule, against, since, until };
                 app::audit(&settings, &dir, "rules backtest", &asked.to_string())?;
                 let found = app::backtest_rules(&settings, &dir, &asked)?.render(format);
-                print!("{}", found.text);
+                super::say(&found.text)?;
                 found.aside.iter().for_each(|line| eprintln!("{line}"));
                 Ok(())
             }
@@ -130,8 +127,9 @@ impl Rules {
                     Some(later) => (folder(dir), folder(later)),
                     None => (Sources { dir: None, shipped: true }, folder(dir)),
                 };
-                app::diff_rules(&before, &after)?.iter().for_each(|line| println!("{line}"));
-                Ok(())
+                super::say(
+                    &app::diff_rules(&before, &after)?.iter().map(|line| format!("{line}\n")).collect::<String>(),
+                )
             }
             What::Export { dir } => {
                 eprintln!("{} files written to {}", app::export_rules(&dir)?, dir.display());
@@ -152,11 +150,13 @@ fn look(sources: &Sources) -> Result<(crate::ingest::rosters::Files, Loaded), St
 fn list(sources: &Sources) -> Result<(), Stop> {
     let (_, loaded) = look(sources)?;
     let width = loaded.set.rules().iter().map(|rule| rule.id.len()).max().unwrap_or(0);
+    let mut lines = String::new();
     for rule in loaded.set.rules() {
         let standing = if rule.standing == Standing::Shadow { "shadow" } else { "live" };
         let (class, level) = (rule.meta.class.as_str(), rule.level.as_str());
-        println!("{:width$}  {class:13}  {level:13}  {standing:6}  {}", rule.id, rule.title);
+        lines += &format!("{:width$}  {class:13}  {level:13}  {standing:6}  {}\n", rule.id, rule.title);
     }
+    super::say(&lines)?;
     said(&loaded);
     if loaded.problems.is_empty() { Ok(()) } else { Err(Stop::Problems(loaded.problems)) }
 }

@@ -28,6 +28,7 @@ mod present;
 mod prints;
 mod record;
 pub mod rule;
+mod ruled;
 pub mod settings;
 mod settle;
 pub mod stats;
@@ -40,7 +41,6 @@ mod watch;
 
 use budget::Budget;
 use calendar::Calendar;
-use detect::Ruling;
 use gate::{Gate, LaneIx, Next};
 use identity::{Identity, Repeat};
 use off::{Detectors, Part};
@@ -251,23 +251,6 @@ impl Engine {
     /// The rosters in force.
     pub fn roster(&self) -> &Arc<Roster> {
         &self.roster
-    }
-
-    /// Takes up a verdict. It holds from the first local day that nobody has entered.
-    fn rule(&mut self, ruled: Ruled) {
-        let Ruled { family, subject, day, is_misuse, exception } = ruled;
-        let entered = self.subjects.open_days().last().copied().max(self.settled);
-        let from = day.max(entered.unwrap_or(day)).plus(1);
-        if let Some(mut exception) = exception {
-            exception.from = exception.from.max(from);
-            self.triage.except(exception);
-        }
-        let subjects = &self.subjects;
-        if let Some(subject) = subjects.find(subject.kind, &subject.id) {
-            let ruling = Ruling { subject, day, from, is_misuse, subjects };
-            off::run(&mut self.detectors, &family, &mut Vec::new(), |detector, _| detector.ruled(&ruling));
-        }
-        self.rules.ruled(family, subject, day, from, is_misuse);
     }
 
     /// Takes up every row that may pass.

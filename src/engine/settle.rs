@@ -127,9 +127,8 @@ impl Engine {
             for finding in findings {
                 let raised = self.triage.admit(finding, &self.made_by);
                 let is_shadow = raised.alert.disposition == Disposition::Shadow;
-                let counts = raised.alert.class == Class::Budgeted
-                    && raised.alert.disposition == Disposition::Notified
-                    && raised.alert.state == State::Open;
+                // Who was told inside the day was interrupted, whatever explains it in the end.
+                let counts = raised.alert.class == Class::Budgeted && raised.alert.disposition == Disposition::Notified;
                 told += f64::from(u8::from(counts));
                 let near_by = raised.alert.class == Class::Budgeted && raised.alert.state == State::Open && !is_shadow;
                 near += f64::from(u8::from(near_by));

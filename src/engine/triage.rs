@@ -40,6 +40,8 @@ pub struct Exception {
     pub family: String,
     /// Whom it covers.
     pub subject: Subject,
+    /// The local day of the alert that was found justified.
+    pub about: Day,
     /// First local day that it holds for.
     pub from: Day,
     /// First local day that it no longer holds for.
@@ -78,6 +80,15 @@ impl Triage {
     /// Adds an exception.
     pub fn except(&mut self, exception: Exception) {
         self.exceptions.push(exception);
+    }
+
+    /// Somebody thought better of an alert: what was excepted because of it is no longer, from `from` on.
+    pub fn no_longer(&mut self, (family, subject): (&str, &Subject), about: Day, from: Day) {
+        for exception in &mut self.exceptions {
+            if (exception.family.as_str(), &exception.subject, exception.about) == (family, subject, about) {
+                exception.until = exception.until.min(from);
+            }
+        }
     }
 
     /// Turns a finding into a revision of its alert.
@@ -234,4 +245,30 @@ fn score(class: Class, severity: Severity, p: Option<f64>) -> f64 {
 
 fn round(score: f64) -> f64 {
     (score * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::SubjectKind;
+
+    /// Two nights of one person were found justified, one day after the other; somebody thinks better of the first.
+    #[test]
+    fn an_exception_ends_where_its_verdict_is_taken_back() {
+        let subject = Subject { kind: SubjectKind::User, id: "u1".to_owned() };
+        let exception = |about: i32| Exception {
+            family: "after-hours".to_owned(),
+            subject: subject.clone(),
+            about: Day(about),
+            from: Day(about + 5),
+            until: Day(about + 35),
+        };
+        let mut triage = Triage::default();
+        triage.except(exception(10));
+        triage.except(exception(11));
+        triage.no_longer(("mass-query", &subject), Day(10), Day(20));
+        triage.no_longer(("after-hours", &subject), Day(10), Day(20));
+        let until: Vec<i32> = triage.exceptions.iter().map(|exception| exception.until.0).collect();
+        assert_eq!(until, [20, 46]);
+    }
 }

@@ -22,7 +22,9 @@ pub enum HistoryError {
     #[error("{0}: a history lies in a folder")]
     Location(String),
     /// Written by another version, in a form that this one does not know.
-    #[error("{path} is a history of another version ({found}); this program reads {known}")]
+    #[error(
+        "{path} is a history of another version ({found}); this program reads {known}: name another folder and scan the sources again, or use the version that wrote it"
+    )]
     OtherVersion {
         /// Where it lies.
         path: PathBuf,

@@ -162,7 +162,9 @@ impl History {
         let opened = std::fs::File::open(&path).map_err(HistoryError::io(&path))?;
         let mut options = ArrowReaderOptions::new();
         if let Some(keyring) = self.keyring() {
-            options = options.with_file_decryption_properties(segment::decryption(&segment::aad(Table::Events, &file.name), keyring).map_err(wrong)?);
+            options = options.with_file_decryption_properties(
+                segment::decryption(&segment::aad(Table::Events, &file.name), keyring).map_err(wrong)?,
+            );
         }
         ParquetRecordBatchReaderBuilder::try_new_with_options(opened, options).map_err(wrong)
     }

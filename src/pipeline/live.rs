@@ -23,6 +23,11 @@ const ADVANCE: Duration = Duration::from_secs(600);
 
 /// What whoever runs the loop does beside the reading.
 pub trait Beside {
+    /// What became known before anything is read.
+    fn first(&mut self) -> Vec<News> {
+        Vec::new()
+    }
+
     /// An arrival that is about to go down the road.
     fn heard(&mut self, _arrival: &Arrival, _now: Time) {}
 
@@ -68,6 +73,11 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
     let mut quiet: Option<(Instant, Time)> = None;
     for origin in road.keys.keys().filter(|origin| ends.is_over(origin)).cloned().collect::<Vec<_>>() {
         turn(road, ahead.source, (orders.clock)(), Input::End(origin))?;
+    }
+    // What people decided meanwhile holds for what is read now, however soon that ends.
+    for news in orders.beside.first() {
+        let effects = road.hear((orders.clock)(), news)?;
+        tell(road, &effects);
     }
     while !orders.stop.load(Ordering::Relaxed) {
         let now = (orders.clock)();
@@ -391,6 +401,41 @@ mod tests {
         };
         read(&mut road, &mut source, &mut orders).expect("nothing can fail");
         (road.engine.watermark(), late.0)
+    }
+
+    /// Who was given a verdict while nobody read: it is heard before the first record is, however soon reading ends.
+    #[test]
+    fn what_people_decided_is_heard_before_anything_is_read() {
+        struct Decided(Vec<&'static str>);
+        impl Beside for Decided {
+            fn first(&mut self) -> Vec<News> {
+                self.0.push("first");
+                vec![News::Verdict { id: "1".to_owned(), ruled: None }]
+            }
+            fn heard(&mut self, _: &Arrival, _: Time) {
+                self.0.push("heard");
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let engine = Engine::new(Settings::default(), Roster::empty(Zone::utc()).into());
+        let mut nowhere = Nowhere;
+        let mut road = Road::new(engine, None, &mut nowhere, runtime.handle().clone());
+        road.keys.insert(origin(0), "0".to_owned());
+        road.turn(begin(), Input::Open(origin(0))).expect("nothing can fail");
+        let stop = AtomicBool::new(false);
+        let (mut source, mut beside) =
+            (Listed { list: vec![Some(records(0, 0, 0..1))].into(), ended: Some(&stop) }, Decided(Vec::new()));
+        let age = Duration::from_secs(60);
+        let mut orders = Orders {
+            stop: &stop,
+            hints: &|name| Hints::new(name),
+            age,
+            until: None,
+            beside: &mut beside,
+            clock: &begin,
+        };
+        read(&mut road, &mut source, &mut orders).expect("nothing can fail");
+        assert_eq!(beside.0[..2], ["first", "heard"]);
     }
 
     #[test]

@@ -146,7 +146,8 @@ impl Script {
             Some(Ruled { family, subject: user(id), day, is_misuse, exception: None })
         };
         let (from, until) = (first_day(), first_day().plus(DAYS));
-        let exception = Exception { family: "mass-query".to_owned(), subject: user("u02"), from, until };
+        let exception =
+            Exception { family: "mass-query".to_owned(), subject: user("u02"), about: from.plus(41), from, until };
         let excepted = ruled("mass-query", "u02", 41, false).map(|it| Ruled { exception: Some(exception), ..it });
         let verdict = |id: &str, ruled| News::Verdict { id: id.to_owned(), ruled };
         let turnings = vec![

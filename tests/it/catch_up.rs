@@ -60,6 +60,19 @@ fn a_year_of_exports_is_scanned_and_the_topic_overlaps() {
     let after = ask(dir, "SELECT count(*) AS n FROM events");
     assert_eq!(after["n"], hospital.events, "as one scan of everything counts them");
     assert!(after["n"].as_u64() > before["n"].as_u64());
+    // Several extremes in one question: each is what it is alone.
+    let extremes = [
+        "min(time)",
+        "min(CASE WHEN activity = 'print' THEN time END)",
+        "max(CASE WHEN activity = 'export' THEN time END)",
+        "max(time)",
+    ];
+    let together: Vec<String> = (0..).zip(extremes).map(|(at, one)| format!("{one} AS c{at}")).collect();
+    let together = ask(dir, &format!("SELECT {} FROM events", together.join(", ")));
+    for (at, one) in extremes.into_iter().enumerate() {
+        let alone = &ask(dir, &format!("SELECT {one} AS c FROM events"))["c"];
+        assert!(alone.is_string() && together[format!("c{at}")] == *alone, "{one}: {alone} {together}");
+    }
     assert!(hospital.expected.len() > 50, "{} alerts in a year", hospital.expected.len());
     check_same(&hospital.expected, &settled(&dir.join("alerts.jsonl")));
 }

@@ -134,9 +134,8 @@ pub fn sasl_client(password: &str, ca: &str) -> (String, String) {
 fn sasl(topic: &str, password: &str, ca: &str) -> Plan {
     let (brokers, client) = sasl_client(password, ca);
     let group = unique("group");
-    let text = format!(
-        "brokers = [{brokers:?}]\ntopics = [{topic:?}]\ngroup = {group:?}\nanswer_millis = 5000\n{client}"
-    );
+    let text =
+        format!("brokers = [{brokers:?}]\ntopics = [{topic:?}]\ngroup = {group:?}\nanswer_millis = 5000\n{client}");
     let settings: Settings = toml::from_str(&text).expect("settings");
     settings.check(Path::new("test.toml")).expect("a plan")
 }

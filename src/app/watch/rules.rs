@@ -74,6 +74,8 @@ impl RulesInForce {
         let changed = match self.watch.as_mut().map(FolderWatch::poll).transpose() {
             Ok(files) => files.flatten().is_some(),
             Err(what) => {
+                // When it is there again it is read again, changed or not: then nothing is wrong any more.
+                self.watch.iter_mut().for_each(FolderWatch::forget);
                 self.refuse(format!("The rules cannot be read; the last ones stay: {what}"));
                 false
             }
@@ -93,12 +95,7 @@ impl RulesInForce {
         Looked::default()
     }
 
-    fn take(
-        &mut self,
-        loaded: Result<RulesNow, Stop>,
-        settings: &Settings,
-        before: &Engine,
-    ) -> (Option<News>, String) {
+    fn take(&mut self, loaded: Result<RulesNow, Stop>, settings: &Settings, before: &Engine) -> (Option<News>, String) {
         match loaded {
             Ok(rules) => self.accept(rules, settings, before),
             Err(Stop::Problems(problems)) => {

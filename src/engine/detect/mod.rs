@@ -233,7 +233,9 @@ pub struct Finding {
 /// What a person ruled on what was told of a subject's day.
 pub struct Ruling<'a> {
     /// Whom it was about.
-    pub subject: SubjectIx,
+    pub about: &'a Subject,
+    /// Its number, where it was ever met.
+    pub subject: Option<SubjectIx>,
     /// On which of its days.
     pub day: Day,
     /// The first day whose constants it holds for; nobody has entered it yet.

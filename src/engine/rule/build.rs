@@ -8,6 +8,7 @@ use rsigma_parser::{FilterRule, Level, SigmaRule};
 use yaml_serde::Value;
 
 use super::condition::Condition;
+use super::correlate::{Content, core};
 use super::load::{Document, Draft, Loaded, Loading, kind, parse};
 use super::meta::{LEVELS, Meta};
 use super::reading::{At, Complaints};
@@ -24,7 +25,7 @@ impl<'f> Loading<'f> {
             drafted.iter().filter(|drafted| !drafted.rule.generate).flat_map(|drafted| &drafted.rule.rules).collect();
         let names =
             |id: &Option<String>, name: &Option<String>| id.iter().chain(name).cloned().collect::<Vec<String>>();
-        let mut contents: Vec<(Vec<String>, String)> = Vec::new();
+        let mut contents: Vec<Content> = Vec::new();
         for (plain, compiled) in plain.iter().zip(&compiled).filter(|(plain, _)| plain.ours) {
             let names = names(&plain.rule.id, &plain.rule.name);
             let content = content(plain, compiled, &filters);
@@ -41,7 +42,7 @@ impl<'f> Loading<'f> {
                 let condition = Condition::new(compiled, kind.flatten());
                 set.plain.push(Plain { names: names.clone(), condition, speaks, feeds: Vec::new() });
             }
-            contents.push((names, content));
+            contents.push(Content { names, whole: content, core: core(&plain.document.value) });
         }
         plain.iter().filter(|plain| !plain.ours).for_each(|plain| self.map(plain, &mut set));
         self.correlate(drafted, contents, &mut set);
@@ -81,7 +82,8 @@ impl<'f> Loading<'f> {
         let is_window = matches!(body, Body::Correlation);
         let ages = meta.as_ref().is_some_and(|meta| meta.suppress.is_some());
         if let Some(at) = root.get("phiwatch").and_then(|at| at.get("suppress")).filter(|_| ages && is_window) {
-            complaints.say(&at, "an age in `suppress` is for plain rules; the window of a correlation is its `timespan`");
+            complaints
+                .say(&at, "an age in `suppress` is for plain rules; the window of a correlation is its `timespan`");
         }
         let texts = |key: &str| root.get(key).map(|at| at.texts(&mut Complaints::default())).unwrap_or_default();
         Some(Arc::new(Rule {

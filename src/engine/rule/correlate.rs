@@ -2,6 +2,7 @@
 
 use rsigma_parser::CorrelationRule;
 use xxhash_rust::xxh3::xxh3_64;
+use yaml_serde::Value;
 
 use super::build::Head;
 use super::load::{Document, Loading};
@@ -18,20 +19,19 @@ pub struct Drafted<'f> {
 
 impl<'f> Loading<'f> {
     /// Makes correlations ready. `contents` has the names of the plain rules that were loaded, and what each is made of.
-    pub(super) fn correlate(
-        &mut self,
-        drafted: Vec<Drafted<'f>>,
-        mut contents: Vec<(Vec<String>, String)>,
-        set: &mut RuleSet,
-    ) {
+    pub(super) fn correlate(&mut self, drafted: Vec<Drafted<'f>>, mut contents: Vec<Content>, set: &mut RuleSet) {
         let names = |rule: &CorrelationRule| rule.id.iter().chain(&rule.name).cloned().collect::<Vec<String>>();
-        contents.extend(drafted.iter().map(|drafted| (names(&drafted.rule), canonical(&drafted.document.value))));
+        let plain: Vec<String> = contents.iter().flat_map(|content| content.names.clone()).collect();
+        contents.extend(drafted.iter().map(|drafted| {
+            let value = &drafted.document.value;
+            Content { names: names(&drafted.rule), whole: canonical(value), core: core(value) }
+        }));
         let fed: Vec<&String> =
             drafted.iter().filter(|other| !other.rule.generate).flat_map(|other| &other.rule.rules).collect();
-        for drafted in &drafted {
+        let ours = ours(&drafted, &plain);
+        for (drafted, is_ours) in drafted.iter().zip(ours) {
             let root = At::root(&drafted.document.value);
-            let is_ours = root.get("phiwatch").is_some() || names(&drafted.rule).iter().any(|name| fed.contains(&name));
-            if !is_ours && drafted.rule.rules.iter().all(|name| meant(&contents, name).is_empty()) {
+            if !is_ours {
                 let why = "a correlation of another product is asked of nothing".to_owned();
                 self.left_out.push((drafted.id.clone(), why));
                 continue;
@@ -42,14 +42,16 @@ impl<'f> Loading<'f> {
                 strict::keys(&root, &mut complaints);
                 root.get("correlation").into_iter().for_each(|at| strict::correlation(&at, &mut complaints));
             }
-            let leans_on: String =
-                drafted.rule.rules.iter().flat_map(|name| meant(&contents, name)).map(|(_, c)| c.as_str()).collect();
-            let content = canonical(&drafted.document.value) + &leans_on;
+            let leans_on = || drafted.rule.rules.iter().flat_map(|name| meant(&contents, name));
+            let below: String = leans_on().map(|content| content.whole.as_str()).collect();
+            let content = canonical(&drafted.document.value) + &below;
+            let counted: String = leans_on().map(|content| content.core.as_str()).collect();
+            let counted = core(&drafted.document.value) + &counted;
             let names_of = |reference: &str| -> Vec<String> {
-                meant(&contents, reference).into_iter().flat_map(|(names, _)| names.clone()).collect()
+                meant(&contents, reference).into_iter().flat_map(|content| content.names.clone()).collect()
             };
             let compiled =
-                Correlation::compile(&drafted.rule, &names_of, &Limits::default(), xxh3_64(content.as_bytes()));
+                Correlation::compile(&drafted.rule, &names_of, &Limits::default(), xxh3_64(counted.as_bytes()));
             check_names(&root, &contents, compiled.as_ref().err(), &mut complaints);
             let silent = root.get("phiwatch").is_none() && names(&drafted.rule).iter().any(|name| fed.contains(&name));
             let head = Head {
@@ -87,19 +89,15 @@ impl<'f> Loading<'f> {
 }
 
 /// Complains of what was refused, each at its key, and of rules that are not there by their names.
-fn check_names(
-    root: &At<'_>,
-    contents: &[(Vec<String>, String)],
-    refused: Option<&Vec<Refused>>,
-    complaints: &mut Complaints,
-) {
+fn check_names(root: &At<'_>, contents: &[Content], refused: Option<&Vec<Refused>>, complaints: &mut Complaints) {
     let place = root.get("correlation").unwrap_or(root.clone());
     let before = complaints.0.len();
     let (references, mut rules) = (place.get("rules").map(|at| at.each()).unwrap_or_default(), Vec::new());
     for (at, reference) in references.iter().filter_map(|at| Some((at, at.value.as_str()?))) {
-        let names: Vec<String> = meant(contents, reference).into_iter().flat_map(|(names, _)| names.clone()).collect();
+        let names: Vec<String> =
+            meant(contents, reference).into_iter().flat_map(|content| content.names.clone()).collect();
         if names.is_empty() {
-            let known = contents.iter().flat_map(|(names, _)| names).map(String::as_str);
+            let known = contents.iter().flat_map(|content| &content.names).map(String::as_str);
             complaints.say(at, super::unknown("rule", reference, known));
         }
         rules.push(names);
@@ -115,6 +113,60 @@ fn check_names(
 }
 
 /// The rules that a reference means, with what they are made of.
-fn meant<'c>(contents: &'c [(Vec<String>, String)], reference: &str) -> Vec<&'c (Vec<String>, String)> {
-    contents.iter().filter(|(names, _)| names.iter().any(|name| name == reference)).collect()
+fn meant<'c>(contents: &'c [Content], reference: &str) -> Vec<&'c Content> {
+    contents.iter().filter(|content| content.names.iter().any(|name| name == reference)).collect()
 }
+
+/// Which correlations are ours: those that say so, those that these lean on, and those that lean on rules of ours, over however many
+/// steps. What is left speaks of another product's rules alone.
+fn ours(drafted: &[Drafted<'_>], plain: &[String]) -> Vec<bool> {
+    let names = |one: &Drafted<'_>| one.rule.id.iter().chain(&one.rule.name).cloned().collect::<Vec<String>>();
+    let says = |one: &Drafted<'_>| At::root(&one.document.value).get("phiwatch").is_some();
+    let mut ours: Vec<bool> =
+        drafted.iter().map(|one| says(one) || one.rule.rules.iter().any(|name| plain.contains(name))).collect();
+    loop {
+        let known: Vec<&Drafted<'_>> =
+            drafted.iter().zip(&ours).filter(|(_, ours)| **ours).map(|(one, _)| one).collect();
+        let named: Vec<String> = known.iter().flat_map(|one| names(one)).collect();
+        let leaned_on: Vec<&String> = known.iter().flat_map(|one| &one.rule.rules).collect();
+        let now = drafted.iter().map(|one| {
+            let feeds = names(one).iter().any(|name| leaned_on.contains(&name));
+            feeds || one.rule.rules.iter().any(|name| named.contains(name) || plain.contains(name)) || says(one)
+        });
+        let now: Vec<bool> = now.collect();
+        if now == ours {
+            return ours;
+        }
+        ours = now;
+    }
+}
+
+/// What a rule is made of, by the names that correlations use.
+pub struct Content {
+    /// Its id and name.
+    pub(super) names: Vec<String>,
+    /// All that says what it is: another hash, another rule.
+    pub(super) whole: String,
+    /// What decides which events a window holds.
+    pub(super) core: String,
+}
+
+/// What decides which events a window holds: as long as it stays, the window stays, whatever else of the rule is written anew. Neither
+/// the sentence nor the threshold belongs to it, nor the lines of a list: they hold for what comes from then on.
+pub fn core(document: &Value) -> String {
+    let mut kept: Vec<String> = Vec::new();
+    for key in ["logsource", "detection"] {
+        kept.extend(document.get(key).map(canonical));
+    }
+    if let Some(Value::Mapping(correlation)) = document.get("correlation") {
+        let mut correlation = correlation.clone();
+        if let Some(Value::Mapping(condition)) = correlation.get_mut("condition") {
+            condition.retain(|key, _| !key.as_str().is_some_and(|key| THRESHOLDS.contains(&key)));
+        }
+        kept.push(canonical(&Value::Mapping(correlation)));
+    }
+    kept.join("\n")
+}
+
+/// The bounds of a correlation's condition.
+const THRESHOLDS: [&str; 6] = ["gt", "gte", "lt", "lte", "eq", "neq"];

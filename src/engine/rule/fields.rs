@@ -26,6 +26,18 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// Whether a field of this shape can ever be a value that a rule names.
+    pub fn can_be(self, value: &yaml_serde::Value) -> bool {
+        use yaml_serde::Value;
+        match (self, value) {
+            (_, Value::Null) | (Shape::Text | Shape::List | Shape::Instant, _) => true,
+            (Shape::Number, Value::String(text)) => text.contains(['*', '?', '%']) || text.parse::<f64>().is_ok(),
+            (Shape::Number, value) => value.is_number(),
+            (Shape::Truth, Value::String(text)) => ["true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word)),
+            (Shape::Truth, value) => value.is_bool(),
+        }
+    }
+
     /// For the reference.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -90,9 +90,13 @@ fn windows(event: &Value) -> Option<(Map<String, Value>, Vec<LogSource>)> {
         let inner = value.get("#attributes").and_then(Value::as_object);
         match inner {
             // `Provider` with its `Name` is `Provider_Name`.
-            Some(attributes) => attributes.iter().for_each(|(key, value)| {
-                flat.insert(format!("{name}_{key}"), value.clone());
-            }),
+            Some(attributes) => {
+                for (key, value) in attributes {
+                    flat.insert(format!("{name}_{key}"), value.clone());
+                }
+                // `EventID` may have qualifiers, and its number stands beside them.
+                value.get("#text").into_iter().for_each(|text| _ = flat.insert(name.clone(), text.clone()));
+            }
             None => _ = flat.insert(name.clone(), value.clone()),
         }
     }

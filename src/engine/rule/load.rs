@@ -340,6 +340,12 @@ fn is_loaded(status: rsigma_parser::Status) -> bool {
     !matches!(status, rsigma_parser::Status::Deprecated | rsigma_parser::Status::Unsupported)
 }
 
+/// Whether alerts of this family are those of a detector, or of what counts in no day.
+fn is_taken(id: &str) -> bool {
+    let asides = ["backfill", "future", "undeclared"];
+    asides.contains(&id) || crate::engine::detect::ALL.iter().any(|spec| spec.family == id)
+}
+
 /// Complains of what our own rules have to say of themselves and do not.
 fn identity(root: &At<'_>, id: &str, complaints: &mut Complaints) {
     let slug = |id: &str| id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -347,6 +353,9 @@ fn identity(root: &At<'_>, id: &str, complaints: &mut Complaints) {
         complaints.say(root, "`id` is missing");
     } else if id.is_empty() || !slug(id) {
         complaints.say(&root.get("id").unwrap_or(root.clone()), "an `id` is made of a-z, 0-9 and hyphens");
+    } else if is_taken(id) {
+        let what = format!("the `id` `{id}` is that of a detector's family, whose alerts it would be taken for");
+        complaints.say(&root.get("id").unwrap_or(root.clone()), what);
     }
     if root.get("status").is_none() {
         complaints.say(root, "`status` is missing: stable, test, experimental, deprecated or unsupported");

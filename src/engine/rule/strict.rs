@@ -136,8 +136,19 @@ fn item(key: &str, at: &At<'_>, complaints: &mut Complaints) {
     }
     let whole = modifiers.iter().all(|modifier| ["all", "neq", "cased"].contains(modifier));
     let words = if let Some(Field::Known(spec)) = &field { (spec.words)() } else { Vec::new() };
+    let shape = if let Some(Field::Known(spec)) = &field { Some(spec.shape) } else { None };
     for value in &at.each() {
+        if modifiers.contains(&"exists") && !value.value.is_bool() {
+            complaints.say(value, "`exists` is asked with true or false");
+        }
+        if let Some(shape) = shape.filter(|shape| whole && !shape.can_be(value.value)) {
+            complaints.say(value, format!("`{name}` is never that ({})", shape.as_str()));
+            continue;
+        }
         let Value::String(word) = value.value else { continue };
+        if is_placeholder(word) && !modifiers.contains(&"expand") {
+            complaints.say(value, format!("`{word}` names a list where the modifier `expand` asks for it"));
+        }
         let pattern = word.contains(['*', '?', '\\']);
         if whole && !words.is_empty() && !pattern && !words.iter().any(|known| known.eq_ignore_ascii_case(word)) {
             complaints.say(value, unknown(&format!("`{name}`"), word, words.iter().copied()));
@@ -146,6 +157,12 @@ fn item(key: &str, at: &At<'_>, complaints: &mut Complaints) {
             complaints.say(value, unknown_field(word));
         }
     }
+}
+
+/// `%watched%` and the like.
+fn is_placeholder(word: &str) -> bool {
+    let inside = word.strip_prefix('%').and_then(|rest| rest.strip_suffix('%'));
+    inside.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
 }
 
 /// Checks the keys, words and fields of a correlation.

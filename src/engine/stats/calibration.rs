@@ -7,6 +7,10 @@
 //! bridge the gap to the first hour outside of a shift and call all such hours rare alike. Where fewer than a fifth score at all, the
 //! tail begins at the upper quartile of those that do, with a quarter of their share in place of 0.05: both meet where a fifth do,
 //! and the map stays continuous, falling, and 1 at zero. What never happened in so many account-days counts as one in so many.
+//!
+//! Two kinds of days make no exponential: of evenings just above the 95th percentile it would say that Saturdays are one in 100,000,
+//! although one account-day in 200 is one. So the tail says no less than what was surely seen: the empirical rank, less two standard
+//! errors of its count. Four account-days weigh nothing then: a few misuses do not excuse the next.
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +91,8 @@ pub fn bin(score: f64) -> u8 {
 pub struct Calibration {
     /// Share of scores at or above the lower edge of each bin, and 0 at the end.
     above: Vec<f64>,
+    /// Account-days that are known.
+    scored: f64,
     /// Share of scores in the exponential tail.
     tail: f64,
     /// Where the tail begins: the 95th percentile, or the upper quartile of those above zero where these are few.
@@ -143,7 +149,7 @@ pub fn calibrate<'a>(chain: impl DoubleEndedIterator<Item = &'a ScoreHistory>, s
 
 impl ScoreHistory {
     /// Takes back what is left of a score in `bin` that `taught` has taught.
-    pub fn leave_out(&mut self, taught: Day, bin: u8) {
+    pub fn take_back(&mut self, taught: Day, bin: u8) {
         let left = 0.5_f64.powf(f64::from(self.as_of.0 - taught.0) / HALF_LIFE_DAYS) as f32;
         let bin = &mut self.bins[usize::from(bin)];
         *bin = (*bin - left).max(0.0);
@@ -175,32 +181,50 @@ impl Calibration {
             .map(|index| (above[index] - above[index + 1]) * (WIDTH * (index as f64 + 0.5) - knee))
             .sum();
         let excess = ((own + later) / tail).max(0.05) * (1.0 + 1.0 / (tail * scored).sqrt());
-        Calibration { above, tail, knee, excess }
+        Calibration { above, scored, tail, knee, excess }
     }
 
     /// How often a peer's day scores at least this high.
     pub fn p(&self, score: f64) -> f64 {
         if score >= self.knee {
-            return (self.tail * (-(score - self.knee) / self.excess).exp()).max(1e-300);
+            let tail = self.tail * (-(score - self.knee) / self.excess).exp();
+            return tail.max(self.surely(score)).max(1e-300);
         }
+        self.rank(score).max(self.tail)
+    }
+
+    /// Share of scores at or above `score`.
+    fn rank(&self, score: f64) -> f64 {
         let at = score.max(0.0) / WIDTH;
         let index = (at as usize).min(BINS - 1);
-        let share = at - index as f64;
-        (self.above[index] * (1.0 - share) + self.above[index + 1] * share).max(self.tail)
+        let share = (at - index as f64).min(1.0);
+        self.above[index] * (1.0 - share) + self.above[index + 1] * share
+    }
+
+    /// The same, less two standard errors of the count behind it.
+    fn surely(&self, score: f64) -> f64 {
+        let count = self.rank(score) * self.scored;
+        (count - 2.0 * count.sqrt()).max(0.0) / self.scored
     }
 
     /// The lowest score with a p-value of at most `p`.
     pub fn score(&self, p: f64) -> f64 {
-        if p <= self.tail {
-            return self.knee + self.excess * (self.tail / p.max(1e-300)).ln();
+        if p > self.tail {
+            return first(0.0, self.knee, |score| self.p(score) <= p);
         }
-        let (mut low, mut high) = (0.0, self.knee);
-        for _ in 0..60 {
-            let middle = (low + high) / 2.0;
-            if self.p(middle) <= p { high = middle } else { low = middle }
-        }
-        high
+        let tail = self.knee + self.excess * (self.tail / p.max(1e-300)).ln();
+        let end = WIDTH * BINS as f64;
+        if tail >= end || self.surely(tail) <= p { tail } else { first(tail, end, |score| self.surely(score) <= p) }
     }
+}
+
+/// The lowest score between two of which the higher one holds.
+fn first(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if holds(middle) { high = middle } else { low = middle }
+    }
+    high
 }
 
 #[cfg(test)]
@@ -295,6 +319,20 @@ mod tests {
                 assert!((0.5..2.0).contains(&ratio), "level {level} where {share} of all score: {ratio}");
             }
         }
+    }
+
+    /// Of 3,000 account-days one in twenty is an evening and 13 are a Saturday, far beyond: a Saturday is one in 230 and no less than
+    /// two fifths as usual. Three account-days that are alone out there say nothing.
+    #[test]
+    fn two_kinds_of_days_are_no_exponential() {
+        let p = |saturdays: usize| {
+            let usual = (0..3_000 - 150).map(|place| 0.8 * uniform(3, place));
+            let evenings = (0..150).map(|place| 1.0 + 0.4 * uniform(4, place));
+            let known = history(usual.chain(evenings).chain((0..saturdays).map(|_| 3.0)));
+            calibrate([&known].into_iter(), &SHIPPED).p(3.0)
+        };
+        assert!((0.4 * 13.0 / 3_013.0..1.1 * 13.0 / 3_013.0).contains(&p(13)), "{}", p(13));
+        assert!(p(3) < 5e-4, "{}", p(3));
     }
 
     /// Nurses of 5,000 account-days of whom 1 in 100 is seen outside of a shift: the rarest of these is as rare as that, however usual

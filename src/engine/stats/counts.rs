@@ -222,7 +222,7 @@ pub struct GroupStep {
     pub expected: f64,
     /// Weekday, or 7 on a holiday.
     pub kind: u8,
-    /// About the turn of a month, otherwise 0: the sum with the factor of the turn left in.
+    /// About the turn of a month, otherwise 0: the sum with the surge and the factor of the turn left in.
     pub turn_seen: f64,
     /// And the sum of the members' means with the factor of the weekday.
     pub turn_expected: f64,
@@ -265,6 +265,14 @@ impl Learn for GroupCounts {
 }
 
 impl GroupCounts {
+    /// Takes back what is left of an account-day. The factors of days keep it: they compare all members.
+    pub fn leave_out(&mut self, taught: Day, level: f64, residual: f64) {
+        let left = 0.5_f64.powf(f64::from(self.as_of.0 - taught.0) / HALF_LIFE_GROUP_DAYS);
+        self.level_sum = (self.level_sum - left * level).max(0.0);
+        self.weight = (self.weight - left).max(0.0);
+        self.residual_sum -= left * residual;
+    }
+
     /// Mean and dispersion over the group's account-days, shrunk to `prior` with the weight of `prior_days` account-days.
     pub fn peers(&self, prior: Peers, prior_days: f64) -> Peers {
         let weight = prior_days + self.weight;
@@ -400,7 +408,14 @@ mod tests {
                 let known = if turn { group.turn() } else { 1.0 };
                 let seen = 100.0 * if turn { times } else { 1.0 };
                 let (turn_seen, turn_expected) = if turn { (seen, 100.0 * group.factor(kind)) } else { (0.0, 0.0) };
-                let step = GroupStep { seen: seen / known, expected: 100.0, kind, turn_seen, turn_expected, ..GroupStep::default() };
+                let step = GroupStep {
+                    seen: seen / known,
+                    expected: 100.0,
+                    kind,
+                    turn_seen,
+                    turn_expected,
+                    ..GroupStep::default()
+                };
                 group.fold(day, &step);
             }
             group

@@ -17,33 +17,37 @@ use crate::event::Day;
 
 /// A state of a group that holds the scores of its members.
 pub trait Scored: Learn {
+    /// What one account-day has taught.
+    type Part: Clone;
     /// The scores.
     fn scores(&self) -> &ScoreHistory;
-    /// The same, to take something back.
-    fn scores_mut(&mut self) -> &mut ScoreHistory;
+    /// Takes back what is left of what an account-day has taught.
+    fn leave_out(&mut self, taught: Day, part: &Self::Part);
 }
 
 impl Scored for ScoreHistory {
+    /// The bin of its score.
+    type Part = u8;
     fn scores(&self) -> &ScoreHistory {
         self
     }
-    fn scores_mut(&mut self) -> &mut ScoreHistory {
-        self
+    fn leave_out(&mut self, taught: Day, bin: &u8) {
+        self.take_back(taught, *bin);
     }
 }
 
-/// Scores that were ruled on, by group: the day that taught each, its bin, and what was ruled.
-pub type Ruled = BTreeMap<GroupIx, Vec<(Day, u8, Rulings)>>;
+/// Account-days that were ruled on, by group: when each was, what it had taught, and what was ruled.
+pub type Ruled<P> = BTreeMap<GroupIx, Vec<(Day, P, Rulings)>>;
 
 /// All groups.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound(
-    serialize = "G: Serialize, G::Step: Serialize",
-    deserialize = "G: Deserialize<'de>, G::Step: Deserialize<'de>"
+    serialize = "G: Serialize, G::Step: Serialize, G::Part: Serialize",
+    deserialize = "G: Deserialize<'de>, G::Step: Deserialize<'de>, G::Part: Deserialize<'de>"
 ))]
 pub struct Groups<G: Scored> {
     learnt: BTreeMap<GroupIx, Delayed<G>>,
-    ruled: Ruled,
+    ruled: Ruled<G::Part>,
     #[serde(skip)]
     as_of: RefCell<BTreeMap<(Day, GroupIx), Arc<G>>>,
     #[serde(skip)]
@@ -63,16 +67,16 @@ impl<G: Scored> Groups<G> {
         let fresh = || {
             let mut state = self.learnt.get(&group).map(|learnt| learnt.for_day(day)).unwrap_or_default();
             let ruled = self.ruled.get(&group).into_iter().flatten();
-            for (taught, bin, _) in ruled.filter(|(taught, _, rulings)| rulings.leave_out(*taught, day)) {
-                state.scores_mut().leave_out(*taught, *bin);
+            for (taught, part, _) in ruled.filter(|(taught, _, rulings)| rulings.leave_out(*taught, day)) {
+                state.leave_out(*taught, part);
             }
             Arc::new(state)
         };
         known.entry((day, group)).or_insert_with(fresh).clone()
     }
 
-    /// Notes every score that was ruled on, in place of those that were noted before.
-    pub fn rule(&mut self, ruled: Ruled) {
+    /// Notes every account-day that was ruled on, in place of those that were noted before.
+    pub fn rule(&mut self, ruled: Ruled<G::Part>) {
         self.as_of.get_mut().clear();
         self.maps.get_mut().clear();
         self.ruled = ruled;

@@ -23,14 +23,22 @@ pub struct Rulings(Vec<(Day, bool)>);
 impl Rulings {
     /// Whether the constants of `day` leave out what `taught` has taught, which they would know otherwise.
     pub fn leave_out(&self, taught: Day, day: Day) -> bool {
+        taught <= day.plus(-DELAY) && self.is_misuse(day)
+    }
+
+    /// Whether what holds for `day` is that it was misuse.
+    fn is_misuse(&self, day: Day) -> bool {
         let newest = self.0.iter().rev().find(|(from, _)| *from <= day);
-        taught <= day.plus(-DELAY) && newest.is_some_and(|(_, is_misuse)| *is_misuse)
+        newest.is_some_and(|(_, is_misuse)| *is_misuse)
     }
 }
 
 /// Days that were told, by whom they are about, with what they taught.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(bound(serialize = "K: Serialize + Ord, T: Serialize", deserialize = "K: Deserialize<'de> + Ord, T: Deserialize<'de>"))]
+#[serde(bound(
+    serialize = "K: Serialize + Ord, T: Serialize",
+    deserialize = "K: Deserialize<'de> + Ord, T: Deserialize<'de>"
+))]
 pub struct Told<K, T> {
     days: BTreeMap<(K, Day), T>,
     ruled: BTreeMap<(K, Day), Rulings>,
@@ -69,6 +77,11 @@ impl<K: Ord + Clone, T> Told<K, T> {
         let ruled = (!self.ruled.is_empty()).then(|| self.ruled.range(all_days(key)));
         let out = ruled.into_iter().flatten().filter(move |((_, taught), rulings)| rulings.leave_out(*taught, day));
         out.filter_map(|(key, _)| self.days.get(key).map(|taught| (key.1, taught)))
+    }
+
+    /// Whether it holds for `day` that one of them was misused on `on`.
+    pub fn is_misuse(&self, key: K, on: Day, day: Day) -> bool {
+        self.ruled.get(&(key, on)).is_some_and(|rulings| rulings.is_misuse(day))
     }
 
     /// Everything that has taught something and was ruled on.

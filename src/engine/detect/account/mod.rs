@@ -22,13 +22,14 @@ use serde_json::json;
 use claimed::Claims;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, counted, cut,
-    facts, finding, home_zone,
+    Constants, Detection, Detector, Finding, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, Verdict, counted,
+    cut, facts, finding, home_zone,
 };
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::requests::Requests;
+use crate::engine::stats::told::Told;
 use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
 use crate::event::facts::{Account, Status};
 use crate::event::time::MINUTE;
@@ -101,13 +102,18 @@ struct Tally {
 struct Known {
     active: f64,
     unknown: f64,
+    as_of: Option<Day>,
 }
+
+/// What is kept of a count from one day to the next.
+const KEEP: f64 = 0.97;
 
 impl Learn for Known {
     type Step = (f64, f64);
-    fn fold(&mut self, _: Day, (active, unknown): &(f64, f64)) {
-        self.active = 0.97 * self.active + active;
-        self.unknown = 0.97 * self.unknown + unknown;
+    fn fold(&mut self, day: Day, (active, unknown): &(f64, f64)) {
+        self.active = KEEP * self.active + active;
+        self.unknown = KEEP * self.unknown + unknown;
+        self.as_of = Some(day);
     }
 }
 
@@ -122,9 +128,23 @@ impl Known {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Accounts {
     known: Delayed<Known>,
+    /// Unknown accounts that were told.
+    told: Told<String, ()>,
     /// Few accounts have any, so they lie apart: by day and seat.
     open: BTreeMap<(Day, Seat), Tally>,
     claims: Claims,
+}
+
+impl Accounts {
+    /// How usual unknown accounts are on a day, as far as nobody confirmed that they were misuse.
+    fn known(&self, day: Day) -> Known {
+        let mut known = self.known.for_day(day);
+        for (_, taught, (), _) in self.told.ruled().filter(|(_, taught, _, rulings)| rulings.leave_out(*taught, day)) {
+            let age = known.as_of.map_or(0, |as_of| as_of.0 - taught.0);
+            known.unknown = (known.unknown - KEEP.powi(age)).max(0.0);
+        }
+        known
+    }
 }
 
 impl Detector for Accounts {
@@ -137,7 +157,9 @@ impl Detector for Accounts {
         for patient in &seen.facts.patients {
             tally.patients.insert(patient.patient_id);
         }
-        let p = self.known.for_day(constants.day).p();
+        let quiet = tally.causes[CAUSES - 1].count() == 0;
+        let p = if quiet { 1.0 } else { self.known(constants.day).p() };
+        let tally = self.open.get_mut(&(constants.day, seen.presence.seat)).expect("it was just counted on");
         let quantity = tally.quantity(p, constants);
         let Some(cut) = cut(quantity) else { return };
         if tally.told.is_none_or(|told| cut > told) {
@@ -152,13 +174,14 @@ impl Detector for Accounts {
     fn claimed(&mut self, event: &Event<'_>, facts: &Facts<'_>, constants: &Constants<'_>, out: &mut Findings) {
         // Where no roster names anybody, nobody is missing from it.
         let Some(id) = event.actor_id().filter(|_| constants.roster.user_ids().next().is_some()) else { return };
+        let known = self.known(constants.day);
         let of_day = self.claims.entry(constants.day).or_default();
         if !of_day.contains_key(id) {
             of_day.insert(id.to_owned(), Default::default());
         }
         let claimed = of_day.get_mut(id).expect("it was there or was made");
         claimed.add(constants.roster, event, facts);
-        let p = self.known.for_day(constants.day).p();
+        let p = known.p();
         let quantity = if claimed.is_beyond() { unknown(claimed.requests.count(), p, constants) } else { 0.0 };
         let Some(cut) = cut(quantity) else { return };
         if claimed.told.is_none_or(|told| cut > told) {
@@ -171,7 +194,7 @@ impl Detector for Accounts {
     }
 
     fn settle(&mut self, day: &Settling<'_>, out: &mut Findings) {
-        let known = self.known.for_day(day.constants.day);
+        let known = self.known(day.constants.day);
         // Accounts that are judged as unknown by what they did without such a claim.
         let mut judged = BTreeSet::new();
         for (subject, presence) in day.present {
@@ -184,6 +207,9 @@ impl Detector for Accounts {
             if quantity >= 1.0 || held {
                 let mut finding = describe(&tally, known.p(), *subject, *presence, day.constants);
                 finding.stage = Stage::Settled(Verdict { ratio: quantity, passes: quantity >= 1.0, held });
+                if judged.contains(subject) {
+                    self.told.note(finding.subject.id.clone(), day.constants.day, ());
+                }
                 out.push(finding);
             }
         }
@@ -199,15 +225,21 @@ impl Detector for Accounts {
             if quantity >= 1.0 || held {
                 let mut finding = claimed.describe(&id, known.p(), day.constants);
                 finding.stage = Stage::Settled(Verdict { ratio: quantity, passes: quantity >= 1.0, held });
+                self.told.note(id, day.constants.day, ());
                 out.push(finding);
             }
         }
+        self.told.forget(day.constants.day);
         let active = day.present.iter().filter(|(_, presence)| presence.sort != Sort::Machine).count() + beyond;
         // A day without anybody teaches nothing.
         if active == 0 && day.present.is_empty() {
             return;
         }
         self.known.teach(day.constants.day, (active as f64, (judged.len() + beyond) as f64));
+    }
+
+    fn ruled(&mut self, ruling: &Ruling<'_>) {
+        self.told.rule(ruling.about.id.clone(), ruling.day, ruling.from, ruling.is_misuse);
     }
 
     fn forget(&mut self, through: Day) {

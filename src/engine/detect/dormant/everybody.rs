@@ -88,7 +88,6 @@ impl Everybody {
         (until.0 - first.0 >= OUTAGE_DAYS).then_some((first, until.plus(-1)))
     }
 
-
     /// Share of account-days on which an absence as improbable as `p` ends.
     pub(super) fn rank(&self, never_used: bool, p: f64) -> f64 {
         let ends: f64 = self.ends[usize::from(never_used)][usize::from(bin(p))..].iter().sum();

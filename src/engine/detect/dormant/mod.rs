@@ -19,29 +19,25 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use statrs::function::beta::ln_beta;
 
-use super::{
-    Constants, Detection, Detector, Finding, Findings, Seen, Settling, Speaks, Spec, Stage, Verdict, account, counted,
-    cut, date_of, facts, finding, home_zone, once_in, significant,
-};
+use super::{Constants, Detection, Detector, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, account, cut};
 use crate::engine::stats::delayed::{Delayed, Learn};
 use crate::engine::stats::dense::Dense;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::stats::open::OpenDays;
 use crate::engine::stats::requests::Requests;
-use crate::engine::subjects::{Presence, Seat, Sort, SubjectIx};
-use crate::event::facts::Status;
-use crate::event::time::DAY;
-use crate::event::{Class, Day, Severity, Subject, SubjectKind, Time};
+use crate::engine::stats::told::Told;
+use crate::engine::subjects::{Seat, Sort, SubjectIx};
+use crate::event::{Class, Day, Severity};
 
+mod absence;
 mod everybody;
 mod review;
 #[cfg(test)]
 mod tests;
 
+use absence::{absence, describe, judge};
 use everybody::{Everybody, EverybodyStep, bin};
 
 /// The registry's entry.
@@ -82,6 +78,8 @@ const P_MAX: f64 = 1e-3;
 const HALF_LIFE_DAYS: f64 = 180.0;
 /// Weight of everybody's rate of active days in an account's own.
 const PRIOR_DAYS: f64 = 10.0;
+/// With so many days of use an account has a rhythm of its own.
+const OWN_DAYS: f64 = 5.0;
 /// Fewer days than this without use are no absence.
 const ABSENCE_MIN: i32 = 7;
 /// Days of a gap that are looked at one by one; little is left of what lies further back.
@@ -149,26 +147,22 @@ struct Dormant {
     open: OpenDays<Used>,
     /// Those who may be back, by day and seat.
     back: BTreeMap<(Day, Seat), Back>,
+    /// Absences whose end was told, with the use before.
+    told: Told<SubjectIx, Use>,
     /// The week of the newest settled day, counted from Sunday to Saturday.
     listed: Option<i32>,
 }
 
-/// An absence that has just ended.
-#[derive(Debug, Clone, Copy)]
-struct Absence {
-    detection: &'static Detection,
-    /// Last use, or when the account was made.
-    since: Day,
-    days: i32,
-    /// The account is older than the record: whether it was used before is not known.
-    older: bool,
-    leave_days: i32,
-    /// Days on which the log was silent.
-    silent_days: i32,
-    /// By the account's own rhythm.
-    p: f64,
-    /// Among the account-days of everybody.
-    rank: f64,
+impl Dormant {
+    /// What a day may know of an account. A use that was confirmed as misuse ended no absence: what was before it stands.
+    fn used(&self, subject: SubjectIx, day: Day) -> Use {
+        let mut used = self.uses.get(subject).map(|known| known.for_day(day)).unwrap_or_default();
+        let mut out: Vec<(Day, Use)> = self.told.left_out(&subject, day).map(|(day, before)| (day, *before)).collect();
+        while let Some((_, before)) = out.pop_if(|(misused, _)| used.last == Some(*misused)) {
+            used = before;
+        }
+        used
+    }
 }
 
 impl Detector for Dormant {
@@ -179,10 +173,11 @@ impl Detector for Dormant {
         let key = (constants.day, seen.presence.seat);
         let used = self.open.entry(key.0, key.1);
         if *used == Used::Not {
-            let before = self.uses.get(seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
+            let before = self.used(seen.subject, constants.day);
+            let used = self.open.entry(key.0, key.1);
             *used = if before.may_be_back(constants.day) { Used::Again } else { Used::AsEver };
         }
-        if *used == Used::AsEver {
+        if *self.open.entry(key.0, key.1) == Used::AsEver {
             return;
         }
         // One cause, one alert.
@@ -200,7 +195,8 @@ impl Detector for Dormant {
             return;
         }
         tally.told = Some(cut as u8);
-        let used = self.uses.get(seen.subject).map(|known| known.for_day(constants.day)).unwrap_or_default();
+        let used = self.used(seen.subject, constants.day);
+        let tally = self.back.get(&key).expect("it was just counted on");
         let everybody = self.everybody.for_day(constants.day);
         let id = &constants.subjects.get(seen.subject).subject;
         if let Some(absence) = absence(&used, &everybody, id, seen.presence, constants)
@@ -223,22 +219,29 @@ impl Detector for Dormant {
                 continue;
             }
             let tally = self.back.remove(&(constants.day, presence.seat));
+            let used = self.used(*subject, constants.day);
             let known = self.uses.entry(*subject);
             step.active += f64::from(u8::from(presence.sort != Sort::Machine));
             if let Some(tally) = tally.filter(|tally| presence.sort != Sort::Machine && tally.events.count() > 0) {
                 let id = &constants.subjects.get(*subject).subject;
-                let ended = absence(&known.for_day(constants.day), &everybody, id, *presence, constants);
+                let ended = absence(&used, &everybody, id, *presence, constants);
                 if let Some(ended) = ended.filter(|absence| absence.counts(constants)) {
                     // The days in between have settled since: the account may have been back before this day.
                     let back = known.newest().last.filter(|last| *last > ended.since && *last < constants.day);
+                    let back = back.filter(|back| !self.told.is_misuse(*subject, *back, constants.day));
                     if back.is_none() {
                         step.ends.push((ended.detection.id == NEVER_USED.id, bin(ended.p)));
                     }
-                    out.extend(judge(&tally, &ended, back, *subject, *presence, constants));
+                    let found = judge(&tally, &ended, back, *subject, *presence, constants);
+                    if found.is_some() {
+                        self.told.note(*subject, constants.day, used);
+                    }
+                    out.extend(found);
                 }
             }
             known.teach(constants.day, ());
         }
+        self.told.forget(constants.day);
         step.idle = (day.humans - step.active).max(0.0);
         self.everybody.teach(constants.day, step);
         // The list of a week comes with the first day that settles after its Sunday began.
@@ -247,6 +250,11 @@ impl Detector for Dormant {
             out.extend(self.review(day));
         }
         self.listed = Some(week);
+    }
+
+    fn ruled(&mut self, ruling: &Ruling<'_>) {
+        let Some(subject) = ruling.subject else { return };
+        self.told.rule(subject, ruling.day, ruling.from, ruling.is_misuse);
     }
 
     fn forget(&mut self, through: Day) {
@@ -261,170 +269,4 @@ impl Detector for Dormant {
     fn load(&mut self, bytes: &[u8]) -> bool {
         postcard::from_bytes(bytes).map(|memory| *self = memory).is_ok()
     }
-}
-
-impl Absence {
-    /// Days without use after which it is an absence.
-    fn policy(&self, constants: &Constants<'_>) -> i32 {
-        // Of an account that is older than the record only the absence is known.
-        if self.detection.id == NEVER_USED.id && !self.older {
-            constants.settings.never_used_after_days
-        } else {
-            constants.settings.dormant_after_days
-        }
-    }
-
-    /// Whether it is an absence by the policy, and improbable.
-    fn counts(&self, constants: &Constants<'_>) -> bool {
-        self.days - self.leave_days - self.silent_days >= self.policy(constants) && self.p < P_MAX
-    }
-}
-
-/// The absence that use on this day ends, where there is one of at least a week.
-fn absence(
-    used: &Use,
-    everybody: &Everybody,
-    id: &Subject,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Option<Absence> {
-    let first_settled = constants.first_settled?;
-    let (detection, since) = match used.last {
-        Some(last) => (&REACTIVATED, last),
-        None => (&NEVER_USED, made(id, presence, constants)?),
-    };
-    // What lies before the first settled day was not seen: it is no absence.
-    let from = since.max(first_settled.plus(-1));
-    let older = since < from;
-    let days = constants.day.0 - from.0 - 1;
-    if days < ABSENCE_MIN {
-        return None;
-    }
-    let (rate, off) = (everybody.rate(), everybody.eligible_off());
-    let user = (id.kind == SubjectKind::User).then(|| constants.roster.user(&id.id, presence.start)).flatten();
-    let site = user.and_then(|user| user.site);
-    let (mut leave_days, mut silent_days, mut missed) = (0, 0, 0.0);
-    for (on, why) in unused(id, from, (constants.day, presence.start), everybody, constants) {
-        match why {
-            Unused::Leave => leave_days += 1,
-            Unused::Silent => silent_days += 1,
-            Unused::Missed if on.weekday() >= 5 || constants.roster.holiday(site, on) => missed += off,
-            Unused::Missed => missed += 1.0,
-        }
-    }
-    let [work, weekends] = used.idle.map(f64::from);
-    let (a, b) = (f64::from(used.active) + PRIOR_DAYS * rate, work + off * weekends + PRIOR_DAYS * (1.0 - rate));
-    let p = (ln_beta(a, b + missed) - ln_beta(a, b)).exp();
-    let rank = everybody.rank(used.last.is_none(), p);
-    Some(Absence { detection, since, days, older, leave_days, silent_days, p, rank })
-}
-
-/// What settling says of an absence that has ended; `back` is a day of use that was not known inside the day.
-fn judge(
-    tally: &Back,
-    ended: &Absence,
-    back: Option<Day>,
-    subject: SubjectIx,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Option<Finding> {
-    let told = ended.rank <= constants.alphas.told;
-    let held = ended.rank <= constants.alphas.held;
-    if !told && (!held || back.is_some()) {
-        return None;
-    }
-    let mut finding = describe(tally, ended, subject, presence, constants);
-    let ratio = if told { tally.requests.count() as f64 } else { 0.0 };
-    finding.stage = Stage::Settled(Verdict { ratio, passes: told && back.is_none(), held });
-    if let Some(back) = back {
-        finding.reason.push_str(&format!(" It had been used again before, on {back}."));
-    }
-    Some(finding)
-}
-
-/// When an account that was never used was made.
-fn made(id: &Subject, presence: Presence, constants: &Constants<'_>) -> Option<Day> {
-    let zone = constants.roster.zone(None);
-    let made = match id.kind {
-        SubjectKind::VendorAccount => constants.roster.vendor_account(&id.id, presence.start)?.created,
-        _ => {
-            let user = constants.roster.user(&id.id, presence.start)?;
-            user.created.or(user.hired)
-        }
-    };
-    made.map(|time| zone.local(time).date)
-}
-
-/// Why an account was not used on a day.
-enum Unused {
-    /// The roster knew the person to be on leave.
-    Leave,
-    /// Nobody was seen.
-    Silent,
-    /// It might have been.
-    Missed,
-}
-
-/// The days after `from` and before `to`, which begins at `start`.
-fn unused<'a>(
-    id: &'a Subject,
-    from: Day,
-    (to, start): (Day, Time),
-    everybody: &'a Everybody,
-    constants: &'a Constants<'_>,
-) -> impl Iterator<Item = (Day, Unused)> + 'a {
-    (from.0 + 1..to.0).map(Day).map(move |on| {
-        let at = start.plus(-i64::from(to.0 - on.0) * DAY);
-        let user = (id.kind == SubjectKind::User).then(|| constants.roster.user(&id.id, at)).flatten();
-        if user.is_some_and(|user| user.status == Status::Leave) {
-            (on, Unused::Leave)
-        } else if everybody.is_silent(on, to) {
-            (on, Unused::Silent)
-        } else {
-            (on, Unused::Missed)
-        }
-    })
-}
-
-fn describe(
-    tally: &Back,
-    absence: &Absence,
-    subject: SubjectIx,
-    presence: Presence,
-    constants: &Constants<'_>,
-) -> Finding {
-    let mut finding = finding(absence.detection, constants, subject, presence, &tally.events);
-    let leave =
-        if absence.leave_days > 0 { format!(", {} of them on leave", absence.leave_days) } else { String::new() };
-    let (id, uses, made) = (&finding.subject.id, counted(tally.requests.count(), "event"), absence.since);
-    let (date, days) = (date_of(constants, home_zone(constants, subject, presence), &tally.events), absence.days);
-    finding.reason = if absence.detection.id != NEVER_USED.id {
-        format!(
-            "Account {id} was used on {date} after {days} days without use{leave} (last use {made}): {uses} that day; by \
-             its rhythm such a gap is expected {} times.",
-            once_in(absence.p)
-        )
-    } else if absence.older {
-        format!(
-            "Account {id} was used on {date} for the first time in the {days} days on record{leave}: {uses} that day; \
-             it was made on {made}, before the record begins."
-        )
-    } else {
-        format!(
-            "Account {id} was used on {date} for the first time, after {days} days without use{leave} since it was made \
-             on {made}: {uses} that day."
-        )
-    };
-    finding.p = Some(absence.rank);
-    finding.patients = tally.patients.len() as u64;
-    finding.facts = facts([
-        ("days_without_use", json!(absence.days)),
-        ("leave_days", json!(absence.leave_days)),
-        ("silent_days", json!(absence.silent_days)),
-        ("p_of_gap", json!(significant(absence.p))),
-        ("since", json!(absence.since.to_string())),
-        ("policy_days", json!(absence.policy(constants))),
-        ("events", json!(tally.requests.count())),
-    ]);
-    finding
 }

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Dormant, REVIEW, Unused, unused};
+use super::absence::{Unused, unused};
+use super::{Dormant, REVIEW};
 use crate::engine::detect::{Detected, Finding, Settling, Stage, Verdict, facts};
 use crate::engine::stats::evidence::Events;
 use crate::event::{Subject, SubjectKind, Time};

@@ -261,18 +261,28 @@ impl Learn for Group {
 }
 
 impl Scored for Group {
+    type Part = Part;
     fn scores(&self) -> &ScoreHistory {
         &self.scores
     }
-    fn scores_mut(&mut self) -> &mut ScoreHistory {
-        &mut self.scores
+    fn leave_out(&mut self, taught: Day, part: &Part) {
+        part.bin.into_iter().for_each(|bin| self.scores.take_back(taught, bin));
+        self.hours.leave_out(taught, part.off, part.hours);
     }
+}
+
+/// What an account-day has taught a group: the bin of its score, where it taught one and the group ranks them, and its hours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Part {
+    bin: Option<u8>,
+    off: bool,
+    hours: u32,
 }
 
 /// What a day that was told has taught, to be taken back where it was misuse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Taught {
-    pub(super) role: GroupIx,
+    pub(super) group: GroupIx,
     /// The bins of its score, weakened and as it was; none where it taught none.
     pub(super) bins: Option<[u8; 2]>,
     pub(super) off: bool,
@@ -283,6 +293,7 @@ impl Taught {
     /// Takes it back out of a habit.
     pub(super) fn leave(&self, habit: &mut Habit, taught: Day) {
         habit.hours.leave_out(taught, self.off, self.hours);
+        habit.days = (habit.days - 1.0).max(0.0);
     }
 }
 
@@ -339,17 +350,20 @@ impl Maps {
         scores.calibration(&chain, constants.day, &SHIPPED_SCORES)
     }
 
-    /// Notes the scores that were ruled on.
+    /// Notes the account-days that were ruled on.
     pub(super) fn rule(&mut self, told: &Told<SubjectIx, Taught>, subjects: &Subjects) {
-        let mut ruled = [Ruled::new(), Ruled::new()];
-        for (_, day, taught, rulings) in told.ruled() {
-            for group in subjects.chain(taught.role) {
-                for (ruled, bin) in ruled.iter_mut().zip(taught.bins.into_iter().flatten()) {
-                    ruled.entry(group).or_default().push((day, bin, rulings.clone()));
+        let (mut settled, mut seen) = (Ruled::new(), Ruled::new());
+        for (_, day, Taught { group, bins, off, hours }, rulings) in told.ruled() {
+            let ranked: Vec<GroupIx> = subjects.chain(subjects.role(*group)).collect();
+            for group in subjects.chain(*group) {
+                let bins = bins.filter(|_| ranked.contains(&group));
+                let part = Part { bin: bins.map(|[settled, _]| settled), off: *off, hours: *hours };
+                settled.entry(group).or_default().push((day, part, rulings.clone()));
+                if let Some([_, bin]) = bins {
+                    seen.entry(group).or_default().push((day, bin, rulings.clone()));
                 }
             }
         }
-        let [settled, seen] = ruled;
         self.groups.rule(settled);
         self.seen.rule(seen);
     }

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Constants, Detection, Detector, Finding, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, Verdict, cut, facts,
-    finding, one_in,
+    Constants, Detection, Detector, Finding, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, Verdict, cut,
+    facts, finding, one_in,
 };
 use crate::engine::stats::calibration::{ScoreStep, bin};
 use crate::engine::stats::delayed::Delayed;
@@ -54,6 +54,8 @@ const HABIT: Detection = Detection {
 
 /// What weakens an unusual hour at settling.
 const WEAK: f64 = 0.3;
+/// What every other account-day has, or every fifth, is not rare.
+const EXPLAINED: f64 = 0.2;
 /// So many accounts of a unit at the same rare hour have a cause in common, where the unit is not so large that as many meet by chance.
 const COLLEAGUES: usize = 3;
 /// Scores are ranked among those of accounts and sites that have a habit: before, every hour is as rare as any other.
@@ -149,7 +151,8 @@ impl Detector for Hours {
     }
 
     fn ruled(&mut self, ruling: &Ruling<'_>) {
-        self.told.rule(ruling.subject, ruling.day, ruling.from, ruling.is_misuse);
+        let Some(subject) = ruling.subject else { return };
+        self.told.rule(subject, ruling.day, ruling.from, ruling.is_misuse);
         self.maps.rule(&self.told, ruling.subjects);
         self.limits.get_mut().clear();
     }
@@ -281,7 +284,7 @@ impl Hours {
             seen.add(tally.rarest().1);
         }
         let bins = scored.then(|| [settled.score, tally.rarest().1].map(bin));
-        Taught { role, bins, off: presence.off_day, hours: tally.hours }
+        Taught { group: presence.group, bins, off: presence.off_day, hours: tally.hours }
     }
 
     /// Whether the account and its site were watched long enough for a score to mean something.
@@ -359,11 +362,16 @@ fn describe(
     } else {
         String::new()
     };
+    // Of what is explained nothing else would be as rare: there is no number to say.
+    let peers = if p > EXPLAINED && !why.is_empty() {
+        String::new()
+    } else {
+        format!(", and {} account-days of {role} has an hour as rare that nothing explains", one_in(p))
+    };
     finding.reason = format!(
-        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}, and {} account-days of {role} has an hour as rare that nothing explains.{why}",
+        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}{peers}.{why}",
         finding.subject.id,
         date.weekday_name(),
-        one_in(p),
     );
     finding.p = Some(p);
     finding.patients = evidence.patients.len() as u64;

@@ -177,12 +177,23 @@ impl Learn for Group {
 }
 
 impl Scored for Group {
+    type Part = Part;
     fn scores(&self) -> &ScoreHistory {
         &self.scores
     }
-    fn scores_mut(&mut self) -> &mut ScoreHistory {
-        &mut self.scores
+    fn leave_out(&mut self, taught: Day, part: &Part) {
+        part.bin.into_iter().for_each(|bin| self.scores.take_back(taught, bin));
+        for (counts, step) in self.counts.iter_mut().zip(part.steps) {
+            step.into_iter().for_each(|step| counts.leave_out(taught, step.level.into(), step.residual.into()));
+        }
     }
+}
+
+/// What an account-day has taught a group: the bin of its score, where scores are ranked in the group, and its counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Part {
+    pub(super) bin: Option<u8>,
+    pub(super) steps: [Option<CountStep>; METRICS],
 }
 
 /// What a day that was told has taught, to be taken back where it was misuse.
@@ -193,6 +204,8 @@ pub(super) struct Taught {
     pub(super) bin: u8,
     /// To the account.
     pub(super) steps: [Option<CountStep>; METRICS],
+    /// A group takes no more of a level than this.
+    pub(super) caps: [f32; METRICS],
     /// The days after it that taught the account something, by bit from the next one on.
     pub(super) later: [u64; METRICS],
 }
@@ -205,6 +218,15 @@ impl Taught {
                 *later |= 1 << (days - 1);
             }
         }
+    }
+
+    /// What it taught a group, in which scores are ranked or not.
+    pub(super) fn part(&self, ranked: bool) -> Part {
+        let mut steps = self.steps;
+        for (step, cap) in steps.iter_mut().zip(self.caps) {
+            step.iter_mut().for_each(|step| step.level = step.level.min(cap));
+        }
+        Part { bin: ranked.then_some(self.bin), steps }
     }
 
     /// Takes it back out of a habit that knows so many days after it.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Constants, Detection, Detector, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, Verdict, cut};
 use crate::engine::stats::calibration::bin;
-use crate::engine::stats::counts::{CountStep, Expected, capped, is_turn_of_month, tail};
+use crate::engine::stats::counts::{CountStep, capped, is_turn_of_month};
 use crate::engine::stats::delayed::{DELAY, Delayed};
 use crate::engine::stats::dense::Dense;
 use crate::engine::stats::groups::{Groups, Ruled};
@@ -36,10 +36,12 @@ mod sentence;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, Taught, calibration, shape, surged};
 use sentence::describe;
 use tally::Tally;
+use view::{View, best, cap, rarity, score, weight};
 
 /// The registry's entry.
 pub static SPEC: Spec = Spec {
@@ -178,7 +180,8 @@ impl Detector for Volume {
             }
             let steps = self.learn(&tally, &shape, &views, score, *subject, *presence, day, &mut taught);
             if is_known {
-                let taught = Taught { group: presence.group, bin: bin(score), steps, later: [0; METRICS] };
+                let caps = shape.peers.map(|usual| cap(&usual) as f32);
+                let taught = Taught { group: presence.group, bin: bin(score), steps, caps, later: [0; METRICS] };
                 rulings |= self.told.note(*subject, day.constants.day, taught);
             }
         }
@@ -190,7 +193,8 @@ impl Detector for Volume {
     }
 
     fn ruled(&mut self, ruling: &Ruling<'_>) {
-        self.told.rule(ruling.subject, ruling.day, ruling.from, ruling.is_misuse);
+        let Some(subject) = ruling.subject else { return };
+        self.told.rule(subject, ruling.day, ruling.from, ruling.is_misuse);
         self.rule_groups(ruling.subjects);
     }
 
@@ -216,40 +220,6 @@ impl Detector for Volume {
     }
 }
 
-/// One metric of a day.
-#[derive(Debug, Clone, Copy)]
-struct View {
-    metric: usize,
-    surge: f64,
-    /// The surge that the p-value allows for while that of the day is not known.
-    allowed: Option<f64>,
-    expected: Expected,
-    /// By the model.
-    p: f64,
-    /// Of the day, ranked within the role.
-    p_day: f64,
-}
-
-/// Weight of an account in the factors of its group: the inverse of the relative variance of its day, times its mean.
-fn weight(expected: &Expected) -> f64 {
-    1.0 / (1.0 + expected.own_phi * expected.mu)
-}
-
-/// How rare a count is by the model; what is no mass is not rare.
-fn rarity(metric: usize, count: u64, expected: &Expected) -> f64 {
-    if count < MASS[metric] { 1.0 } else { tail(expected.mu, expected.phi, count - 1) }
-}
-
-/// The score of a day by the best of its p-values.
-fn score(best: f64) -> f64 {
-    -((METRICS as f64 * best).min(1.0)).log10()
-}
-
-fn best(views: &[View; METRICS]) -> View {
-    // Of equal p-values the one that says more about patients is named.
-    *views.iter().rev().min_by(|a, b| a.p.total_cmp(&b.p)).expect("there are metrics")
-}
-
 impl Volume {
     /// What accounts of the same group have in common, worked out once a day and group.
     fn shape(&self, presence: Presence, off_day: bool, constants: &Constants<'_>) -> Shape {
@@ -267,12 +237,14 @@ impl Volume {
         habit
     }
 
-    /// Tells the groups which scores were ruled on.
+    /// Tells the groups which account-days were ruled on.
     fn rule_groups(&mut self, subjects: &Subjects) {
         let mut ruled = Ruled::new();
         for (_, day, taught, rulings) in self.told.ruled() {
-            for group in subjects.chain(subjects.role(taught.group)) {
-                ruled.entry(group).or_default().push((day, taught.bin, rulings.clone()));
+            let ranked: Vec<GroupIx> = subjects.chain(subjects.role(taught.group)).collect();
+            for group in subjects.chain(taught.group) {
+                let part = taught.part(ranked.contains(&group));
+                ruled.entry(group).or_default().push((day, part, rulings.clone()));
             }
         }
         self.groups.rule(ruled);
@@ -362,15 +334,15 @@ impl Volume {
             for group in day.constants.subjects.chain(presence.group) {
                 let group = &mut taught.entry(group).or_default().counts[view.metric];
                 // A member far beyond the peers moves their mean no more than the largest usual day.
-                let usual = shape.peers[view.metric];
-                group.level += f64::from(step.level).min(PEER_CAP * (1.0 + usual.mean) * (1.0 + usual.phi));
+                group.level += f64::from(step.level).min(cap(&shape.peers[view.metric]));
                 group.residual += f64::from(step.residual);
                 group.members += 1.0;
                 let (weight, turn) = (weight(&view.expected), shape.turn[view.metric]);
                 group.seen += weight * seen / view.surge / turn;
                 group.expected += weight * view.expected.mu0;
                 if is_turn {
-                    group.turn_seen += weight * seen / view.surge;
+                    // With the surge in it: where all of billing is busy, the turn is what the surge would say.
+                    group.turn_seen += weight * seen;
                     group.turn_expected += weight * view.expected.mu0 * factor / turn;
                 }
                 group.kind = day_kind;

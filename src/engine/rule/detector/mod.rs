@@ -98,6 +98,8 @@ struct Reached {
     threshold: Option<i64>,
     ratio: f64,
     holds: bool,
+    /// The first and the last of its events.
+    from: Time,
     to: Time,
 }
 
@@ -372,6 +374,7 @@ fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
         threshold: answer.correlation.threshold(),
         ratio: answer.ratio * f64::from(1_u32 << further),
         holds: answer.is_satisfied,
+        from: notes.first()?.0,
         to: answer.to,
         together,
     })

@@ -23,8 +23,8 @@ pub fn tally(rule: &Arc<Rule>, subject: &Subject, day: Day, tally: &Tally, p: Op
     let window = tally.window.unwrap_or((Time::MIN, Time::MAX));
     let last = tally.events.last().unwrap_or(window.0);
     let patients = tally.patients.len() as u64;
-    Parts { rule, subject, day, window, last, spoken: &tally.spoken, severity: tally.severity(), evidence, patients, p }
-        .finding(&counts)
+    let (spoken, severity, began) = (&tally.spoken, tally.severity(), window.0);
+    Parts { rule, subject, day, window, began, last, spoken, severity, evidence, patients, p }.finding(&counts)
 }
 
 /// What a correlation says of a subject's day.
@@ -45,6 +45,7 @@ pub fn reached(reached: &Reached, p: Option<f64>) -> Finding {
         subject: &target.subject,
         day: target.day,
         window: target.window,
+        began: reached.from,
         last: reached.to,
         spoken: &together.spoken,
         severity: together.severity,
@@ -60,6 +61,8 @@ struct Parts<'a> {
     subject: &'a Subject,
     day: Day,
     window: (Time, Time),
+    /// The first event, which may lie before the day of a correlation.
+    began: Time,
     last: Time,
     spoken: &'a Spoken,
     severity: Severity,
@@ -90,13 +93,14 @@ impl Parts<'_> {
             facts.insert("rate".to_owned(), json!(rate));
         }
         if self.evidence.count > 1 && !self.rule.meta.sentence.counts("count") {
-            reason = format!("{} ({} on {}.)", reason, counted(self.evidence.count, "event"), self.day);
+            let on = if self.began < self.window.0 { "up to" } else { "on" };
+            reason = format!("{} ({} {on} {}.)", reason, counted(self.evidence.count, "event"), self.day);
         }
         Finding {
             detection: Detected::Rule(self.rule.clone(), self.severity),
             subject: self.subject.clone(),
             day: self.day,
-            window: self.window,
+            window: (self.window.0.min(self.began), self.window.1),
             raised_at: self.last,
             stage: Stage::Crossing(1.0),
             p: self.p,

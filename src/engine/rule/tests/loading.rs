@@ -124,6 +124,19 @@ fn so_is_a_slip_in_what_a_rule_says_of_itself() {
     );
     check("description:", "descriptoin:", &["a.yml:4: there is no key `descriptoin`; the nearest is `description`"]);
     check("id: own-chart", "id: Own.Chart", &["a.yml:2: an `id` is made of a-z, 0-9 and hyphens"]);
+    for (text, what) in [
+        ("break_glass: yess", "`break_glass` is never that (true or false)"),
+        ("result_count: many", "`result_count` is never that (whole number)"),
+        ("actor.id|exists: maybe", "`exists` is asked with true or false"),
+        ("actor.id: '%watched%'", "`%watched%` names a list where the modifier `expand` asks for it"),
+    ] {
+        let said = loaded(&[("a.yml", &with("    fact.marks: own_chart\n", &format!("    {text}\n")))]).problems;
+        assert!(said.iter().any(|problem| problem.what == what), "{text}: {said:?}");
+    }
+    for taken in ["account", "mass-query", "backfill"] {
+        let what = "is that of a detector's family, whose alerts it would be taken for";
+        check("id: own-chart", &format!("id: {taken}"), &[&format!("a.yml:2: the `id` `{taken}` {what}")]);
+    }
     check(
         "category: access",
         "category: acess",

@@ -147,10 +147,15 @@ fn reports_of_one_request_count_once() {
     check(&prints, &twice(&["r1", "r2"]), &[]);
     // Every record is kept, up to the one with which the window came to its largest value.
     check(&prints, &twice(&["r1", "r2", "r3"]), &["u1: 3 prints, 5 records."]);
-    // Rows of one request that name other patients count.
+    // Rows of one request that name other patients are one request, and its patients are the union (INTERFACES, section 1).
     let many = ["a", "b", "c"].map(|patient| reported(0, "r1", patient));
     let many = many.map(|draft| Draft { event_id: draft.patients[0].clone(), ..draft });
-    check(&prints, &many, &["u1: 3 prints, 3 records."]);
+    check(&prints, &many, &[]);
+    let charts = correlation(
+        "type: value_count, group-by: [actor.id], condition: { field: patients, gte: 3 }",
+        "sentence: '{value} charts, {count} records.', subject: user",
+    );
+    check(&charts, &many, &["u1: 3 charts, 3 records."]);
     let rows = correlation(
         "type: value_sum, group-by: [actor.id], condition: { field: result_count, gt: 15 }",
         "sentence: '{value} rows.', subject: user",

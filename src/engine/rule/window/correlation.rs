@@ -80,7 +80,7 @@ impl Correlation {
     /// Makes a parsed correlation ready, or says everything that is wrong with it.
     ///
     /// `names_of` gives every name (id and name) of the rule or correlation that a reference means, nothing where there is none.
-    /// `content` is a hash of the correlation and of the rules it leans on.
+    /// `content` is a hash of what decides which events its windows hold.
     pub fn compile(
         rule: &CorrelationRule,
         names_of: &dyn Fn(&str) -> Vec<String>,

@@ -43,17 +43,13 @@ pub fn values(correlation: &Correlation, fields: &Fields<'_>) -> (Vec<u64>, u64)
 
 /// The request that an event is one report of; 0 where nothing says that other records report it as well.
 ///
-/// Records of one source with the same `correlation_id` report one request of an account and local day. Those that name other patients
-/// are told apart, so that each of these counts.
+/// Records of one source with the same `correlation_id` report one request of an account and local day: it counts once, whichever
+/// patients they name (INTERFACES, section 1).
 pub fn request(day: Day, fields: &Fields<'_>) -> u64 {
     let Some(id) = fields("correlation_id").and_then(text) else { return 0 };
     let [source, actor] = ["source", "actor.id"].map(|name| fields(name).and_then(text));
-    let mut patients: Vec<Cow<'_, str>> = each(fields("patients")).filter_map(text).collect();
-    patients.sort_unstable();
-    patients.dedup();
     let day = day.to_string();
-    let head = [Some(day.as_str()), Some(id.as_ref()), source.as_deref(), actor.as_deref()];
-    hash(head.into_iter().chain(patients.iter().map(|patient| Some(patient.as_ref())))).max(1)
+    hash([Some(day.as_str()), Some(id.as_ref()), source.as_deref(), actor.as_deref()].into_iter()).max(1)
 }
 
 fn combinations<'a>(names: &[String], fields: &Fields<'a>, with_absent: bool) -> (Vec<Texts<'a>>, u64) {
