@@ -167,7 +167,8 @@ fn said(loaded: &Loaded) {
         eprintln!("{id} is not loaded: {why}");
     }
     let ours = loaded.set.rules().len();
-    let others = loaded.sigma.rules.len().saturating_sub(ours);
+    let is_other = |rule: &&rsigma_parser::SigmaRule| rule.logsource.product.as_deref() != Some("phiwatch");
+    let others = loaded.sigma.rules.iter().filter(is_other).count();
     let hash = if ours > 0 { format!(", hash {}", loaded.set.hash()) } else { String::new() };
     eprintln!("{ours} rules{hash}; {others} of other products");
 }
