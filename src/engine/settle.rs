@@ -134,8 +134,8 @@ impl Engine {
                 near += f64::from(u8::from(near_by));
                 effects.raised.push(raised);
             }
-            // What honest p-values let pass is a quarter of what lies below 4α: misuse itself must not use up the threshold.
-            self.teach_budget(day, (told + near / 4.0) / 2.0, humans);
+            // What honest p-values let pass is a quarter of what lies below 4α: misuse alone must not use up the threshold.
+            self.teach_budget(day, (2.0 * told + near / 4.0) / 3.0, humans);
             for (detector, memory) in self.detectors.iter().filter(|(_, memory)| memory.unjudged() > 0) {
                 let (judged, unjudged) = (memory.tested(), memory.unjudged());
                 effects.unjudged.push(Unjudged { detector: (*detector).to_owned(), day, judged, unjudged, off: false });

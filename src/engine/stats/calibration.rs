@@ -207,6 +207,11 @@ impl Calibration {
         (count - 2.0 * count.sqrt()).max(0.0) / self.scored
     }
 
+    /// Account-days behind the map, as many as would be as certain: what is said to be rarer than one of them is a guess.
+    pub fn known(&self) -> f64 {
+        self.scored
+    }
+
     /// The lowest score with a p-value of at most `p`.
     pub fn score(&self, p: f64) -> f64 {
         if p > self.tail {

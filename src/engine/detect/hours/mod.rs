@@ -205,7 +205,8 @@ impl Hours {
         tally.told = Some(cut as u8);
         let role = constants.subjects.role(seen.presence.group);
         // What settling will say unless it finds what weakens the hour.
-        let p = self.maps.settled(role, constants).p(score);
+        let map = self.maps.settled(role, constants);
+        let p = (map.p(score), map.known());
         let habit = self.habit(seen.subject, constants);
         let tally = self.open.get(constants.day, seen.presence.seat).expect("it was just counted on");
         let mut finding = describe(tally, &habit, hour, p, "", seen.subject, seen.presence, constants);
@@ -230,7 +231,8 @@ impl Hours {
         let late_before = self.late_before(subject, constants.day);
         let weakened = |hour: usize| f64::from(surprises.of(hour)) * self.weight(tally, hour, late_before, presence);
         let (hour, score) = rarest(tally.outside & tally.unusual, weakened);
-        let p = self.maps.settled(constants.subjects.role(presence.group), constants).p(score);
+        let map = self.maps.settled(constants.subjects.role(presence.group), constants);
+        let p = map.p(score);
         let (crossed_hour, crossed) = tally.rarest();
         let ratio = crossed / limits.cross;
         let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
@@ -238,7 +240,7 @@ impl Hours {
         if is_known {
             let named = if verdict.passes || verdict.held { hour } else { crossed_hour };
             let why = self.why(tally, named, late_before, presence);
-            let mut finding = describe(tally, habit, named, p, &why, subject, presence, constants);
+            let mut finding = describe(tally, habit, named, (p, map.known()), &why, subject, presence, constants);
             finding.facts.insert("block".to_owned(), json!(block(tally, named, late_before)));
             finding.stage = Stage::Settled(verdict);
             out.push(finding);
@@ -333,7 +335,7 @@ fn describe(
     tally: &Tally,
     habit: &Habit,
     hour: usize,
-    p: f64,
+    (p, known): (f64, f64),
     why: &str,
     subject: SubjectIx,
     presence: Presence,
@@ -366,7 +368,10 @@ fn describe(
     let peers = if p > EXPLAINED && !why.is_empty() {
         String::new()
     } else {
-        format!(", and {} account-days of {role} has an hour as rare that nothing explains", one_in(p))
+        // Beyond what is known the tail is a guess, which nobody should read out.
+        let rarity =
+            if p * known < 1.0 { format!("fewer than {}", one_in((1.0 / known).max(1e-6))) } else { one_in(p) };
+        format!(", and {rarity} account-days of {role} has an hour as rare that nothing explains")
     };
     finding.reason = format!(
         "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}{peers}.{why}",
