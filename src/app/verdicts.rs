@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use tracing::error;
 
 use crate::app::Stop;
-use crate::engine::triage::{Exception, Ruled};
+use crate::engine::triage::Ruled;
 use crate::history::Change;
 use crate::pipeline::{Keep, News};
 use crate::store::{Ruling, Store, StoreError, Verdict};
@@ -74,10 +74,7 @@ impl<'a> Verdicts<'a> {
     fn ruled(&self, verdict: &Verdict) -> Result<Option<Ruled>, StoreError> {
         let Some((listed, _)) = self.store.show(&verdict.alert_id)? else { return Ok(None) };
         let (family, subject, day) = (listed.alert.family().to_owned(), listed.alert.subject.clone(), listed.day);
-        let exception = (verdict.ruling == Ruling::Justified).then(|| {
-            let (from, until) = (day.plus(1), day.plus(1 + HOLDS_DAYS));
-            Exception { family: family.clone(), subject: subject.clone(), about: day, from, until }
-        });
-        Ok(Some(Ruled { family, subject, day, is_misuse: verdict.ruling == Ruling::Confirmed, exception }))
+        let excepted_days = (verdict.ruling == Ruling::Justified).then_some(HOLDS_DAYS);
+        Ok(Some(Ruled { family, subject, day, is_misuse: verdict.ruling == Ruling::Confirmed, excepted_days }))
     }
 }

@@ -224,10 +224,10 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// SIGHUP is done: what came of it; what nobody knows of rosters or rules stands as `else_`.
-    fn end_reload(&mut self, else_: &str) {
+    /// SIGHUP is done: what came of it; what nobody knows of rosters or rules yet is `unknown` because of that.
+    fn end_reload(&mut self, unknown: &str) {
         if let Some(Reload { settings, rosters, rules }) = self.reloading.take() {
-            let about = |words: Option<String>, what: &str| words.unwrap_or_else(|| format!("{what}: {else_}"));
+            let about = |words: Option<String>, what: &str| words.unwrap_or_else(|| format!("{what}: {unknown}"));
             let words = format!("{settings}; {}; {}", about(rosters, "the rosters"), about(rules, "the rules"));
             tracing::info!("SIGHUP: {words}");
             self.audit("reload", &words);

@@ -9,6 +9,7 @@ use super::over::Over;
 use super::{Config, Stop};
 use crate::app::{self, Backtested};
 use crate::engine::rule::fields;
+use crate::engine::rule::load::OURS;
 use crate::engine::rule::{Loaded, Rule, Standing};
 use crate::event::Problem;
 use crate::inquiry::Format;
@@ -167,7 +168,7 @@ fn said(loaded: &Loaded) {
         eprintln!("{id} is not loaded: {why}");
     }
     let ours = loaded.set.rules().len();
-    let is_other = |rule: &&rsigma_parser::SigmaRule| rule.logsource.product.as_deref() != Some("phiwatch");
+    let is_other = |rule: &&rsigma_parser::SigmaRule| rule.logsource.product.as_deref() != Some(OURS);
     let others = loaded.sigma.rules.iter().filter(is_other).count();
     let hash = if ours > 0 { format!(", hash {}", loaded.set.hash()) } else { String::new() };
     eprintln!("{ours} rules{hash}; {others} of other products");

@@ -1,21 +1,19 @@
 //! What a person's verdict changes: an exception begins or ends, and what was confirmed as misuse is learnt from no more.
 
 use super::detect::Ruling;
-use super::triage::Ruled;
+use super::triage::{Exception, Ruled};
 use super::{Engine, off};
 
 impl Engine {
     /// Takes up a verdict. It holds from the first local day that nobody has entered.
     pub(super) fn rule(&mut self, ruled: Ruled) {
-        let Ruled { family, subject, day, is_misuse, exception } = ruled;
+        let Ruled { family, subject, day, is_misuse, excepted_days } = ruled;
         let entered = self.subjects.open_days().last().copied().max(self.settled);
         let from = day.max(entered.unwrap_or(day)).plus(1);
         self.triage.no_longer((&family, &subject), day, from);
-        if let Some(mut exception) = exception {
-            let days = exception.until.0 - exception.from.0;
-            exception.from = exception.from.max(from);
-            exception.until = exception.from.plus(days);
-            self.triage.except(exception);
+        if let Some(days) = excepted_days {
+            let (family, subject) = (family.clone(), subject.clone());
+            self.triage.except(Exception { family, subject, about: day, from, until: from.plus(days) });
         }
         let subjects = &self.subjects;
         let number = subjects.find(subject.kind, &subject.id);

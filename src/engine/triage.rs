@@ -59,8 +59,8 @@ pub struct Ruled {
     pub day: Day,
     /// Whether it was misuse: then it is no habit, and no measure for others.
     pub is_misuse: bool,
-    /// The exception that follows, where one does.
-    pub exception: Option<Exception>,
+    /// For so many days, from the first that it holds for, the subject is excepted from the family.
+    pub excepted_days: Option<i32>,
 }
 
 /// What triage remembers.

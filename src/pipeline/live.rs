@@ -76,8 +76,7 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
     }
     // What people decided meanwhile holds for what is read now, however soon that ends.
     for news in orders.beside.first() {
-        let effects = road.hear((orders.clock)(), news)?;
-        tell(road, &effects);
+        hear(road, ahead.source, orders, &mut ends, (orders.clock)(), news)?;
     }
     while !orders.stop.load(Ordering::Relaxed) {
         let now = (orders.clock)();
@@ -104,11 +103,7 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
         if chores.elapsed() >= Duration::from_secs(2) {
             chores = Instant::now();
             for news in orders.beside.chores(road, now)? {
-                ends.hear(&news);
-                let effects = road.hear(now, news)?;
-                obey(ahead.source, &effects);
-                tell(road, &effects);
-                orders.beside.turned(&effects, now);
+                hear(road, ahead.source, orders, &mut ends, now, news)?;
             }
             ends.anew.turn(road, ahead.source);
             pass_time(road, ahead.source, &ends.idle, &mut quiet, now)?;
@@ -130,6 +125,23 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
 }
 
 /// What a step means for the log. Records to look at may come with every step: `Beside` tells the operator of them, once.
+/// Takes up what became known, with all that follows from it.
+fn hear(
+    road: &mut Road<'_>,
+    source: &mut dyn Source,
+    orders: &mut Orders<'_>,
+    ends: &mut Ends,
+    now: Time,
+    news: News,
+) -> Result<(), RoadError> {
+    ends.hear(&news);
+    let effects = road.hear(now, news)?;
+    obey(source, &effects);
+    tell(road, &effects);
+    orders.beside.turned(&effects, now);
+    Ok(())
+}
+
 fn tell(road: &Road<'_>, effects: &Effects) {
     for notice in &effects.notices {
         debug!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");

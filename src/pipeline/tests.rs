@@ -16,7 +16,7 @@ use super::*;
 use crate::engine::fixture::{Record, decoded, first_day, roster_files, rule_files, ward, zone};
 use crate::engine::off::Part;
 use crate::engine::settings::Settings;
-use crate::engine::triage::{Exception, Ruled};
+use crate::engine::triage::Ruled;
 use crate::event::time::{DAY, HOUR, MINUTE};
 use crate::event::{Day, State, Subject, SubjectKind};
 use crate::history::{History, KeySource, Reader, Settings as HistorySettings, fuse, newest_roster};
@@ -143,12 +143,9 @@ impl Script {
         let user = |id: &str| Subject { kind: SubjectKind::User, id: id.to_owned() };
         let ruled = |family: &str, id: &str, day: i32, is_misuse| {
             let (family, day) = (family.to_owned(), first_day().plus(day));
-            Some(Ruled { family, subject: user(id), day, is_misuse, exception: None })
+            Some(Ruled { family, subject: user(id), day, is_misuse, excepted_days: None })
         };
-        let (from, until) = (first_day(), first_day().plus(DAYS));
-        let exception =
-            Exception { family: "mass-query".to_owned(), subject: user("u02"), about: from.plus(41), from, until };
-        let excepted = ruled("mass-query", "u02", 41, false).map(|it| Ruled { exception: Some(exception), ..it });
+        let excepted = ruled("mass-query", "u02", 41, false).map(|it| Ruled { excepted_days: Some(DAYS), ..it });
         let verdict = |id: &str, ruled| News::Verdict { id: id.to_owned(), ruled };
         let turnings = vec![
             Turning { at: vec![0; count], news: news_of(&roster_files("2026-03-10T12:00:00Z")) },

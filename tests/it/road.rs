@@ -84,15 +84,16 @@ fn read_over_sasl_ssl() {
     let dir = dir.path();
     let (hospital, topic) = prepare(dir, "sasl-ssl", 3);
     deal(&brokers(), &topic, 3, hospital.lines.iter());
-    let (address, client) = sasl_client("password", "ca.pem");
-    let text = settings(hospital, &address, &topic).replace("batch = ", &format!("{client}batch = "));
-    std::fs::write(dir.join("phiwatch.toml"), text).unwrap();
+    let trust = |ca: &str| {
+        let (address, client) = sasl_client("password", ca);
+        let text = settings(hospital, &address, &topic).replace("batch = ", &format!("{client}batch = "));
+        std::fs::write(dir.join("phiwatch.toml"), text).unwrap();
+    };
+    trust("ca.pem");
     Watched::start(dir, true).finish();
     check_whole(dir, hospital);
     // With another certificate in its hands it reads nothing, and says why.
-    let (_, client) = sasl_client("password", "other-ca.pem");
-    let text = settings(hospital, &address, &topic).replace("batch = ", &format!("{client}batch = "));
-    std::fs::write(dir.join("phiwatch.toml"), text).unwrap();
+    trust("other-ca.pem");
     let output = phiwatch(dir).args(["check", "--online", "--config", "phiwatch.toml"]).output().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).to_lowercase()).concat();
     assert!(said.contains("certificate verify failed"), "{said}");

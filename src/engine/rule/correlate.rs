@@ -20,7 +20,6 @@ pub struct Drafted<'f> {
 impl<'f> Loading<'f> {
     /// Makes correlations ready. `contents` has the names of the plain rules that were loaded, and what each is made of.
     pub(super) fn correlate(&mut self, drafted: Vec<Drafted<'f>>, mut contents: Vec<Content>, set: &mut RuleSet) {
-        let names = |rule: &CorrelationRule| rule.id.iter().chain(&rule.name).cloned().collect::<Vec<String>>();
         let plain: Vec<String> = contents.iter().flat_map(|content| content.names.clone()).collect();
         contents.extend(drafted.iter().map(|drafted| {
             let value = &drafted.document.value;
@@ -117,20 +116,23 @@ fn meant<'c>(contents: &'c [Content], reference: &str) -> Vec<&'c Content> {
     contents.iter().filter(|content| content.names.iter().any(|name| name == reference)).collect()
 }
 
+/// The names by which other correlations may mean one.
+fn names(rule: &CorrelationRule) -> Vec<String> {
+    rule.id.iter().chain(&rule.name).cloned().collect()
+}
+
 /// Which correlations are ours: those that say so, those that these lean on, and those that lean on rules of ours, over however many
 /// steps. What is left speaks of another product's rules alone.
 fn ours(drafted: &[Drafted<'_>], plain: &[String]) -> Vec<bool> {
-    let names = |one: &Drafted<'_>| one.rule.id.iter().chain(&one.rule.name).cloned().collect::<Vec<String>>();
     let says = |one: &Drafted<'_>| At::root(&one.document.value).get("phiwatch").is_some();
-    let mut ours: Vec<bool> =
-        drafted.iter().map(|one| says(one) || one.rule.rules.iter().any(|name| plain.contains(name))).collect();
+    let mut ours = vec![false; drafted.len()];
     loop {
         let known: Vec<&Drafted<'_>> =
             drafted.iter().zip(&ours).filter(|(_, ours)| **ours).map(|(one, _)| one).collect();
-        let named: Vec<String> = known.iter().flat_map(|one| names(one)).collect();
+        let named: Vec<String> = known.iter().flat_map(|one| names(&one.rule)).collect();
         let leaned_on: Vec<&String> = known.iter().flat_map(|one| &one.rule.rules).collect();
         let now = drafted.iter().map(|one| {
-            let feeds = names(one).iter().any(|name| leaned_on.contains(&name));
+            let feeds = names(&one.rule).iter().any(|name| leaned_on.contains(&name));
             feeds || one.rule.rules.iter().any(|name| named.contains(name) || plain.contains(name)) || says(one)
         });
         let now: Vec<bool> = now.collect();

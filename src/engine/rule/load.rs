@@ -25,7 +25,7 @@ use crate::event::{Kind, Problem};
 pub const SHIPPED: &str = "shipped/";
 
 /// The product of rules that are written for us.
-const OURS: &str = "phiwatch";
+pub const OURS: &str = "phiwatch";
 
 /// Rules, and all that is to be said about their files.
 #[derive(Debug, Default)]

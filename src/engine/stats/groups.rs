@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, ScoreHistory, Tail, calibrate};
 use super::delayed::{Delayed, Learn};
-use super::told::Rulings;
-use crate::engine::subjects::GroupIx;
+use super::told::{Rulings, Told};
+use crate::engine::subjects::{GroupIx, SubjectIx, Subjects};
 use crate::event::Day;
 
 /// A state of a group that holds the scores of its members.
@@ -38,6 +38,26 @@ impl Scored for ScoreHistory {
 
 /// Account-days that were ruled on, by group: when each was, what it had taught, and what was ruled.
 pub type Ruled<P> = BTreeMap<GroupIx, Vec<(Day, P, Rulings)>>;
+
+/// What every account-day that was ruled on had taught the groups of its account: `part` says what, of a group in which scores are
+/// ranked or of one below it.
+pub fn ruled<T, P>(
+    told: &Told<SubjectIx, T>,
+    subjects: &Subjects,
+    group: impl Fn(&T) -> GroupIx,
+    part: impl Fn(&T, bool) -> Option<P>,
+) -> Ruled<P> {
+    let mut all = Ruled::new();
+    for (_, day, taught, rulings) in told.ruled() {
+        let ranked: Vec<GroupIx> = subjects.chain(subjects.role(group(taught))).collect();
+        for group in subjects.chain(group(taught)) {
+            if let Some(part) = part(taught, ranked.contains(&group)) {
+                all.entry(group).or_default().push((day, part, rulings.clone()));
+            }
+        }
+    }
+    all
+}
 
 /// All groups.
 #[derive(Clone, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use serde_json::json;
 use statrs::function::beta::ln_beta;
 
 use super::everybody::Everybody;
-use super::{ABSENCE_MIN, Back, NEVER_USED, OWN_DAYS, P_MAX, PRIOR_DAYS, REACTIVATED, Use};
+use super::{ABSENCE_MIN, Back, NEVER_USED, REACTIVATED, Use};
 use crate::engine::detect::{
     Constants, Detection, Finding, Stage, Verdict, counted, date_of, facts, finding, home_zone, once_in, significant,
 };
@@ -12,6 +12,13 @@ use crate::engine::subjects::{Presence, SubjectIx};
 use crate::event::facts::Status;
 use crate::event::time::DAY;
 use crate::event::{Day, Subject, SubjectKind, Time};
+
+/// A gap has to be this improbable by the account's rhythm, whatever the budget.
+const P_MAX: f64 = 1e-3;
+/// Weight of everybody's rate of active days in an account's own.
+const PRIOR_DAYS: f64 = 10.0;
+/// With so many days of use an account has a rhythm of its own.
+const OWN_DAYS: f64 = 5.0;
 
 /// An absence that has just ended.
 #[derive(Debug, Clone, Copy)]

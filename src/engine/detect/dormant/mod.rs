@@ -73,13 +73,7 @@ const REVIEW: Detection = Detection {
     references: REFERENCES,
 };
 
-/// A gap has to be this improbable by the account's rhythm, whatever the budget.
-const P_MAX: f64 = 1e-3;
 const HALF_LIFE_DAYS: f64 = 180.0;
-/// Weight of everybody's rate of active days in an account's own.
-const PRIOR_DAYS: f64 = 10.0;
-/// With so many days of use an account has a rhythm of its own.
-const OWN_DAYS: f64 = 5.0;
 /// Fewer days than this without use are no absence.
 const ABSENCE_MIN: i32 = 7;
 /// Days of a gap that are looked at one by one; little is left of what lies further back.
@@ -219,15 +213,15 @@ impl Detector for Dormant {
                 continue;
             }
             let tally = self.back.remove(&(constants.day, presence.seat));
-            let used = self.used(*subject, constants.day);
-            let known = self.uses.entry(*subject);
             step.active += f64::from(u8::from(presence.sort != Sort::Machine));
             if let Some(tally) = tally.filter(|tally| presence.sort != Sort::Machine && tally.events.count() > 0) {
                 let id = &constants.subjects.get(*subject).subject;
+                let used = self.used(*subject, constants.day);
                 let ended = absence(&used, &everybody, id, *presence, constants);
                 if let Some(ended) = ended.filter(|absence| absence.counts(constants)) {
                     // The days in between have settled since: the account may have been back before this day.
-                    let back = known.newest().last.filter(|last| *last > ended.since && *last < constants.day);
+                    let last = self.uses.get(*subject).and_then(|known| known.newest().last);
+                    let back = last.filter(|last| *last > ended.since && *last < constants.day);
                     let back = back.filter(|back| !self.told.is_misuse(*subject, *back, constants.day));
                     if back.is_none() {
                         step.ends.push((ended.detection.id == NEVER_USED.id, bin(ended.p)));
@@ -239,7 +233,7 @@ impl Detector for Dormant {
                     out.extend(found);
                 }
             }
-            known.teach(constants.day, ());
+            self.uses.entry(*subject).teach(constants.day, ());
         }
         self.told.forget(constants.day);
         step.idle = (day.humans - step.active).max(0.0);

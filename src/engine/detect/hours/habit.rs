@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::detect::Constants;
 use crate::engine::stats::calibration::{Calibration, ScoreHistory, ScoreStep, Tail};
 use crate::engine::stats::delayed::Learn;
-use crate::engine::stats::groups::{Groups, Ruled, Scored};
+use crate::engine::stats::groups::{Groups, Scored, ruled};
 use crate::engine::stats::told::Told;
 use crate::engine::subjects::{GroupIx, SubjectIx, Subjects};
 use crate::event::Day;
@@ -352,20 +352,12 @@ impl Maps {
 
     /// Notes the account-days that were ruled on.
     pub(super) fn rule(&mut self, told: &Told<SubjectIx, Taught>, subjects: &Subjects) {
-        let (mut settled, mut seen) = (Ruled::new(), Ruled::new());
-        for (_, day, Taught { group, bins, off, hours }, rulings) in told.ruled() {
-            let ranked: Vec<GroupIx> = subjects.chain(subjects.role(*group)).collect();
-            for group in subjects.chain(*group) {
-                let bins = bins.filter(|_| ranked.contains(&group));
-                let part = Part { bin: bins.map(|[settled, _]| settled), off: *off, hours: *hours };
-                settled.entry(group).or_default().push((day, part, rulings.clone()));
-                if let Some([_, bin]) = bins {
-                    seen.entry(group).or_default().push((day, bin, rulings.clone()));
-                }
-            }
-        }
-        self.groups.rule(settled);
-        self.seen.rule(seen);
+        let group = |taught: &Taught| taught.group;
+        let bin = |taught: &Taught, which: usize, ranked: bool| taught.bins.filter(|_| ranked).map(|bins| bins[which]);
+        self.groups.rule(ruled(told, subjects, group, |taught, ranked| {
+            Some(Part { bin: bin(taught, 0, ranked), off: taught.off, hours: taught.hours })
+        }));
+        self.seen.rule(ruled(told, subjects, group, |taught, ranked| bin(taught, 1, ranked)));
     }
 
     /// Notes what a settled day taught.

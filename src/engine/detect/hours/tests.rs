@@ -129,7 +129,7 @@ fn heard(
             let key = (raised.alert.subject.id.clone(), raised.day.0 - first_day().0);
             if is_told(&raised) && confirmed.contains(&key) {
                 let (family, subject) = (SPEC.family.to_owned(), raised.alert.subject.clone());
-                let ruled = Ruled { family, subject, day: raised.day, is_misuse: true, exception: None };
+                let ruled = Ruled { family, subject, day: raised.day, is_misuse: true, excepted_days: None };
                 engine.step(Time(0), Input::Ruled(Box::new(ruled)));
             }
             alerts.entry(key).or_default().push(raised);

@@ -25,7 +25,7 @@ use crate::engine::stats::calibration::bin;
 use crate::engine::stats::counts::{CountStep, capped, is_turn_of_month};
 use crate::engine::stats::delayed::{DELAY, Delayed};
 use crate::engine::stats::dense::Dense;
-use crate::engine::stats::groups::{Groups, Ruled};
+use crate::engine::stats::groups::{Groups, ruled};
 use crate::engine::stats::open::OpenDays;
 use crate::engine::stats::told::Told;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx, Subjects};
@@ -81,8 +81,6 @@ const EXPORTS: Detection = Detection {
 const METRICS: usize = 3;
 /// Fewer are no mass, however unusual: five prints instead of one cost nobody ten minutes.
 const MASS: [u64; METRICS] = [30, 10, 10];
-/// A member's day counts in the mean of the peers up to this many times their usual spread.
-const PEER_CAP: f64 = 4.0;
 /// The detector.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Volume {
@@ -239,15 +237,12 @@ impl Volume {
 
     /// Tells the groups which account-days were ruled on.
     fn rule_groups(&mut self, subjects: &Subjects) {
-        let mut ruled = Ruled::new();
-        for (_, day, taught, rulings) in self.told.ruled() {
-            let ranked: Vec<GroupIx> = subjects.chain(subjects.role(taught.group)).collect();
-            for group in subjects.chain(taught.group) {
-                let part = taught.part(ranked.contains(&group));
-                ruled.entry(group).or_default().push((day, part, rulings.clone()));
-            }
-        }
-        self.groups.rule(ruled);
+        self.groups.rule(ruled(
+            &self.told,
+            subjects,
+            |taught| taught.group,
+            |taught, ranked| Some(taught.part(ranked)),
+        ));
         self.shapes.get_mut().clear();
     }
 

@@ -19,7 +19,8 @@ fn heard(seed: u64) -> Vec<Raised> {
 
 /// `notes/detection.md`, section 5.9: scores are ranked within the role. A count crosses one by one, so that what has just crossed is
 /// as rare as the threshold of the day: 2 alerts for 1,000 users and day, of 26 users with at most 52 tests a day, within what the
-/// control of the budget may do in 50 days without many. With what is known two days later it can only be rarer.
+/// control of the budget may do in 50 days: it holds what was told and explained later against the budget too, down to a quarter of
+/// one in a thousand. With what is known two days later it can only be rarer.
 #[test]
 fn what_crosses_is_as_rare_as_is_said() {
     for seed in 1..4 {

@@ -1,7 +1,10 @@
 //! One metric of a day as the model sees it, and how rare that is.
 
-use super::{MASS, METRICS, PEER_CAP};
+use super::{MASS, METRICS};
 use crate::engine::stats::counts::{Expected, Peers, tail};
+
+/// A member's day counts in the mean of the peers up to this many times their usual spread.
+const PEER_CAP: f64 = 4.0;
 
 /// One metric of a day.
 #[derive(Debug, Clone, Copy)]
