@@ -16,6 +16,7 @@ use crate::kafka::{produce, to, unique};
 use crate::kill::Watched;
 use crate::program::{ask, done, phiwatch};
 use crate::real_kafka::{Admin, Node, brokers};
+use crate::start::Start;
 
 /// A usable record.
 fn access(id: &str, time: &str) -> String {
@@ -51,17 +52,17 @@ fn check_scan(name: &str, input: &[u8], sums: &str, words: &[&str], reasons: &[&
     std::fs::write(dir.join("rosters/users.csv"), "user_id,name,status\nu1,One,active\n").unwrap();
     std::fs::write(dir.join("in.jsonl"), input).unwrap();
     let scan = ["scan", "--rosters", "rosters", "--history", "history", "in.jsonl"];
-    let first = phiwatch(dir).args(scan).output().unwrap();
+    let first = phiwatch(dir).args(scan).answer().unwrap();
     let all = check(&first, 0, words);
     assert!(all.contains(sums), "{name}: {sums:?} is not in {all}");
     // The folder's name is the test's own, and any letters may stand in it.
     let said = all.replace(&dir.display().to_string(), "");
     assert!(!said.contains("p1") && !said.contains("u1"), "{name}: no name is said: {all}");
     // The same once more adds nothing.
-    check(&phiwatch(dir).args(scan).output().unwrap(), 0, &["0 events, 0 duplicates, 0 rejects"]);
+    check(&phiwatch(dir).args(scan).answer().unwrap(), 0, &["0 events, 0 duplicates, 0 rejects"]);
     let sql = |sql: &str| {
         let output =
-            phiwatch(dir).args(["ask", "--history", "history", "--format", "json", "sql", sql]).output().unwrap();
+            phiwatch(dir).args(["ask", "--history", "history", "--format", "json", "sql", sql]).answer().unwrap();
         serde_json::from_str::<Value>(&done(&output, name)).unwrap()["rows"].clone()
     };
     let found = sql("SELECT reason FROM rejects ORDER BY line");
@@ -151,7 +152,7 @@ fn an_unknown_account_is_kept_counted_and_told() {
     std::fs::write(dir.join("rosters/users.csv"), "user_id,name,status\nu1,One,active\n").unwrap();
     let stranger = access("s", NOON).replace("u1", "stranger");
     std::fs::write(dir.join("in.jsonl"), [access("a", NOON), stranger].join("\n")).unwrap();
-    let output = phiwatch(dir).args(["scan", "--rosters", "rosters", "in.jsonl"]).output().unwrap();
+    let output = phiwatch(dir).args(["scan", "--rosters", "rosters", "in.jsonl"]).answer().unwrap();
     check(&output, 0, &["2 events, 0 duplicates, 0 rejects"]);
     let alerts: Vec<Value> =
         String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -183,8 +184,8 @@ fn rosters_with_bad_rows_are_named_line_by_line() {
         std::fs::write(dir.join("rosters/users.csv"), text).unwrap();
         std::fs::write(dir.join("phiwatch.toml"), "[rosters]\ndir = \"rosters\"\n").unwrap();
         std::fs::write(dir.join("in.jsonl"), access("a", NOON)).unwrap();
-        check(&phiwatch(dir).args(["check", "--config", "phiwatch.toml"]).output().unwrap(), 2, &[problem]);
-        let scan = phiwatch(dir).args(["scan", "--config", "phiwatch.toml", "in.jsonl"]).output().unwrap();
+        check(&phiwatch(dir).args(["check", "--config", "phiwatch.toml"]).answer().unwrap(), 2, &[problem]);
+        let scan = phiwatch(dir).args(["scan", "--config", "phiwatch.toml", "in.jsonl"]).answer().unwrap();
         check(&scan, 0, &[problem, "1 events"]);
     }
 }
@@ -195,7 +196,7 @@ fn a_roster_folder_that_is_named_has_to_know_somebody() {
     let dir = dir.path();
     std::fs::create_dir(dir.join("rosters")).unwrap();
     std::fs::write(dir.join("in.jsonl"), access("a", NOON)).unwrap();
-    let scan = || phiwatch(dir).args(["scan", "--rosters", "rosters", "in.jsonl"]).output().unwrap();
+    let scan = || phiwatch(dir).args(["scan", "--rosters", "rosters", "in.jsonl"]).answer().unwrap();
     check(&scan(), 2, &["rosters: the roster folder holds no users.csv with a usable row"]);
     std::fs::write(dir.join("rosters/users.csv"), "user_id,status\nu1,retired\n").unwrap();
     check(&scan(), 2, &["rosters/users.csv:2", "no users.csv with a usable row"]);
@@ -204,7 +205,7 @@ fn a_roster_folder_that_is_named_has_to_know_somebody() {
     // Nothing is made of a history where the scan cannot begin.
     let kept = |rosters: &str, input: &str| {
         let arguments = ["scan", "--rosters", rosters, "--history", "history", input];
-        phiwatch(dir).args(arguments).output().unwrap()
+        phiwatch(dir).args(arguments).answer().unwrap()
     };
     check(&kept("rosters", "in.jsonl"), 2, &["the folder rosters does not exist"]);
     std::fs::create_dir(dir.join("rosters")).unwrap();
@@ -222,7 +223,7 @@ fn every_problem_of_the_settings_is_named_at_once() {
     let dir = dir.path();
     let settings = "[budget]\nper_1000 = 2\n[rosters]\ndir = \"none\"\n[[channels]]\nkind = \"file\"\npaht = \"x\"\n";
     std::fs::write(dir.join("phiwatch.toml"), settings).unwrap();
-    let said = phiwatch(dir).args(["check", "--config", "phiwatch.toml"]).output().unwrap();
+    let said = phiwatch(dir).args(["check", "--config", "phiwatch.toml"]).answer().unwrap();
     let words = [
         "phiwatch.toml:2: unknown key `per_1000` in budget; do you mean `per_1000_users_per_day`?",
         "phiwatch.toml:5: `path` is missing in channels",
@@ -239,13 +240,13 @@ fn decode_keeps_what_cannot_be_used() {
     let dir = dir.path();
     let bad = record(r#""event_id":"a2","actor":{"id":"u1"},"activity":"read""#);
     std::fs::write(dir.join("in.jsonl"), [access("a", NOON), bad.clone(), bad[..30].to_owned()].join("\n")).unwrap();
-    let output = phiwatch(dir).args(["decode", "--rejects", "rejects.jsonl", "in.jsonl"]).output().unwrap();
+    let output = phiwatch(dir).args(["decode", "--rejects", "rejects.jsonl", "in.jsonl"]).answer().unwrap();
     assert_eq!(done(&output, "decode").lines().count(), 1);
     let rejects = std::fs::read_to_string(dir.join("rejects.jsonl")).unwrap();
     let reasons: Vec<Value> =
         rejects.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["reason"].clone()).collect();
     assert_eq!(reasons, ["missing_field", "truncated"]);
-    let none = phiwatch(dir).args(["decode", "none.jsonl"]).output().unwrap();
+    let none = phiwatch(dir).args(["decode", "none.jsonl"]).answer().unwrap();
     check(&none, 1, &["none.jsonl: cannot be opened"]);
 }
 
@@ -270,10 +271,10 @@ fn histories_that_cannot_be_used_are_left_alone() {
     let dir = dir.path();
     std::fs::write(dir.join("in.jsonl"), access("a", NOON)).unwrap();
     std::fs::write(dir.join("more.jsonl"), access("b", NOON)).unwrap();
-    let scan = |input: &str| phiwatch(dir).args(["scan", "--history", "history", input]).output().unwrap();
+    let scan = |input: &str| phiwatch(dir).args(["scan", "--history", "history", input]).answer().unwrap();
     done(&scan("in.jsonl"), "scan");
     // The key of another history.
-    done(&phiwatch(dir).args(["scan", "--history", "other", "in.jsonl"]).output().unwrap(), "scan");
+    done(&phiwatch(dir).args(["scan", "--history", "other", "in.jsonl"]).answer().unwrap(), "scan");
     let form = std::fs::read_to_string(dir.join("history/history.json")).unwrap();
     let key = std::fs::read_to_string(dir.join("history.key")).unwrap();
     let other_key = std::fs::read_to_string(dir.join("other.key")).unwrap();
@@ -298,7 +299,7 @@ fn histories_that_cannot_be_used_are_left_alone() {
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let before = (fingerprint(&dir.join("history")), fingerprint(&dir.join("history.state")));
         check(&scan("more.jsonl"), 1, words);
-        check(&phiwatch(dir).args(["ask", "--history", "history", "sources"]).output().unwrap(), 1, words);
+        check(&phiwatch(dir).args(["ask", "--history", "history", "sources"]).answer().unwrap(), 1, words);
         let after = (fingerprint(&dir.join("history")), fingerprint(&dir.join("history.state")));
         assert!(before == after, "{name}: nothing was changed");
         std::fs::write(&path, good).unwrap();
@@ -306,7 +307,7 @@ fn histories_that_cannot_be_used_are_left_alone() {
     }
     check(&scan("more.jsonl"), 0, &["1 events"]);
     let counted = ["ask", "--history", "history", "--format", "csv", "sql", "SELECT count(*) AS n FROM events"];
-    let output = phiwatch(dir).args(counted).output().unwrap();
+    let output = phiwatch(dir).args(counted).answer().unwrap();
     assert_eq!(done(&output, "ask").lines().last(), Some("2"));
 }
 
@@ -316,12 +317,12 @@ fn on_a_full_disk(dir: &Path, kilobytes: usize, words: &[&str]) -> (Option<i32>,
     let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec \"$0\" \"$@\"");
     let mut command = Command::new("bash");
     command.current_dir(dir).args(["-c", &script, env!("CARGO_BIN_EXE_phiwatch")]).args(words);
-    let mut run = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut run = command.stdin(Stdio::null()).stderr(Stdio::piped()).start().unwrap();
     let (mut said, mut asked) = (String::new(), false);
     for line in BufReader::new(run.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
         if line.contains("nothing is read until it can") && !asked {
-            asked = Command::new("kill").arg(run.id().to_string()).status().unwrap().success();
+            asked = Command::new("kill").arg(run.id().to_string()).finish().unwrap().success();
         }
         said += &(line + "\n");
     }
@@ -356,7 +357,7 @@ fn a_full_disk_stops_with_a_sentence_and_loses_nothing() {
         assert!(said.lines().count() < 20, "{kilobytes} KiB: {said}");
     }
     assert!(full >= 3, "{full} runs met a full disk");
-    done(&phiwatch(dir).args(run).output().unwrap(), "run");
+    done(&phiwatch(dir).args(run).answer().unwrap(), "run");
     let counted =
         ask(dir, "SELECT sum(events) AS events, sum(events + duplicates + rejects + gap) AS all_of_them FROM spans");
     assert_eq!((&counted["events"], &counted["all_of_them"]), (&Value::from(4_000), &Value::from(4_000)));
@@ -372,7 +373,7 @@ fn alerts_that_cannot_be_written_stop_a_scan() {
     std::fs::write(dir.join("rosters/users.csv"), "user_id\nsomebody-else\n").unwrap();
     std::fs::write(dir.join("in.jsonl"), access("a", NOON)).unwrap();
     let scan =
-        phiwatch(dir).args(["scan", "--rosters", "rosters", "--alerts", "/dev/full", "in.jsonl"]).output().unwrap();
+        phiwatch(dir).args(["scan", "--rosters", "rosters", "--alerts", "/dev/full", "in.jsonl"]).answer().unwrap();
     check(&scan, 1, &["alerts cannot be written", "No space left on device"]);
 }
 
@@ -393,9 +394,9 @@ fn a_topic_that_does_not_exist() {
     let missing = unique("missing");
     settle_in(dir, &brokers(), &[&missing]);
     let sentence = format!("topic {missing} does not exist");
-    let online = phiwatch(dir).args(["check", "--config", "phiwatch.toml", "--online"]).output().unwrap();
+    let online = phiwatch(dir).args(["check", "--config", "phiwatch.toml", "--online"]).answer().unwrap();
     check(&online, 2, &[&sentence]);
-    let run = phiwatch(dir).args(["run", "--config", "phiwatch.toml", "--until-end"]).output().unwrap();
+    let run = phiwatch(dir).args(["run", "--config", "phiwatch.toml", "--until-end"]).answer().unwrap();
     check(&run, 1, &[&sentence]);
     // The daemon waits for it, says so once, and reads it when it is made.
     let run = Watched::start(dir, false);
@@ -423,7 +424,7 @@ fn a_topic_made_again_under_its_name_is_not_taken_for_the_old_one() {
             produce(&to(&brokers()), &topic, 0, (0..count).map(|n| access(&format!("{name}{n}"), NOON)));
         };
         fill("old", 3);
-        let run = || phiwatch(dir).args(["run", "--config", "phiwatch.toml", "--until-end"]).output().unwrap();
+        let run = || phiwatch(dir).args(["run", "--config", "phiwatch.toml", "--until-end"]).answer().unwrap();
         check(&run(), 0, &["3 events, 0 duplicates, 0 rejects"]);
         admin.delete(&topic);
         std::thread::sleep(Duration::from_secs(1));

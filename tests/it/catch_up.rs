@@ -5,6 +5,7 @@ use crate::kill::Watched;
 use crate::program::{Hospital, ask, check_same, check_sums, crossed, deal, done, phiwatch, settings, settled};
 use crate::real_kafka::{brokers, make_topic};
 use crate::road::{check_whole, prepare};
+use crate::start::Start;
 
 #[test]
 #[ignore = "needs Apache Kafka: see tests/kafka/start"]
@@ -49,7 +50,7 @@ fn a_year_of_exports_is_scanned_and_the_topic_overlaps() {
         let name = format!("quarter-{quarter}.jsonl");
         std::fs::write(dir.join(&name), hospital.lines[begin..end].join("\n")).unwrap();
         let words = ["scan", "--config", "phiwatch.toml", "--alerts", "alerts.jsonl", name.as_str()];
-        done(&phiwatch(dir).args(words).output().unwrap(), &name);
+        done(&phiwatch(dir).args(words).answer().unwrap(), &name);
         begin = end;
     }
     let before = ask(dir, "SELECT count(*) AS n FROM events");

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::kafka::{produce, to};
 use crate::kill::Watched;
 use crate::program::{ask, done, phiwatch};
+use crate::start::Start;
 
 /// What may be found nowhere: an account, its owner, a patient, another record number of hers, her surname, and words of a search.
 const PLANTED: [&str; 6] =
@@ -86,7 +87,7 @@ fn live(dir: &Path, encrypt: bool) {
     }
     std::fs::write(dir.join("more.jsonl"), (200..220).map(access).chain([broken(200)]).collect::<Vec<_>>().join("\n"))
         .unwrap();
-    done(&phiwatch(dir).args(["scan", "--config", "phiwatch.toml", "more.jsonl"]).output().unwrap(), "scan");
+    done(&phiwatch(dir).args(["scan", "--config", "phiwatch.toml", "more.jsonl"]).answer().unwrap(), "scan");
     let events = ask(dir, &format!("SELECT count(*) AS n FROM touches WHERE patient_id = '{}'", PLANTED[2]));
     assert!(events["n"].as_i64() > Some(100), "{events}");
     let rejects = ask(dir, "SELECT count(*) AS n FROM rejects");
@@ -102,7 +103,7 @@ fn set_private(path: &Path) {
 fn judge(dir: &Path) {
     let run = |words: &[&str]| {
         let (first, rest) = words.split_at(1);
-        done(&phiwatch(dir).args(first).args(["--config", "phiwatch.toml"]).args(rest).output().unwrap(), words[0])
+        done(&phiwatch(dir).args(first).args(["--config", "phiwatch.toml"]).args(rest).answer().unwrap(), words[0])
     };
     let list = run(&["alerts", "list", "--json", "--all"]);
     let alert: Value = serde_json::from_str(list.lines().next().expect("an alert")).unwrap();

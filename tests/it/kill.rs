@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::program::phiwatch;
+use crate::start::Start;
 
 /// The effects in the order in which a segment has them.
 const EFFECTS: [&str; 7] = ["outbox", "rejects", "touches", "events", "alerts", "spans", "snapshot"];
@@ -40,7 +41,7 @@ impl Watched {
         let mut command = phiwatch(dir);
         command.args(["run", "--config", "phiwatch.toml"]).args(until_end.then_some("--until-end"));
         let log = "phiwatch=info,phiwatch::pipeline=debug,phiwatch::history=debug,error";
-        let mut child = command.env("PHIWATCH_LOG", log).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.env("PHIWATCH_LOG", log).stderr(Stdio::piped()).start().unwrap();
         let (sender, effects) = channel();
         let pipe = BufReader::new(child.stderr.take().unwrap());
         let listener = std::thread::spawn(move || {
@@ -90,7 +91,7 @@ impl Watched {
     /// Asks it to stop, as systemd would, and waits.
     pub fn stop(self) -> Vec<String> {
         // The standard library only knows SIGKILL.
-        let asked = std::process::Command::new("kill").arg(self.child.id().to_string()).status();
+        let asked = std::process::Command::new("kill").arg(self.child.id().to_string()).finish();
         assert!(asked.unwrap().success());
         self.finish()
     }

@@ -16,3 +16,4 @@ mod real_kafka;
 mod road;
 mod rules;
 mod smtp;
+mod start;

@@ -9,6 +9,7 @@ use phiwatch::ingest::kafka::{Arrival, Begin, Source, peek, probe, survey};
 use rdkafka::mocking::MockCluster;
 
 use crate::kafka::{LONG, Listener, log_of, numbered, plan, produce, to};
+use crate::start::take_down;
 
 #[test]
 fn records_come_once_and_in_order_from_all_partitions() {
@@ -161,7 +162,7 @@ fn a_broker_that_is_away_is_told_once_and_makes_nothing_idle() {
     produce(&to(&brokers), "t", 0, numbered("", 10));
     let mut listener = Listener::new(&plan(&brokers, &["t"], ""), Begin::default());
     listener.until("the end", |l| l.at_end("t", 0, 10));
-    cluster.broker_down(1).expect("down");
+    take_down(&cluster);
     listener.until("the trouble", |l| !l.words().is_empty());
     listener.ends.clear();
     listener.during(Duration::from_secs(6));
@@ -186,7 +187,7 @@ fn closing_is_bounded_while_the_broker_is_away() {
     cluster.create_topic("t", 1, 1).expect("a topic");
     let mut listener = Listener::new(&plan(&brokers, &["t"], ""), Begin::default());
     listener.until("the end", |l| l.at_end("t", 0, 0));
-    cluster.broker_down(1).expect("down");
+    take_down(&cluster);
     listener.until("the trouble", |l| !l.words().is_empty());
     listener.source.commit_hint(&BTreeMap::from([(Origin::topic("t", 0), 0)]));
     let begun = std::time::Instant::now();

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::kafka::{LONG, produce, to};
 use crate::program::{ask, phiwatch};
+use crate::start::{Start, take_down};
 
 /// A site with its own broker: one account that has left and is used all the same, which is a hard alert.
 pub struct Site {
@@ -63,7 +64,7 @@ impl Site {
     pub fn run(&self) -> Running {
         let mut command = phiwatch(self.dir.path());
         let mut child =
-            command.args(["run", "--config", "phiwatch.toml"]).stderr(Stdio::piped()).spawn().expect("it starts");
+            command.args(["run", "--config", "phiwatch.toml"]).stderr(Stdio::piped()).start().expect("it starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, pipe) = (log.clone(), BufReader::new(child.stderr.take().unwrap()));
         std::thread::spawn(move || {
@@ -73,7 +74,7 @@ impl Site {
     }
 
     fn alerts(&self, args: &[&str]) -> Output {
-        phiwatch(self.dir.path()).args(["alerts", "--config", "phiwatch.toml"]).args(args).output().unwrap()
+        phiwatch(self.dir.path()).args(["alerts", "--config", "phiwatch.toml"]).args(args).answer().unwrap()
     }
 
     /// Lines that reached the channel, as (alert, revision), without those to the operator.
@@ -133,7 +134,7 @@ impl Running {
 
     fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).finish().unwrap().success());
     }
 
     pub fn stop(mut self) {
@@ -203,7 +204,7 @@ fn numbers_agree_with_the_history_and_go_on_over_a_restart() {
         let address = running.address().unwrap();
         let text = std::fs::read_to_string(site.path("phiwatch.toml")).unwrap();
         std::fs::write(site.path("live.toml"), text.replace("127.0.0.1:0", &address)).unwrap();
-        let live = phiwatch(site.dir.path()).args(["check", "--live", "--config", "live.toml"]).output().unwrap();
+        let live = phiwatch(site.dir.path()).args(["check", "--live", "--config", "live.toml"]).answer().unwrap();
         assert_eq!(crate::program::done(&live, "check --live"), "{\"reasons\":[],\"status\":\"ok\"}\n");
         running.stop();
     }
@@ -329,7 +330,7 @@ fn the_end_of_the_self_audit_cannot_be_cut_off_unnoticed() {
 /// The limit on the size of a file stands in for a full disk: it is lifted for a running process.
 fn limit(running: &Running, bytes: &str) {
     let status =
-        Command::new("prlimit").args(["--pid", &running.child.id().to_string(), &format!("--fsize={bytes}")]).status();
+        Command::new("prlimit").args(["--pid", &running.child.id().to_string(), &format!("--fsize={bytes}")]).finish();
     assert!(status.expect("prlimit, of util-linux").success());
 }
 
@@ -387,7 +388,7 @@ fn a_broker_that_is_away_is_one_line_and_one_when_it_is_back() {
     let running = site.run();
     let records = |running: &Running| running.samples("phiwatch_records_total").values().sum::<f64>();
     running.until("the first record", || records(&running) == 1.0);
-    site.cluster.broker_down(1).unwrap();
+    take_down(&site.cluster);
     running.until("the trouble", || running.said("\"WARN\"") > 0);
     std::thread::sleep(Duration::from_secs(8));
     site.cluster.broker_up(1).unwrap();
@@ -407,7 +408,7 @@ fn a_port_that_was_asked_for_has_to_be_free() {
     let text = std::fs::read_to_string(site.path("phiwatch.toml")).unwrap();
     let asked = text.replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string());
     std::fs::write(site.path("phiwatch.toml"), asked).unwrap();
-    let output = phiwatch(site.dir.path()).args(["run", "--config", "phiwatch.toml"]).output().unwrap();
+    let output = phiwatch(site.dir.path()).args(["run", "--config", "phiwatch.toml"]).answer().unwrap();
     refused(&output, "[monitor] listen");
     assert!(Path::new(&site.path("history")).exists());
 }

@@ -12,10 +12,11 @@ use crate::kafka::{produce, to, unique};
 use crate::operate::{Running, Site, access, refused};
 use crate::program::{ask, done, phiwatch};
 use crate::real_kafka::{Admin, brokers};
+use crate::start::Start;
 
 fn decide(dir: &Path, args: &[&str]) -> Output {
     let reason = ["--reason", "the cluster was restored", "--config", "phiwatch.toml"];
-    phiwatch(dir).arg("partitions").args(args).args(reason).output().unwrap()
+    phiwatch(dir).arg("partitions").args(args).args(reason).answer().unwrap()
 }
 
 fn records(running: &Running) -> f64 {
@@ -30,14 +31,14 @@ fn states(running: &Running, state: &str) -> usize {
 /// An answer with what it says of its own blindness.
 fn answer(dir: &Path) -> Value {
     let words = ["ask", "--config", "phiwatch.toml", "--format", "json", "sources"];
-    serde_json::from_str(&done(&phiwatch(dir).args(words).output().unwrap(), "ask")).unwrap()
+    serde_json::from_str(&done(&phiwatch(dir).args(words).answer().unwrap(), "ask")).unwrap()
 }
 
 /// The first and the last offset that were read of each log, in order.
 fn read(dir: &Path) -> Vec<(i64, i64)> {
     let sql = "SELECT position, CAST(min(\"from\") AS BIGINT) f, CAST(max(\"to\") AS BIGINT) t FROM spans GROUP BY position ORDER BY f, t";
     let words = ["ask", "--config", "phiwatch.toml", "--format", "json", "sql", sql];
-    let found: Value = serde_json::from_str(&done(&phiwatch(dir).args(words).output().unwrap(), "ask")).unwrap();
+    let found: Value = serde_json::from_str(&done(&phiwatch(dir).args(words).answer().unwrap(), "ask")).unwrap();
     let row = |row: &Value| (row["f"].as_i64().unwrap(), row["t"].as_i64().unwrap());
     found["rows"].as_array().unwrap().iter().map(row).collect()
 }
@@ -106,7 +107,7 @@ fn a_partition_that_was_stopped_is_read_again_by_command_without_a_run() {
     site.produce(0, (40..43).map(|n| access(n, "u1")));
     // Up to an end that nobody may read to: it says so and fails.
     let until_end =
-        || phiwatch(site.dir.path()).args(["run", "--until-end", "--config", "phiwatch.toml"]).output().unwrap();
+        || phiwatch(site.dir.path()).args(["run", "--until-end", "--config", "phiwatch.toml"]).answer().unwrap();
     refused(&until_end(), "not read to the end");
     refused(&decide(site.dir.path(), &["resume", "vpn"]), "nothing of vpn is stopped");
     let said = done(&decide(site.dir.path(), &["resume", "ehr"]), "resume");

@@ -9,6 +9,7 @@ use phiwatch::sim::Plan;
 use serde_json::Value;
 
 use crate::kafka::{produce, to};
+use crate::start::Start;
 
 /// Settled alerts by id, each as the line that stands in the file: the newest where there are several.
 pub type Settled = BTreeMap<String, String>;
@@ -62,7 +63,7 @@ pub fn check_same(expected: &Settled, found: &Settled) {
 
 /// The first row of an answer.
 pub fn ask(dir: &Path, sql: &str) -> Value {
-    let output = phiwatch(dir).args(["ask", "--config", "phiwatch.toml", "--format", "json", "sql", sql]).output();
+    let output = phiwatch(dir).args(["ask", "--config", "phiwatch.toml", "--format", "json", "sql", sql]).answer();
     let answer: Value = serde_json::from_str(&done(&output.unwrap(), sql)).unwrap();
     answer["rows"][0].clone()
 }
@@ -119,7 +120,7 @@ impl Hospital {
         let lines = text.lines().map(str::to_owned).collect();
         std::fs::write(dir.join("scan.toml"), ENGINE).unwrap();
         let scan = ["scan", "--config", "scan.toml", "--rosters", "rosters", "--alerts", "scan.jsonl"];
-        let output = phiwatch(&dir).args(scan).arg("events.jsonl.zst").output();
+        let output = phiwatch(&dir).args(scan).arg("events.jsonl.zst").answer();
         let output = output.unwrap();
         done(&output, "scan");
         let tally = String::from_utf8_lossy(&output.stderr);

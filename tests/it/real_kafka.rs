@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::kafka::{LONG, Listener, log_of, numbered, plan, produce, to, unique};
+use crate::start::Start;
 
 fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run by tests/kafka/start run"))
@@ -333,7 +334,7 @@ impl Node {
     /// `up`, `down` or `kill`.
     pub fn order(&self, word: &str) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/start");
-        let status = Command::new(script).arg(word).arg(self.folder.path()).status().expect("the script runs");
+        let status = Command::new(script).arg(word).arg(self.folder.path()).finish().expect("the script runs");
         assert!(status.success(), "{word}");
     }
 }

@@ -13,20 +13,21 @@ use crate::kafka::{produce, to, unique};
 use crate::kill::{Kills, Watched};
 use crate::program::{Hospital, ask, check_same, check_sums, deal, done, phiwatch, settings, settled, shift};
 use crate::real_kafka::{brokers, make_topic, sasl_client};
+use crate::start::Start;
 
 #[test]
 fn the_demo_tells_what_scan_tells() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let output = phiwatch(dir).args(["demo", "--users", "40", "--days", "30", "--seed", "5", "--out", "h"]).output();
+    let output = phiwatch(dir).args(["demo", "--users", "40", "--days", "30", "--seed", "5", "--out", "h"]).answer();
     let shown = done(&output.unwrap(), "demo");
     assert!(shown.contains("Next:"), "{shown}");
     let found = settled(&dir.join("h/alerts.jsonl"));
     assert!(!found.is_empty());
     let simulate = ["simulate", "--seed", "5", "--users", "40", "--days", "30", "--out", "s"];
-    done(&phiwatch(dir).args(simulate).output().unwrap(), "simulate");
+    done(&phiwatch(dir).args(simulate).answer().unwrap(), "simulate");
     let scan = ["scan", "--rosters", "s/rosters", "--alerts", "scan.jsonl", "s/events.jsonl.zst"];
-    done(&phiwatch(dir).args(scan).output().unwrap(), "scan");
+    done(&phiwatch(dir).args(scan).answer().unwrap(), "scan");
     check_same(&settled(&dir.join("scan.jsonl")), &found);
 }
 
@@ -94,7 +95,7 @@ fn read_over_sasl_ssl() {
     check_whole(dir, hospital);
     // With another certificate in its hands it reads nothing, and says why.
     trust("other-ca.pem");
-    let output = phiwatch(dir).args(["check", "--online", "--config", "phiwatch.toml"]).output().unwrap();
+    let output = phiwatch(dir).args(["check", "--online", "--config", "phiwatch.toml"]).answer().unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).to_lowercase()).concat();
     assert!(said.contains("certificate verify failed"), "{said}");
     assert_eq!(output.status.code(), Some(2));

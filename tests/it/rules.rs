@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::operate::{Site, access};
 use crate::program::{done, phiwatch};
+use crate::start::Start;
 
 /// A rule over what the hospital of the simulator does every day.
 const OWN: &str = "title: A print\nid: a-print\nstatus: stable\ndescription: Something was printed.\nreferences: [45 CFR 164.312(b)]\n\
@@ -16,7 +17,7 @@ const OWN: &str = "title: A print\nid: a-print\nstatus: stable\ndescription: Som
 
 /// What the program says on standard error; the exit status it ends with.
 fn said(dir: &Path, arguments: &[&str]) -> (i32, String) {
-    let output = phiwatch(dir).args(arguments).output().unwrap();
+    let output = phiwatch(dir).args(arguments).answer().unwrap();
     (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -33,9 +34,9 @@ fn the_shipped_rules_are_proven_by_their_examples() {
 fn rules_are_exported_changed_compared_and_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    done(&phiwatch(dir).args(["rules", "export", "own"]).output().unwrap(), "export");
+    done(&phiwatch(dir).args(["rules", "export", "own"]).answer().unwrap(), "export");
     assert_eq!(said(dir, &["rules", "export", "own"]).0, 2, "a folder with something in it stays as it is");
-    let diff = |arguments: &[&str]| done(&phiwatch(dir).args(arguments).output().unwrap(), "diff");
+    let diff = |arguments: &[&str]| done(&phiwatch(dir).args(arguments).answer().unwrap(), "diff");
     assert_eq!(diff(&["rules", "diff", "own"]), "");
     std::fs::write(dir.join("own/a-print.yml"), OWN).unwrap();
     std::fs::write(dir.join("own/runbooks/a-print.md"), "Look at it.").unwrap();
@@ -67,7 +68,7 @@ fn rules_are_asked_of_any_json() {
     std::fs::write(dir.join("sigma/a.yml"), rule).unwrap();
     std::fs::write(dir.join("e.jsonl"), "{\"CommandLine\":\"dir\"}\nnonsense\n{\"CommandLine\":\"cmd /c WHOAMI\"}\n")
         .unwrap();
-    let output = phiwatch(dir).args(["rules", "match", "--rules", "sigma", "e.jsonl"]).output().unwrap();
+    let output = phiwatch(dir).args(["rules", "match", "--rules", "sigma", "e.jsonl"]).answer().unwrap();
     let lines = done(&output, "match");
     assert_eq!(lines, "{\"event\":2,\"rule_id\":\"11111111-2222-3333-4444-555555555555\"}\n");
     assert!(String::from_utf8_lossy(&output.stderr).contains("3 records, 1 of them no JSON: 1 matches"));
@@ -78,13 +79,13 @@ fn rules_in_force_speak_in_a_scan_and_stand_in_their_alerts() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let simulate = ["simulate", "--seed", "3", "--users", "30", "--days", "6", "--out", "s"];
-    done(&phiwatch(dir).args(simulate).output().unwrap(), "simulate");
+    done(&phiwatch(dir).args(simulate).answer().unwrap(), "simulate");
     std::fs::create_dir(dir.join("own")).unwrap();
     std::fs::write(dir.join("own/x.yml"), OWN).unwrap();
     std::fs::write(dir.join("phiwatch.toml"), "[rules]\ndir = \"own\"\n").unwrap();
     let scan = |name: &str, more: &[&str]| {
         let arguments = ["scan", "--config", "phiwatch.toml", "--rosters", "s/rosters", "--alerts", name];
-        done(&phiwatch(dir).args(arguments).args(more).arg("s/events.jsonl.zst").output().unwrap(), "scan");
+        done(&phiwatch(dir).args(arguments).args(more).arg("s/events.jsonl.zst").answer().unwrap(), "scan");
         let text = std::fs::read_to_string(dir.join(name)).unwrap();
         let alerts = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         alerts.filter(|alert| alert["detection_id"] == "a-print").collect::<Vec<Value>>()
