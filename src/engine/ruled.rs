@@ -1,6 +1,7 @@
 //! What a person's verdict changes: an exception begins or ends, and what was confirmed as misuse is learnt from no more.
 
 use super::detect::Ruling;
+use super::stats::told::InForce;
 use super::triage::{Exception, Ruled};
 use super::{Engine, off};
 
@@ -15,10 +16,11 @@ impl Engine {
             let (family, subject) = (family.clone(), subject.clone());
             self.triage.except(Exception { family, subject, about: day, from, until: from.plus(days) });
         }
+        let in_force = InForce { from, is_misuse, excepted_until: excepted_days.map(|days| from.plus(days)) };
         let subjects = &self.subjects;
         let number = subjects.find(subject.kind, &subject.id);
-        let ruling = Ruling { about: &subject, subject: number, day, from, is_misuse, subjects };
+        let ruling = Ruling { about: &subject, subject: number, day, in_force, subjects };
         off::run(&mut self.detectors, &family, &mut Vec::new(), |detector, _| detector.ruled(&ruling));
-        self.rules.ruled(family, subject, day, from, is_misuse);
+        self.rules.ruled(family, subject, day, in_force);
     }
 }

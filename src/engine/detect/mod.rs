@@ -13,6 +13,7 @@ use super::budget::Alphas;
 use super::rule::{Rule, Standing};
 use super::settings::Settings;
 use super::stats::evidence::Events;
+use super::stats::told::InForce;
 use super::subjects::{Presence, Sizes, SubjectIx, Subjects};
 use crate::event::{Activity, Class, Day, Event, Facts, Outcome, Severity, Subject, SubjectKind, Time, Zone};
 use crate::roster::Roster;
@@ -238,10 +239,8 @@ pub struct Ruling<'a> {
     pub subject: Option<SubjectIx>,
     /// On which of its days.
     pub day: Day,
-    /// The first day whose constants it holds for; nobody has entered it yet.
-    pub from: Day,
-    /// Whether it was misuse.
-    pub is_misuse: bool,
+    /// What was ruled. Nobody has entered the first day that it holds for.
+    pub in_force: InForce,
     /// All subjects and groups.
     pub subjects: &'a Subjects,
 }

@@ -9,8 +9,8 @@
 //! and the map stays continuous, falling, and 1 at zero. What never happened in so many account-days counts as one in so many.
 //!
 //! Two kinds of days make no exponential: of evenings just above the 95th percentile it would say that Saturdays are one in 100,000,
-//! although one account-day in 200 is one. So the tail says no less than what was surely seen: the empirical rank, less two standard
-//! errors of its count. Four account-days weigh nothing then: a few misuses do not excuse the next.
+//! although one account-day in 200 is one. So the tail says no less than what was surely seen: the rank, as far as sixteen account-days
+//! lie above, and beyond an exponential with their mean excess. A few misuses do not excuse the next.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,8 @@ const OWN_SCORES: f64 = 400.0;
 /// However many they are, one more may be like those of the group above.
 const PARENT_SCORES_MIN: f64 = 1.0;
 const TAIL: f64 = 0.05;
+/// As far as so many account-days lie above, ranks are sure.
+const SURE_SCORES: f64 = 16.0;
 /// The tail holds no more than this part of the scores above zero.
 const TAIL_PART: f64 = 0.25;
 
@@ -93,12 +95,44 @@ pub struct Calibration {
     above: Vec<f64>,
     /// Account-days that are known.
     scored: f64,
-    /// Share of scores in the exponential tail.
-    tail: f64,
-    /// Where the tail begins: the 95th percentile, or the upper quartile of those above zero where these are few.
+    /// The tail of the model: from the 95th percentile, or the upper quartile of those above zero where these are few.
+    tail: Beyond,
+    /// What lies above the highest scores that can be ranked.
+    seen: Beyond,
+}
+
+/// An exponential tail.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Beyond {
+    /// Share of scores in it.
+    share: f64,
+    /// Where it begins.
     knee: f64,
-    /// Mean excess above it.
+    /// Mean excess above that.
     excess: f64,
+}
+
+impl Beyond {
+    /// The tail that holds this share of the scores, of which `above` says the shares at or above each bin.
+    fn new(above: &[f64], share: f64) -> Beyond {
+        let knee_bin = above.iter().rposition(|above| *above > share).unwrap_or(0);
+        let inside = above[knee_bin] - above[knee_bin + 1];
+        let knee = WIDTH * (knee_bin as f64 + (above[knee_bin] - share) / inside);
+        // The mean excess over the knee: what lies above it in its own bin, and the later bins by their middles.
+        let own = (share - above[knee_bin + 1]) * (WIDTH * (knee_bin as f64 + 1.0) - knee) / 2.0;
+        let later: f64 = (knee_bin + 1..BINS)
+            .map(|index| (above[index] - above[index + 1]) * (WIDTH * (index as f64 + 0.5) - knee))
+            .sum();
+        Beyond { share, knee, excess: ((own + later) / share).max(0.05) }
+    }
+
+    fn p(&self, score: f64) -> f64 {
+        self.share * (-(score - self.knee) / self.excess).exp()
+    }
+
+    fn score(&self, p: f64) -> f64 {
+        self.knee + self.excess * (self.share / p.max(1e-300)).ln()
+    }
 }
 
 /// The scores that are expected before any are known: a line down to the 95th percentile, an exponential tail above it.
@@ -171,26 +205,19 @@ impl Calibration {
         // What was never seen in so many account-days is rarer than one in so many: by how much nobody knows.
         let seen = above[1];
         above[1..].iter_mut().for_each(|share| *share *= (1.0 / (scored * seen)).max(1.0));
-        let tail = TAIL.min(TAIL_PART * above[1]);
-        let knee_bin = above.iter().rposition(|share| *share > tail).unwrap_or(0);
-        let inside = above[knee_bin] - above[knee_bin + 1];
-        let knee = WIDTH * (knee_bin as f64 + (above[knee_bin] - tail) / inside);
-        // The mean excess over the knee: what lies above it in its own bin, and the later bins by their middles.
-        let own = (tail - above[knee_bin + 1]) * (WIDTH * (knee_bin as f64 + 1.0) - knee) / 2.0;
-        let later: f64 = (knee_bin + 1..BINS)
-            .map(|index| (above[index] - above[index + 1]) * (WIDTH * (index as f64 + 0.5) - knee))
-            .sum();
-        let excess = ((own + later) / tail).max(0.05) * (1.0 + 1.0 / (tail * scored).sqrt());
-        Calibration { above, scored, tail, knee, excess }
+        let mut tail = Beyond::new(&above, TAIL.min(TAIL_PART * above[1]));
+        tail.excess *= 1.0 + 1.0 / (tail.share * scored).sqrt();
+        let seen = Beyond::new(&above, tail.share.min(SURE_SCORES / scored));
+        Calibration { above, scored, tail, seen }
     }
 
     /// How often a peer's day scores at least this high.
     pub fn p(&self, score: f64) -> f64 {
-        if score >= self.knee {
-            let tail = self.tail * (-(score - self.knee) / self.excess).exp();
-            return tail.max(self.surely(score)).max(1e-300);
+        if score < self.tail.knee {
+            return self.rank(score).max(self.tail.share);
         }
-        self.rank(score).max(self.tail)
+        let seen = if score < self.seen.knee { self.rank(score) } else { self.seen.p(score) };
+        self.tail.p(score).max(seen).max(1e-300)
     }
 
     /// Share of scores at or above `score`.
@@ -201,12 +228,6 @@ impl Calibration {
         self.above[index] * (1.0 - share) + self.above[index + 1] * share
     }
 
-    /// The same, less two standard errors of the count behind it.
-    fn surely(&self, score: f64) -> f64 {
-        let count = self.rank(score) * self.scored;
-        (count - 2.0 * count.sqrt()).max(0.0) / self.scored
-    }
-
     /// Account-days behind the map, as many as would be as certain: what is said to be rarer than one of them is a guess.
     pub fn known(&self) -> f64 {
         self.scored
@@ -214,22 +235,17 @@ impl Calibration {
 
     /// The lowest score with a p-value of at most `p`.
     pub fn score(&self, p: f64) -> f64 {
-        if p > self.tail {
-            return first(0.0, self.knee, |score| self.p(score) <= p);
+        let (mut low, mut high) = match p {
+            p if p > self.tail.share => (0.0, self.tail.knee),
+            p if p > self.seen.share => (self.tail.knee, self.seen.knee),
+            p => return self.tail.score(p).max(self.seen.score(p)),
+        };
+        for _ in 0..60 {
+            let middle = (low + high) / 2.0;
+            if self.rank(middle) <= p { high = middle } else { low = middle }
         }
-        let tail = self.knee + self.excess * (self.tail / p.max(1e-300)).ln();
-        let end = WIDTH * BINS as f64;
-        if tail >= end || self.surely(tail) <= p { tail } else { first(tail, end, |score| self.surely(score) <= p) }
+        if p > self.tail.share { high } else { high.max(self.tail.score(p)) }
     }
-}
-
-/// The lowest score between two of which the higher one holds.
-fn first(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> f64 {
-    for _ in 0..60 {
-        let middle = (low + high) / 2.0;
-        if holds(middle) { high = middle } else { low = middle }
-    }
-    high
 }
 
 #[cfg(test)]
@@ -327,7 +343,7 @@ mod tests {
     }
 
     /// Of 3,000 account-days one in twenty is an evening and 13 are a Saturday, far beyond: a Saturday is one in 230 and no less than
-    /// two fifths as usual. Three account-days that are alone out there say nothing.
+    /// a third as usual. Three account-days that are alone out there say nothing.
     #[test]
     fn two_kinds_of_days_are_no_exponential() {
         let p = |saturdays: usize| {
@@ -336,7 +352,7 @@ mod tests {
             let known = history(usual.chain(evenings).chain((0..saturdays).map(|_| 3.0)));
             calibrate([&known].into_iter(), &SHIPPED).p(3.0)
         };
-        assert!((0.4 * 13.0 / 3_013.0..1.1 * 13.0 / 3_013.0).contains(&p(13)), "{}", p(13));
+        assert!((13.0 / 3_013.0 / 3.0..1.1 * 13.0 / 3_013.0).contains(&p(13)), "{}", p(13));
         assert!(p(3) < 5e-4, "{}", p(3));
     }
 
@@ -383,7 +399,7 @@ mod tests {
                 proptest::prop_assert!(p <= last + 1e-12 && p >= 0.0, "p rises to {} at {}", p, step);
                 last = p;
             }
-            let (before, at) = (map.p(map.knee - 1e-9), map.p(map.knee));
+            let (before, at) = (map.p(map.tail.knee - 1e-9), map.p(map.tail.knee));
             proptest::prop_assert!((before - at).abs() < 1e-6, "{} jumps to {}", before, at);
             for p in [0.5, 0.05, 0.01, 1e-3, 1e-5, 1e-9] {
                 proptest::prop_assert!((map.p(map.score(p)) / p - 1.0).abs() < 1e-3, "{} has {}", p, map.score(p));

@@ -208,7 +208,7 @@ impl Detector for Accounts {
                 let mut finding = describe(&tally, known.p(), *subject, *presence, day.constants);
                 finding.stage = Stage::Settled(Verdict { ratio: quantity, passes: quantity >= 1.0, held });
                 if judged.contains(subject) {
-                    self.told.note(finding.subject.id.clone(), day.constants.day, ());
+                    self.told.note(finding.subject.id.clone(), day.constants.day, (), false);
                 }
                 out.push(finding);
             }
@@ -225,7 +225,7 @@ impl Detector for Accounts {
             if quantity >= 1.0 || held {
                 let mut finding = claimed.describe(&id, known.p(), day.constants);
                 finding.stage = Stage::Settled(Verdict { ratio: quantity, passes: quantity >= 1.0, held });
-                self.told.note(id, day.constants.day, ());
+                self.told.note(id, day.constants.day, (), false);
                 out.push(finding);
             }
         }
@@ -239,7 +239,7 @@ impl Detector for Accounts {
     }
 
     fn ruled(&mut self, ruling: &Ruling<'_>) {
-        self.told.rule(ruling.about.id.clone(), ruling.day, ruling.from, ruling.is_misuse);
+        self.told.rule(ruling.about.id.clone(), ruling.day, ruling.in_force);
     }
 
     fn forget(&mut self, through: Day) {

@@ -228,7 +228,7 @@ impl Detector for Dormant {
                     }
                     let found = judge(&tally, &ended, back, *subject, *presence, constants);
                     if found.is_some() {
-                        self.told.note(*subject, constants.day, used);
+                        self.told.note(*subject, constants.day, used, false);
                     }
                     out.extend(found);
                 }
@@ -248,7 +248,7 @@ impl Detector for Dormant {
 
     fn ruled(&mut self, ruling: &Ruling<'_>) {
         let Some(subject) = ruling.subject else { return };
-        self.told.rule(subject, ruling.day, ruling.from, ruling.is_misuse);
+        self.told.rule(subject, ruling.day, ruling.in_force);
     }
 
     fn forget(&mut self, through: Day) {

@@ -181,6 +181,9 @@ pub(super) struct Habit {
     pub(super) days: f32,
     /// For how many quarters of an hour the newest day ended at work.
     late: u8,
+    /// In what a day may know: how many days that were told are left out of it.
+    #[serde(skip)]
+    pub(super) apart: u8,
 }
 
 impl Habit {
@@ -294,6 +297,7 @@ impl Taught {
     pub(super) fn leave(&self, habit: &mut Habit, taught: Day) {
         habit.hours.leave_out(taught, self.off, self.hours);
         habit.days = (habit.days - 1.0).max(0.0);
+        habit.apart = habit.apart.saturating_add(1);
     }
 }
 

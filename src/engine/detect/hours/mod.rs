@@ -140,7 +140,7 @@ impl Detector for Hours {
             let settled = self.judge(&tally, &habit, *subject, *presence, day.constants, out);
             let was_taught = self.learn(&tally, &habit, settled, *subject, *presence, day.constants, &mut taught);
             if settled.is_known {
-                rulings |= self.told.note(*subject, day.constants.day, was_taught);
+                rulings |= self.told.note(*subject, day.constants.day, was_taught, settled.is_told);
             }
         }
         self.maps.teach(day.constants.day, taught);
@@ -152,7 +152,7 @@ impl Detector for Hours {
 
     fn ruled(&mut self, ruling: &Ruling<'_>) {
         let Some(subject) = ruling.subject else { return };
-        self.told.rule(subject, ruling.day, ruling.from, ruling.is_misuse);
+        self.told.rule(subject, ruling.day, ruling.in_force);
         self.maps.rule(&self.told, ruling.subjects);
         self.limits.get_mut().clear();
     }
@@ -246,7 +246,7 @@ impl Hours {
             out.push(finding);
         }
         let (hour, score) = rarest(tally.outside, weakened);
-        Settled { score, block: score > 0.0 && block(tally, hour, late_before), is_known }
+        Settled { score, block: score > 0.0 && block(tally, hour, late_before), is_known, is_told: verdict.passes }
     }
 
     /// Learns from the settled day of an account; gives back what it taught.
@@ -328,6 +328,8 @@ struct Settled {
     block: bool,
     /// Whether the day is one that people see.
     is_known: bool,
+    /// Whether people hear of it, and nothing explains it.
+    is_told: bool,
 }
 
 #[expect(clippy::too_many_arguments, reason = "a sentence has many numbers")]
@@ -357,6 +359,11 @@ fn describe(
     } else {
         format!("in {days:.0} days of use about {votes:.0} times at that hour on {kind}")
     };
+    let apart = match habit.apart {
+        0 => String::new(),
+        1 => ", apart from a day that was told".to_owned(),
+        days => format!(", apart from {days} days that were told"),
+    };
     let role = &constants.subjects.named_group(constants.subjects.role(presence.group)).name;
     let date = tally.date(constants.day, hour);
     let night = if date > constants.day && hour < 4 {
@@ -374,7 +381,7 @@ fn describe(
         format!(", and {rarity} account-days of {role} has an hour as rare that nothing explains")
     };
     finding.reason = format!(
-        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}{peers}.{why}",
+        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}{apart}{peers}.{why}",
         finding.subject.id,
         date.weekday_name(),
     );
@@ -387,6 +394,7 @@ fn describe(
         ("day_off", json!(presence.off_day)),
         ("own_days_at_that_hour", json!((votes * 10.0).round() / 10.0)),
         ("own_days", json!(days)),
+        ("own_days_left_out", json!(habit.apart)),
         ("peer_group", json!(role)),
         ("shift_known", json!(tally.shifts_known)),
     ]);

@@ -11,7 +11,7 @@ use crate::engine::fixture::{Record, decoded, first_day, zone};
 use crate::engine::settings::Settings;
 use crate::engine::triage::Ruled;
 use crate::engine::{Engine, Input};
-use crate::event::time::MINUTE;
+use crate::event::time::{DAY, HOUR, MINUTE};
 use crate::event::{Activity, Disposition, Origin, Raised, State, Time};
 use crate::roster::{Intake, load};
 
@@ -95,12 +95,13 @@ fn site(seed: u64, work: Work) -> (Vec<Record>, String, Vec<(String, i32)>) {
     (records, shifts, misuses)
 }
 
-/// What the detector says of the site, by subject and day. Who is told of one of the `confirmed` says that it was misuse.
+/// What the detector says of the site, by subject and day. Who is told of one of the `ruled` says whether it was misuse.
 fn heard(
     records: &[Record],
     shifts: String,
     known: Known,
-    confirmed: &[(String, i32)],
+    ruled: &[(String, i32)],
+    is_misuse: bool,
 ) -> BTreeMap<(String, i32), Vec<Raised>> {
     let role = |user: usize| match known {
         Known::Names => ",".to_owned(),
@@ -127,9 +128,9 @@ fn heard(
         let raised = engine.step(Time(0), input).raised;
         for raised in raised.into_iter().filter(|raised| raised.alert.family() == SPEC.family) {
             let key = (raised.alert.subject.id.clone(), raised.day.0 - first_day().0);
-            if is_told(&raised) && confirmed.contains(&key) {
+            if is_told(&raised) && ruled.contains(&key) {
                 let (family, subject) = (SPEC.family.to_owned(), raised.alert.subject.clone());
-                let ruled = Ruled { family, subject, day: raised.day, is_misuse: true, excepted_days: None };
+                let ruled = Ruled { family, subject, day: raised.day, is_misuse, excepted_days: None };
                 engine.step(Time(0), Input::Ruled(Box::new(ruled)));
             }
             alerts.entry(key).or_default().push(raised);
@@ -145,7 +146,7 @@ fn is_told(raised: &Raised) -> bool {
 /// The budget holds whether or not the site knows shifts, and from the first day on; who comes back in the night is told.
 fn check(seed: u64, work: Work, known: Known, rules: bool, found: usize) {
     let (records, shifts, misuses) = site(seed, work);
-    let alerts = heard(&records, shifts, known, if rules { &misuses } else { &[] });
+    let alerts = heard(&records, shifts, known, if rules { &misuses } else { &[] }, true);
     let what = format!("seed {seed}, {work:?}, {known:?}, ruled on: {rules}");
     let told = |day: &&(String, i32)| alerts[*day].iter().any(is_told);
     let by_mistake: Vec<_> = alerts.keys().filter(|day| !misuses.contains(*day)).filter(told).collect();
@@ -197,4 +198,42 @@ fn a_shift_feed_hides_no_first_night() {
 fn names_alone_are_no_flood() {
     check(4, Work::Fixed, Known::Names, false, MISUSES);
     check(4, Work::Weekly, Known::Names, false, MISUSES);
+}
+
+/// A clerk comes back at night, and again two weeks later. As long as nobody says a word the first night is no habit; once somebody says
+/// that it was nothing, it is.
+#[test]
+fn what_nobody_has_ruled_on_is_no_habit() {
+    let (mut records, _, misuses) = site(5, Work::Fixed);
+    let (clerk, first) = misuses[0].clone();
+    let nights = [first, first + 14].map(|day| (clerk.clone(), day));
+    // Of the other clerks who come back at night nothing is left.
+    let start = |day: i32| zone().at(first_day().plus(day), 1, 0);
+    let is_other = |record: &Record| {
+        misuses[1..].iter().any(|(actor, day)| {
+            record.actor == *actor && (start(day + 1)..start(day + 1).plus(4 * HOUR)).contains(&record.time)
+        })
+    };
+    records.retain(|record| !is_other(record));
+    let night: Vec<Record> = records
+        .iter()
+        .filter(|record| {
+            record.actor == clerk && (start(first + 1)..start(first + 1).plus(4 * HOUR)).contains(&record.time)
+        })
+        .cloned()
+        .collect();
+    let again = night.into_iter().map(|record| Record {
+        id: format!("{}b", record.id),
+        time: record.time.plus(14 * DAY),
+        ..record
+    });
+    records.extend(again);
+    records.sort_by_key(|record| record.time);
+    let p = |ruled: &[(String, i32)], is_misuse| {
+        let alerts = heard(&records, String::new(), Known::Roles, ruled, is_misuse);
+        nights.clone().map(|night| alerts[&night].last().and_then(|raised| raised.alert.p_value).unwrap())
+    };
+    let (nothing, misuse, usual) = (p(&[], false), p(&nights[..1], true), p(&nights[..1], false));
+    let what = format!("{nothing:?} {misuse:?} {usual:?}");
+    assert!(nothing[1] < 2.0 * nothing[0] && misuse[1] < 2.0 * misuse[0] && usual[1] > 100.0 * usual[0], "{what}");
 }

@@ -180,7 +180,7 @@ impl Detector for Volume {
             if is_known {
                 let caps = shape.peers.map(|usual| cap(&usual) as f32);
                 let taught = Taught { group: presence.group, bin: bin(score), steps, caps, later: [0; METRICS] };
-                rulings |= self.told.note(*subject, day.constants.day, taught);
+                rulings |= self.told.note(*subject, day.constants.day, taught, verdict.passes);
             }
         }
         self.teach_groups(day, taught);
@@ -192,7 +192,7 @@ impl Detector for Volume {
 
     fn ruled(&mut self, ruling: &Ruling<'_>) {
         let Some(subject) = ruling.subject else { return };
-        self.told.rule(subject, ruling.day, ruling.from, ruling.is_misuse);
+        self.told.rule(subject, ruling.day, ruling.in_force);
         self.rule_groups(ruling.subjects);
     }
 

@@ -19,6 +19,7 @@ use super::{Condition, Plain, Row, Rule, RuleSet};
 use crate::engine::budget::Alphas;
 use crate::engine::detect::{Findings, Stage, cut};
 use crate::engine::off::{Part, is_sound};
+use crate::engine::stats::told::InForce;
 use crate::engine::subjects::GroupIx;
 use crate::event::{Class, Day, Subject, SubjectKind, Time};
 use crate::roster::Roster;
@@ -296,9 +297,9 @@ impl Watcher {
     }
 
     /// A person ruled on an alert, of a rule or of anything else: it holds for the days from `from` on.
-    pub fn ruled(&mut self, family: String, subject: Subject, day: Day, from: Day, is_misuse: bool) {
+    pub fn ruled(&mut self, family: String, subject: Subject, day: Day, ruling: InForce) {
         if self.set.get(&family).is_some() {
-            self.rates.rule(family, subject, day, from, is_misuse);
+            self.rates.rule(family, subject, day, ruling);
         }
     }
 

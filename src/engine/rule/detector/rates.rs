@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::stats::delayed::{Delayed, Learn};
-use crate::engine::stats::told::Told;
+use crate::engine::stats::told::{InForce, Told};
 use crate::engine::subjects::GroupIx;
 use crate::event::{Day, Subject};
 
@@ -142,13 +142,13 @@ impl Rates {
 
     /// Notes a hit that people hear of, on a day that settles.
     pub fn tell(&mut self, (id, hash): (&str, &str), subject: &Subject, day: Day, role: Option<GroupIx>) {
-        self.told.note((id.to_owned(), subject.clone()), day, Hit { hash: hash.to_owned(), role });
+        self.told.note((id.to_owned(), subject.clone()), day, Hit { hash: hash.to_owned(), role }, false);
     }
 
     /// A person ruled on a hit: it holds for the days from `from` on.
-    pub fn rule(&mut self, id: String, subject: Subject, day: Day, from: Day, is_misuse: bool) {
+    pub fn rule(&mut self, id: String, subject: Subject, day: Day, ruling: InForce) {
         self.as_of.get_mut().clear();
-        self.told.rule((id, subject), day, from, is_misuse);
+        self.told.rule((id, subject), day, ruling);
     }
 }
 
@@ -198,10 +198,11 @@ mod tests {
         let known = |rates: &Rates, day| rates.p(Day(day), "r", "h", Some(1));
         let before = [61, 62].map(|day| known(&rates, day));
         assert!(before[0] > 2.0 * known(&without, 61), "{before:?}");
-        rates.rule("r".to_owned(), subject.clone(), Day(40), Day(62), true);
+        let ruling = InForce { from: Day(62), is_misuse: true, excepted_until: None };
+        rates.rule("r".to_owned(), subject.clone(), Day(40), ruling);
         assert_eq!(known(&rates, 61), before[0]);
         assert!((known(&rates, 62) / known(&without, 62) - 1.0).abs() < 1e-9);
-        rates.rule("r".to_owned(), subject, Day(40), Day(62), false);
+        rates.rule("r".to_owned(), subject, Day(40), InForce { is_misuse: false, ..ruling });
         assert_eq!(known(&rates, 62), before[1]);
     }
 }
