@@ -49,7 +49,9 @@ pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use backtest::{Backtested, backtest_rules};
 pub use rosters::{accepted_last, look_at_rosters, named_rosters, nobody, people, rosters};
-pub use rules::{Matched, absent_columns, diff_rules, export_rules, look_at_rules, match_rules, unproven};
+pub use rules::{
+    Matched, absent_columns, diff_rules, export_rules, look_at_rules, match_rules, names_nothing, unproven,
+};
 pub use scan::scan;
 pub use stop::Stop;
 

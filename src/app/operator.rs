@@ -74,7 +74,6 @@ pub static REJECTED: Kind = kind("rejected", "A feed cannot be used", Severity::
 pub static TOPIC: Kind = kind("topic-missing", "A topic does not exist", Severity::High, SubjectKind::System);
 
 /// Every kind: the docs have to say what to do about each.
-#[cfg(test)]
 static ALL: [&Kind; 20] = [
     &UNDECODED,
     &REJECTED,
@@ -268,6 +267,11 @@ fn counted(seen: Seen, before: u64, since: Time) -> Seen {
         _ => format!("{} {count} of them since {since}.", seen.what),
     };
     Seen { count, what, ..seen }
+}
+
+/// The families of all alerts to the operator.
+pub(super) fn families() -> impl Iterator<Item = String> {
+    ALL.iter().map(|kind| family(kind))
 }
 
 fn family(kind: &Kind) -> String {

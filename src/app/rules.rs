@@ -7,6 +7,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::{Stop, progress};
+use crate::engine::detect;
 use crate::engine::rule::fields::column_of;
 use crate::engine::rule::foreign::Foreign;
 use crate::engine::rule::load::SHIPPED;
@@ -16,6 +17,7 @@ use crate::ingest::files::FileError;
 use crate::ingest::rosters::Files;
 use crate::ingest::rules::{read_folder, shipped};
 use crate::ingest::values::values;
+use crate::notify::routing;
 use crate::pipeline::News;
 use crate::roster::Roster;
 use crate::settings::{Rules, Settings};
@@ -79,6 +81,16 @@ impl RulesNow {
 pub(super) fn in_force(now: &str, before: &str) -> String {
     let name = |hash: &str| if hash.is_empty() { "none".to_owned() } else { hash.to_owned() };
     format!("new rules are in force ({}, before {})", name(now), name(before))
+}
+
+/// Whether nothing that is in force, no detector, rule or trouble of the operator, is called like this pattern.
+pub fn names_nothing(settings: &Settings, pattern: &str) -> bool {
+    let of_detectors = detect::ALL.iter().flat_map(|spec| spec.detections).map(|detection| detection.id.to_owned());
+    // What the folder holds is not complained of here: a rule that does not load raises nothing either.
+    let files = rule_files(&settings.rules).unwrap_or_default();
+    let of_rules = rule::load(&files).set.rules().iter().map(|rule| rule.id.clone()).collect::<Vec<_>>();
+    let mut all = of_detectors.chain(of_rules).chain(super::operator::families());
+    !all.any(|id| routing::names(pattern, &id))
 }
 
 /// The rules from there.

@@ -6,9 +6,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Config, Stop, shown};
 use crate::app::{self, Act};
+use crate::engine::stats::told::WAITS_DAYS;
 use crate::event::time::DAY;
 use crate::settings::Settings;
-use crate::store::{Filter, Ruling};
+use crate::store::{Filter, Ruling, Store};
 
 /// Look at alerts, and say what came of them.
 #[derive(Args)]
@@ -131,11 +132,20 @@ impl Alerts {
                     Finding::Justified => Ruling::Justified,
                     Finding::FalseAlarm => Ruling::FalseAlarm,
                 };
-                let act = Act::Verdict { alert_id: id, ruling, reason, who: app::who() };
-                super::say(&format!("{}\n", app::act(&settings, &dir, &state, &act)?))
+                let act = Act::Verdict { alert_id: id.clone(), ruling, reason, who: app::who() };
+                super::say(&format!("{}\n", app::act(&settings, &dir, &state, &act)?))?;
+                if ruling == Ruling::Confirmed && is_late(&*look()?, &id)? {
+                    eprintln!("the day lies more than {WAITS_DAYS} days back: what it has taught is not taken back");
+                }
+                Ok(())
             }
             What::Mute { detection, days, reason } => {
                 app::audit(&settings, &dir, "alerts mute", &detection)?;
+                if app::names_nothing(&settings, &detection) {
+                    eprintln!(
+                        "nothing in force is called {detection}: see `phiwatch rules list` and docs/detections.md"
+                    );
+                }
                 let until = app::now().plus(i64::from(days) * DAY);
                 let act = Act::Mute { detection, subject: None, reason, who: app::who(), until: until.0 };
                 app::act(&settings, &dir, &state, &act)?;
@@ -143,6 +153,14 @@ impl Alerts {
             }
         }
     }
+}
+
+/// Whether the day of an alert lies so far before the newest alert that what it taught is no longer remembered.
+fn is_late(store: &Store, id: &str) -> Result<bool, Stop> {
+    let about = store.show(id).map_err(Stop::failed)?;
+    let newest = store.list(&Filter { limit: 1, ..Filter::default() }).map_err(Stop::failed)?;
+    let days = about.zip(newest.first()).map(|((about, _), newest)| newest.day.0 - about.day.0);
+    Ok(days.is_some_and(|days| days > WAITS_DAYS))
 }
 
 /// Writes alerts with the names and the clock of the site.

@@ -1,5 +1,6 @@
 //! Which revisions a channel gets. Pure: an alert and the channel's settings in, yes or no out.
 
+use crate::event::alert::family;
 use crate::event::{Class, Disposition, Raised, Severity};
 use crate::store::Mute;
 
@@ -39,8 +40,7 @@ impl Routing {
             && alert.disposition == Disposition::Notified
             && alert.severity >= self.min_severity
             && (self.classes.is_empty() || self.classes.contains(&alert.class))
-            && (self.detections.is_empty()
-                || self.detections.iter().any(|pattern| matches(pattern, &alert.detection_id)))
+            && (self.detections.is_empty() || self.detections.iter().any(|pattern| names(pattern, &alert.detection_id)))
     }
 }
 
@@ -57,12 +57,16 @@ pub fn chosen(routes: &[&Routing], raised: &Raised) -> Vec<usize> {
 
 /// Whether a mute covers the alert.
 pub fn covers(mute: &Mute, alert: &crate::event::Alert) -> bool {
-    matches(&mute.detection, &alert.detection_id)
-        && mute.subject.as_ref().is_none_or(|subject| *subject == alert.subject)
+    names(&mute.detection, &alert.detection_id) && mute.subject.as_ref().is_none_or(|subject| *subject == alert.subject)
+}
+
+/// Whether a pattern names a detection, or the family that it belongs to.
+pub fn names(pattern: &str, detection_id: &str) -> bool {
+    matches(pattern, detection_id) || matches(pattern, family(detection_id))
 }
 
 /// Whether `text` matches `pattern`, in which `*` is any text, also none, and `?` is one character.
-pub fn matches(pattern: &str, text: &str) -> bool {
+fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where the last star stands and up to where it has swallowed: on a mismatch it swallows one more.
@@ -147,7 +151,8 @@ mod tests {
         check(Routing { classes: vec![Class::Hard, Class::Budgeted], ..all() }, same, true);
         check(Routing { detections: vec!["mass-query.*".into()], ..all() }, same, true);
         check(Routing { detections: vec!["after-hours.*".into(), "*".into()], ..all() }, same, true);
-        check(Routing { detections: vec!["mass-query".into()], ..all() }, same, false);
+        check(Routing { detections: vec!["mass-query".into()], ..all() }, same, true);
+        check(Routing { detections: vec!["mass".into(), "events".into()], ..all() }, same, false);
     }
 
     #[test]
@@ -185,6 +190,8 @@ mod tests {
             until: Time(1),
         };
         assert!(covers(&mute("mass-query.*", None), &alert));
+        assert!(covers(&mute("mass-query", None), &alert));
+        assert!(!covers(&mute("mass", None), &alert));
         assert!(covers(&mute("*", Some("u1")), &alert));
         assert!(!covers(&mute("*", Some("u2")), &alert));
         assert!(!covers(&mute("after-hours.*", Some("u1")), &alert));

@@ -96,7 +96,7 @@ macro_rules! settings {
             pub detail: Option<Detail>,
             /// Only alerts of at least this severity.
             pub min_severity: Option<Severity>,
-            /// Only detections that match one of these patterns, such as `mass-query.*`.
+            /// Only detections that match one of these patterns, or whose family does, such as `mass-query` or `dormant.re*`.
             #[serde(default)]
             pub detections: Vec<String>,
             /// Only these classes.

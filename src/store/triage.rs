@@ -123,7 +123,9 @@ impl Store {
         let text = |word: &str| Value::from(word.to_owned());
         demand("a.severity >= ?", filter.min_severity.map(|s| Value::from(s as i64)));
         // In SQLite's patterns a bracket opens a set; a detection's slug has none, so a bracket can only match itself.
-        demand("a.detection GLOB ?", filter.detection.as_deref().map(|p| p.replace('[', "[[]").into()));
+        let family = "substr(a.detection, 1, instr(a.detection, '.') - 1)";
+        let named = &format!("(SELECT a.detection GLOB p OR {family} GLOB p FROM (SELECT ? AS p))");
+        demand(named, filter.detection.as_deref().map(|p| p.replace('[', "[[]").into()));
         demand("a.class = ?", filter.class.map(|c| text(c.as_str())));
         demand("a.disposition = ?", filter.disposition.map(|d| text(d.as_str())));
         demand("a.state = ?", filter.state.map(|s| text(s.as_str())));
@@ -414,6 +416,8 @@ mod tests {
             (Filter { min_severity: Some(Severity::Medium), ..all() }, &["u1", "u4"]),
             (Filter { detection: Some("mass-query.*".into()), ..all() }, &["u1", "u4"]),
             (Filter { detection: Some("after-hours.habi?".into()), ..all() }, &["u3", "u2"]),
+            (Filter { detection: Some("after-hours".into()), ..all() }, &["u3", "u2"]),
+            (Filter { detection: Some("after".into()), ..all() }, &[]),
             (Filter { detection: Some("[am]*".into()), ..all() }, &[]),
             (Filter { class: Some(Class::Hard), ..all() }, &["u4"]),
             (Filter { disposition: Some(Disposition::Held), ..all() }, &["u3", "u2"]),

@@ -16,6 +16,7 @@ use yaml_serde::Value;
 use super::correlate::Drafted;
 use super::lists::{self, Lists};
 use super::mapping::Mapping;
+use super::mend::mend;
 use super::place::{self, Path};
 use super::reading::{At, Complaints};
 use super::{RuleSet, strict};
@@ -193,7 +194,7 @@ impl<'f> Loading<'f> {
         }
         // What was said by name is not said again in the words of the compiler.
         if let (Err(error), true) = (compile_rule(&rule), complaints.0.is_empty()) {
-            return complaints.say(&root.get("detection").unwrap_or(root.clone()), error.to_string());
+            return complaints.say(&root.get("detection").map_or(root.clone(), |at| refused(&at)), error.to_string());
         }
         if complaints.0.is_empty() {
             self.plain.push(Draft { document: document.clone(), rule, ours, id, lists });
@@ -234,11 +235,12 @@ impl<'f> Loading<'f> {
         fresh
     }
 
-    /// Puts lists in the place of placeholders; gives the contents of those that were used.
+    /// Puts lists in the place of placeholders, and mends what rsigma would misread; gives the contents of the lists that were used.
     pub(super) fn expand(&self, detections: &mut Detections, at: &At<'_>, complaints: &mut Complaints) -> String {
         let (mut used, mut absent) = (BTreeSet::new(), BTreeSet::new());
         for detection in detections.named.values_mut() {
             lists::expand(detection, &self.lists, &mut used, &mut absent);
+            mend(detection);
         }
         say_absent(&self.lists, &absent, at, complaints);
         used.iter().map(|name| format!("{name}={:?};", self.lists[name])).collect()
@@ -255,6 +257,7 @@ impl<'f> Loading<'f> {
             let (mut used, mut absent) = (BTreeSet::new(), BTreeSet::new());
             for detection in filter.detection.named.values_mut() {
                 lists::expand(detection, &self.lists, &mut used, &mut absent);
+                mend(detection);
             }
             say_absent(&self.lists, &absent, &root, &mut complaints);
             if let FilterRuleTarget::Specific(_) = &filter.rules {
@@ -280,6 +283,23 @@ impl<'f> Loading<'f> {
         }
         (engine.rules().to_vec(), collection)
     }
+}
+
+/// The first line of a detection that the compiler does not take by itself; the whole where it takes each.
+fn refused<'v>(detection: &At<'v>) -> At<'v> {
+    let text = |text: &str| Value::String(text.to_owned());
+    let is_taken = |key: &str, value: &Value| {
+        let selection = Value::Mapping([(text(key), value.clone())].into_iter().collect());
+        let body = [(text("s"), selection), (text("condition"), text("s"))];
+        let whole = [(text("title"), text("t")), (text("detection"), Value::Mapping(body.into_iter().collect()))];
+        let rule = parse(&Value::Mapping(whole.into_iter().collect())).ok().and_then(|mut one| one.rules.pop());
+        rule.is_some_and(|rule| compile_rule(&rule).is_ok())
+    };
+    let selections = detection.entries().into_iter().filter(|(name, _)| *name != "condition");
+    let lines = selections.flat_map(|(_, at)| at.each()).flat_map(|at| at.entries());
+    // A placeholder means nothing before its list stands in its place.
+    let mut lines = lines.filter(|(key, _)| !key.contains("|expand"));
+    lines.find(|(key, at)| !is_taken(key, at.value)).map_or_else(|| detection.clone(), |(_, at)| at)
 }
 
 /// One document through the parser of rsigma.

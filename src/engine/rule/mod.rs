@@ -23,6 +23,7 @@ pub mod foreign;
 pub mod lists;
 pub mod load;
 mod mapping;
+mod mend;
 pub mod meta;
 pub mod narrow;
 mod nesting;

@@ -187,6 +187,15 @@ pub(super) struct Habit {
 }
 
 impl Habit {
+    /// What a sentence has to say of days that are left out.
+    pub(super) fn apart_from(&self) -> String {
+        match self.apart {
+            0 => String::new(),
+            1 => ", apart from a day that was told".to_owned(),
+            days => format!(", apart from {days} days that were told"),
+        }
+    }
+
     /// For how many quarters of an hour `day` ended at work, where it is the newest.
     pub(super) fn late_on(&self, day: Day) -> u8 {
         if self.hours.as_of == Some(day) { self.late } else { 0 }

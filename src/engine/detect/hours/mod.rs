@@ -359,11 +359,6 @@ fn describe(
     } else {
         format!("in {days:.0} days of use about {votes:.0} times at that hour on {kind}")
     };
-    let apart = match habit.apart {
-        0 => String::new(),
-        1 => ", apart from a day that was told".to_owned(),
-        days => format!(", apart from {days} days that were told"),
-    };
     let role = &constants.subjects.named_group(constants.subjects.role(presence.group)).name;
     let date = tally.date(constants.day, hour);
     let night = if date > constants.day && hour < 4 {
@@ -381,9 +376,10 @@ fn describe(
         format!(", and {rarity} account-days of {role} has an hour as rare that nothing explains")
     };
     finding.reason = format!(
-        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}{apart}{peers}.{why}",
+        "Account {} was used between {hour:02}:00 and {hour:02}:59 on {} {date}{night}; {own}{}{peers}.{why}",
         finding.subject.id,
         date.weekday_name(),
+        habit.apart_from(),
     );
     finding.p = Some(p);
     finding.patients = evidence.patients.len() as u64;

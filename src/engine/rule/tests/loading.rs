@@ -261,6 +261,8 @@ fn what_the_parser_refuses_has_its_line() {
     };
     check("condition: act and own", "condition: act and (own", 13, "Condition parse error");
     check("status: stable", "status: [stable]", 3, "text");
+    check("activity: [update, delete]", "actor.id|re: '('", 10, "unclosed group");
+    check("fact.marks: own_chart\n  con", "actor.id|base64|re: a\n  con", 12, "|base64");
     let marked = format!("\u{feff}{SOUND}");
     assert_eq!(loaded(&[("a.yml", &marked)]).problems, []);
     let deep = format!("title: {}\n", "[".repeat(50_000));
