@@ -108,7 +108,7 @@ fn set_out(settings: &Settings, history: &HistorySettings, runtime: &Runtime) ->
 }
 
 /// Whether the folder holds a history.
-fn is_there(history: &HistorySettings) -> bool {
+pub fn is_there(history: &HistorySettings) -> bool {
     history.dir.join("history.json").exists()
 }
 

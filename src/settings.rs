@@ -2,6 +2,7 @@
 //! reports every problem at once.
 
 mod channels;
+mod paths;
 mod rules;
 mod tree;
 mod words;
@@ -11,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::decode::{Format, Hints};
 use crate::engine::settings::{SETTLE, Settings as EngineSettings};
@@ -19,7 +19,9 @@ use crate::event::kind::Kind;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Zone};
 use crate::keys::KeySource;
-use tree::Tree;
+pub use paths::is_inside;
+use paths::whole;
+use tree::{Tree, sections};
 
 pub use rules::Rules;
 pub use words::{duration, local, unknown_format};
@@ -242,11 +244,6 @@ impl Settings {
     }
 }
 
-/// The folder by its whole path, so that `.` has a name that something can stand beside.
-fn whole(dir: &Path) -> PathBuf {
-    std::path::absolute(dir).map(|path| path.components().collect()).unwrap_or_else(|_| dir.to_owned())
-}
-
 /// Reading a file, with the problems found so far.
 struct Reading<'a> {
     tree: Tree<'a>,
@@ -256,7 +253,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn settings(&mut self) -> Settings {
         let folder = self.file.parent().unwrap_or(Path::new(""));
-        let channels = channels::read(&mut self.tree, folder);
+        let (channels, places) = channels::read(&mut self.tree, folder);
         let written: Written = self.tree.read_root().unwrap_or_default();
         let shipped = EngineSettings::default();
         let per_1000 = written.budget.per_1000_users_per_day.unwrap_or(shipped.per_1000_users_per_day);
@@ -264,9 +261,11 @@ impl Reading<'_> {
             let what = "per_1000_users_per_day has to be above 0 and at most 1000".to_owned();
             self.tree.problem(&["budget", "per_1000_users_per_day"], what);
         }
+        let default_zone = self.zone(written.sites.default_timezone.as_deref().unwrap_or("UTC"));
         let detectors = &written.detectors;
         let engine = EngineSettings {
             per_1000_users_per_day: per_1000,
+            default_timezone: default_zone.name().to_owned(),
             sources: self.sources(&written.sources),
             dormant_after_days: self.days(
                 "dormant_after_days",
@@ -279,7 +278,6 @@ impl Reading<'_> {
                 shipped.never_used_after_days,
             ),
         };
-        let default_zone = self.zone(written.sites.default_timezone.as_deref().unwrap_or("UTC"));
         let rosters = written.rosters.dir.map(|dir| folder.join(dir));
         let rules = rules::read(&mut self.tree, folder, written.rules);
         let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
@@ -293,6 +291,11 @@ impl Reading<'_> {
         });
         let state = written.state.dir.map(|dir| folder.join(dir));
         let key = written.keys.file.map(|file| folder.join(file));
+        if let Some(history) = &history {
+            self.apart(&history.dir, &["state", "dir"], state.as_deref());
+            self.apart(&history.dir, &["keys", "file"], key.as_deref());
+        }
+        channels::apart(&mut self.tree, &channels, &places, history.as_ref());
         let monitor = written.monitor.check(self.file).unwrap_or_else(|problems| {
             problems.into_iter().for_each(|problem| self.tree.problem_in(&["monitor"], problem.what));
             crate::app::monitor::Plan::default()
@@ -327,7 +330,19 @@ impl Reading<'_> {
             Ok(dir) => history.dir = folder.join(dir),
             Err(what) => self.tree.problem(&["history", "dir"], what),
         }
+        let (rows, bytes) = (history.segment_rows as u64, history.segment_bytes as u64);
+        let all = [("segment_rows", rows), ("segment_bytes", bytes), ("segment_age", history.segment_age)];
+        for (key, _) in all.into_iter().filter(|(_, value)| *value == 0) {
+            self.tree.problem(&["history", key], format!("{key} has to be above 0"));
+        }
         history
+    }
+
+    /// Complains of what lies inside the history: what is under its folder is the history, and proven as that.
+    fn apart(&mut self, history: &Path, key: &[&str], path: Option<&Path>) {
+        if path.is_some_and(|path| is_inside(path, history)) {
+            self.tree.problem(key, "this lies inside the history, where only the history may lie".to_owned());
+        }
     }
 
     fn days(&mut self, key: &str, written: Option<i32>, shipped: i32) -> i32 {
@@ -375,12 +390,6 @@ impl Reading<'_> {
         }
         hints
     }
-}
-
-/// A hash of each section, so that two versions can be compared without keeping what they say.
-fn sections(text: &str) -> BTreeMap<String, Vec<u8>> {
-    let table: toml::Table = toml::from_str(text).unwrap_or_default();
-    table.into_iter().map(|(name, value)| (name, Sha256::digest(value.to_string()).to_vec())).collect()
 }
 
 #[cfg(test)]
@@ -462,6 +471,26 @@ mod tests {
             "[budget]\nper_1000_users_per_day = \n[sites]\ndefault_timezone = Mars\n",
             &[(Some(2), ""), (Some(4), "")],
         );
+    }
+
+    #[test]
+    fn nothing_lies_inside_the_history() {
+        let inside =
+            "[history]\ndir = \"h\"\nsegment_rows = 0\n[keys]\nfile = \"h/key\"\n[state]\ndir = \"x/../h/state\"\n";
+        let file = "[[channels]]\nkind = \"file\"\npath = \"./h/a/alerts.jsonl\"\n";
+        check(
+            &format!("{inside}{file}"),
+            &[
+                (Some(3), "segment_rows has to be above 0"),
+                (Some(5), "inside the history"),
+                (Some(7), "inside the history"),
+                (Some(10), "there is no folder"),
+                (Some(10), "its path lies inside the history"),
+            ],
+        );
+        check(&inside.replace("h/", "h.").replace("rows = 0", "rows = 1"), &[]);
+        let two = file.replace("kind", "name = \"b\"\nkind");
+        check(&format!("{file}{two}"), &[(Some(4), "channel 1 writes to the same file")]);
     }
 
     #[test]

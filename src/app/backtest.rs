@@ -51,26 +51,15 @@ impl std::fmt::Display for Backtested {
 /// # Errors
 /// Where the rules cannot be loaded, nothing is there to compare with, or the history cannot be read.
 pub fn backtest_rules(settings: &Settings, dir: &Path, asked: &Backtested) -> Result<Backtest, Stop> {
+    let runtime = runtime()?;
+    // Before anything takes long: who changes their mind in the first second gets an answer, too.
+    let stop = interrupted(&runtime).map_err(Stop::failed)?;
     let plan = plan(settings, dir, asked)?;
     let roster = named_rosters(settings)?;
-    let question = Asked {
-        since: asked.since.clone(),
-        until: asked.until.clone(),
-        roster,
-        zone: Some(settings.default_zone.clone()),
-        ..Asked::default()
-    };
-    let runtime = runtime()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = stop.clone();
-    runtime.spawn(async move {
-        // A second one does not wait for the end of the part.
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if told.swap(true, Ordering::AcqRel) {
-                std::process::exit(130);
-            }
-        }
-    });
+    // The days of people are those of their sites.
+    let zone = roster.as_ref().map_or_else(|| settings.default_zone.clone(), |roster| roster.home_zone().clone());
+    let question =
+        Asked { since: asked.since.clone(), until: asked.until.clone(), roster, zone: Some(zone), ..Asked::default() };
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     let style =
         ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} events {eta}").map_err(Stop::failed)?;
@@ -86,6 +75,22 @@ pub fn backtest_rules(settings: &Settings, dir: &Path, asked: &Backtested) -> Re
     });
     bar.finish_and_clear();
     Ok(found?)
+}
+
+/// Set by the first Ctrl-C. A second one ends the process at once.
+fn interrupted(runtime: &tokio::runtime::Runtime) -> std::io::Result<Arc<AtomicBool>> {
+    let _inside = runtime.enter();
+    let mut interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = stop.clone();
+    runtime.spawn(async move {
+        while interrupts.recv().await.is_some() {
+            if told.swap(true, Ordering::AcqRel) {
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(stop)
 }
 
 fn plan(settings: &Settings, dir: &Path, asked: &Backtested) -> Result<Plan, Stop> {

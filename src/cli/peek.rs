@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Stop;
+use crate::app;
 use crate::decode::{Decoder, Limits, RawRecord, native, reject_line};
 use crate::ingest::kafka;
 use crate::notify::render::clean;
@@ -29,6 +30,9 @@ impl Peek {
         let settings = Settings::load(&self.config).map_err(Stop::Problems)?;
         let plan =
             settings.kafka.as_ref().ok_or_else(|| Stop::Usage("the settings have no [kafka] section".to_owned()))?;
+        if let Some(history) = settings.history.as_ref().filter(|history| app::is_there(history)) {
+            app::audit(&settings, &history.dir, "peek", &self.topic)?;
+        }
         let mut out = stdout().lock();
         for record in kafka::peek(plan, &self.topic, self.n).map_err(Stop::failed)? {
             let at = record.at.map(|time| settings.default_zone.clock(time)).unwrap_or_default();

@@ -44,6 +44,11 @@ impl Scan {
             let dir = crate::settings::local(&dir).map_err(Stop::Usage)?;
             settings.history = Some(crate::history::Settings { dir, ..settings.history.unwrap_or_default() });
         }
+        if let (Some(path), Some(history)) = (&self.alerts, &settings.history)
+            && crate::settings::is_inside(path, &history.dir)
+        {
+            return Err(Stop::Usage("--alerts lies inside the history, where only the history may lie".to_owned()));
+        }
         let mut out: Box<dyn Write> = match &self.alerts {
             Some(path) => {
                 // With a history the scan goes on from an earlier one, and so does the file.

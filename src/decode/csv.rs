@@ -49,6 +49,16 @@ impl Header {
         self.targets.contains(&Target::Field(Column::EventId))
     }
 
+    /// Whether this is no header but a row: no column has a native name, and some begins as times and numbers do.
+    pub fn is_row(&self) -> bool {
+        let digit = |name: &String| name.starts_with(|letter: char| letter.is_ascii_digit());
+        let mut names = self.targets.iter().map(|target| match target {
+            Target::Rest(name) => Some(digit(name)),
+            _ => None,
+        });
+        names.clone().all(|name| name.is_some()) && names.any(|name| name == Some(true))
+    }
+
     /// The cells of one row as fields.
     ///
     /// # Errors

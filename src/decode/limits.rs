@@ -12,6 +12,8 @@ use crate::event::Reason;
 pub struct Limits {
     /// Longest record (a line, a Kafka value), in bytes.
     pub record_bytes: usize,
+    /// So many bytes are kept of a record that cannot be used.
+    pub kept_bytes: usize,
     /// Longest JSON value that is spread over many lines of a file, in bytes.
     pub document_bytes: usize,
     /// Deepest nesting of objects and lists.
@@ -24,7 +26,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { record_bytes: 1 << 20, document_bytes: 64 << 20, depth: 64, fields: 512, list: 10_000 }
+        Limits {
+            record_bytes: 1 << 20,
+            kept_bytes: 64 << 20,
+            document_bytes: 64 << 20,
+            depth: 64,
+            fields: 512,
+            list: 100_000,
+        }
     }
 }
 
@@ -130,7 +139,7 @@ mod tests {
     #[test]
     fn a_list_at_the_default_bound_is_taken() {
         let list = |n: usize| format!("[{}]", vec!["1"; n].join(","));
-        assert_eq!(Limits::default().check(&list(10_000)), Ok(false));
-        assert_eq!(Limits::default().check(&list(10_001)), Err(Reason::TooMany));
+        assert_eq!(Limits::default().check(&list(100_000)), Ok(false));
+        assert_eq!(Limits::default().check(&list(100_001)), Err(Reason::TooMany));
     }
 }

@@ -118,7 +118,7 @@ impl Out {
             reason: refusal.reason,
             field: refusal.field.map(Cow::into_owned),
             at: self.at,
-            raw: raw[..raw.len().min(self.limits.record_bytes)].to_vec(),
+            raw: raw[..raw.len().min(self.limits.kept_bytes)].to_vec(),
         });
         self.counts.rejects += 1;
     }

@@ -13,8 +13,8 @@ use crate::event::{Event, Time};
 const AHEAD_OF_RECORDED: i64 = 10 * MINUTE;
 /// A leap of more than this has to be borne out by the records that follow.
 const LEAP: i64 = DAY;
-/// A leap of more than this is not believed without any record that follows.
-const LONELY: i64 = 400 * DAY;
+/// A leap of more than this is believed of no last records of a feed: a date with the wrong year is such a leap.
+const FAR: i64 = 360 * DAY;
 /// How many following records are asked whether a leap is real.
 pub(super) const WITNESSES: usize = 32;
 
@@ -95,9 +95,9 @@ impl Lane {
             if other > limit { with += 1 } else { against += 1 }
         }
         let last = self.idle || self.ended;
-        // The last record of a feed has no witnesses; a quiet feed may leap by months, a broken clock leaps by centuries.
-        let lonely = with + against == 0 && self.newest.is_some_and(|newest| time > newest.plus(LONELY));
-        if with * 2 >= WITNESSES || (last && with >= against && !lonely) {
+        // The last records of a feed have few witnesses; a quiet feed may leap by months, a broken clock leaps by years.
+        let is_far = self.newest.is_some_and(|newest| time > newest.plus(FAR));
+        if with * 2 >= WITNESSES || (last && with >= against && !is_far) {
             Head::Moves
         } else if against * 2 > WITNESSES || last {
             Head::Flagged(FUTURE)

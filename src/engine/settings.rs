@@ -17,6 +17,9 @@ pub struct Settings {
     pub sources: BTreeMap<String, i64>,
     /// An account counts as dormant after this many days without use.
     pub dormant_after_days: i32,
+    /// The zone of everything that names none, as the rosters were loaded with it: a part of the hash, read there.
+    #[serde(default)]
+    pub default_timezone: String,
     /// An account that was never used counts as forgotten this many days after it was made.
     pub never_used_after_days: i32,
 }
@@ -29,6 +32,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             per_1000_users_per_day: 2.0,
+            default_timezone: "UTC".to_owned(),
             sources: BTreeMap::new(),
             dormant_after_days: 45,
             never_used_after_days: 30,

@@ -83,13 +83,25 @@ impl Frames {
             return self.array_line(line, decoder);
         }
         if line.end == End::Bound {
-            self.lines.skip();
-            return push(&line, decoder);
+            return push(&self.whole(line, decoder), decoder);
         }
         if first == Some(b'{') && !Nesting::whole(&line.bytes) {
             return self.document(line, decoder);
         }
         push(&line, decoder);
+    }
+
+    /// A line that was cut at the bound, with all that is kept of what follows of it.
+    fn whole(&mut self, mut line: Line, decoder: &Decoder) -> Line {
+        while line.end == End::Bound && line.bytes.len() < decoder.limits().kept_bytes {
+            let Some(piece) = self.lines.next_line() else { return line };
+            line.bytes.extend_from_slice(&piece.bytes);
+            line.end = piece.end;
+        }
+        if line.end == End::Bound {
+            self.lines.skip();
+        }
+        line
     }
 
     /// A line of a JSON array whose elements are records; what follows the array is looked at as a line of its own.
@@ -159,8 +171,7 @@ impl Frames {
 
     fn csv(&mut self, line: Line, decoder: &mut Decoder) {
         if line.end == End::Bound {
-            self.lines.skip();
-            return refuse(&line, Reason::TooLarge, decoder);
+            return refuse(&self.whole(line, decoder), Reason::TooLarge, decoder);
         }
         let mut quotes = Quotes::default();
         quotes.scan(&line.bytes);
@@ -204,7 +215,11 @@ impl Frames {
         };
         let Shape::Csv(header) = &mut self.shape else { return Ok(()) };
         let Some(header) = header else {
-            *header = Some(Header::new(cells, decoder.limits()));
+            let names = header.insert(Header::new(cells, decoder.limits()));
+            if names.is_row() {
+                // It is no header: what it was is counted like the rows after it, none of which can be used.
+                decoder.push_reject(&record(first.number, first.byte, text), Refusal::new(Reason::Syntax));
+            }
             return Ok(());
         };
         let fields = header.fields(&cells);

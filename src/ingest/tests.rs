@@ -185,13 +185,15 @@ fn long_arrays_over_lines() {
 }
 
 #[test]
-fn long_lines_are_not_held() {
+fn long_lines_are_kept_and_not_taken() {
     let (a, b) = (event("a"), event("b"));
     let long = format!("{a}\n{{\"x\":\"{}\"}}\n{b}\n", "y".repeat(10 << 20));
     check("f.jsonl", &long, &["1 a", "3 b", "2 too_large"]);
     let (_folder, path) = file("f.jsonl", long.as_bytes());
     let outcome = read_path(&path, Limits::default(), 10, u64::MAX);
-    assert_eq!(outcome.rejects[0].raw.len(), 1 << 20);
+    assert_eq!(outcome.rejects[0].raw.len(), r#"{"x":""}"#.len() + (10 << 20));
+    let few = Limits { kept_bytes: 3 << 20, ..Limits::default() };
+    assert_eq!(read_path(&path, few, 10, u64::MAX).rejects[0].raw.len(), 3 << 20);
     assert_eq!(outcome.rejects[0].byte, a.len() as u64 + 1);
     let exact = |extra: usize| {
         let fill = (1 << 20) - event("").len() + extra;

@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 
 use super::answer::Answer;
-use super::blind::{self, Reach};
+use super::blind::{self, Reach, times};
 use super::ledger::{Ledger, ledger};
 use super::when::{Window, read_window};
 use super::{AskError, Asked, people};
@@ -106,6 +106,7 @@ impl Archive {
             ledger(&self.reader, &self.changes, window, &self.zone).await?;
         let gaps = blind::gaps(&self.reader, window).await?.into_iter().chain(old_logs).collect();
         let Reach { complete_to, behind, .. } = self.reach.clone();
+        let before = self.before(window).await?;
         let silent = blind::silences(&self.reader, window, complete_to).await?;
         Ok(Answer {
             question,
@@ -119,9 +120,24 @@ impl Archive {
             stale,
             silent,
             learning,
-            notes: Vec::new(),
+            notes: before.into_iter().collect(),
             zone: self.zone.clone(),
         })
+    }
+
+    /// When the history begins.
+    pub async fn begins(&self) -> Result<Option<Time>, AskError> {
+        let rows = self.reader.query("SELECT min(first_time) FROM spans", &[]).await?;
+        Ok(times(&rows[0], 0).first().copied().flatten())
+    }
+
+    /// Says so where a part of the window lies before everything on record.
+    async fn before(&self, window: Window) -> Result<Option<String>, AskError> {
+        let Some(first) = self.begins().await? else { return Ok(None) };
+        let is_early =
+            window.since.is_some_and(|since| since < first) || window.until.is_some_and(|until| until <= first);
+        let what = || format!("the history begins {}: nothing before that is on record", self.zone.clock(first));
+        Ok(is_early.then(what))
     }
 
     /// Who an account is, or that nobody knows it: for an answer about one account.

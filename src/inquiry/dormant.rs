@@ -28,11 +28,12 @@ pub static SPEC: Spec = Spec {
     answer: |archive, asked| answer(archive, asked).boxed(),
 };
 
-/// A log-in that failed is no use, and an event from the future proves nothing.
+/// A log-in that was refused and the end of a session are no use (`engine::detect::is_use`), and an event from the future proves nothing.
 const SQL: &str = "SELECT actor_id, max(actor_name) AS name, last_value(fact_role ORDER BY time) AS role, \
      last_value(fact_department ORDER BY time) AS department, last_value(fact_account ORDER BY time) AS account, \
      max(time) AS last, count(*) AS events FROM events \
-     WHERE actor_id IS NOT NULL AND activity <> 'login_failed' AND coalesce(flags, '') NOT LIKE '%future%' \
+     WHERE actor_id IS NOT NULL AND activity NOT IN ('login_failed', 'logout', 'session_end') \
+     AND NOT (activity IN ('login', 'session_start') AND outcome IN ('denied', 'failure')) AND coalesce(flags, '') NOT LIKE '%future%' \
      AND time >= $1 AND time < $2 GROUP BY actor_id";
 
 /// One account, as the roster and the events know it.
@@ -105,8 +106,7 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
 
 /// Says so where the history is too short to know.
 async fn young(archive: &Archive, present: Time, days: i64) -> Result<Option<String>, AskError> {
-    let rows = archive.reader.query("SELECT min(first_time) FROM spans", &[]).await?;
-    let Some(first) = times(&rows[0], 0).first().copied().flatten() else { return Ok(None) };
+    let Some(first) = archive.begins().await?.filter(|first| *first < present) else { return Ok(None) };
     let held = (present.0 - first.0).div_euclid(DAY);
     let what = format!(
         "the history begins {}, {held} days before: what was used earlier is not on record",

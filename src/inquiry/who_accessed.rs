@@ -28,7 +28,8 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
          array_to_string(array_sort(array_agg(DISTINCT explained_by) FILTER (WHERE explained_by IS NOT NULL)), ';') \
          AS explained_by, \
          count(*) FILTER (WHERE explained_by IS NULL) AS unexplained, \
-         count(*) FILTER (WHERE break_glass) AS break_glass \
+         count(*) FILTER (WHERE break_glass) AS break_glass, \
+         count(DISTINCT concat(source, '/', event_id)) FILTER (WHERE outcome IN ('denied', 'failure')) AS refused \
          FROM touches WHERE patient_id IN ({}) AND time >= $1 AND time < $2 \
          GROUP BY actor_id ORDER BY last DESC, actor_id",
         list(&same)

@@ -357,8 +357,14 @@ impl Settings {
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         for (index, channel) in self.0.iter().enumerate() {
             let mut wrongs = channel.wrongs();
-            if let Some(first) = seen.insert(channel.name(), index) {
+            let known = seen.insert(channel.name(), index);
+            let is_new = known.is_none();
+            if let Some(first) = known {
                 wrongs.push(format!("channel {} has the same name; give one of them another `name`", first + 1));
+            }
+            let same = |other: &ChannelSettings| matches!((channel, other), (ChannelSettings::File(a), ChannelSettings::File(b)) if a.path == b.path);
+            if let (Some(first), true) = (self.0[..index].iter().position(same), is_new) {
+                wrongs.push(format!("path: channel {} writes to the same file", first + 1));
             }
             let (number, name) = (index + 1, channel.name());
             problems.extend(wrongs.into_iter().map(|wrong| (index, format!("{wrong} (channel {number}, {name})"))));

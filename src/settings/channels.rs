@@ -2,11 +2,18 @@
 
 use std::path::Path;
 
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::paths::is_inside;
 use super::tree::{Tree, nearest};
 use crate::notify::{ChannelSettings, Settings, channel};
 
+/// A table as it stands in the file.
+type Place<'a> = Spanned<DeTable<'a>>;
+
 /// Reads every channel; relative paths begin at `folder`. Channels that cannot be read are problems of the tree.
-pub(super) fn read(tree: &mut Tree<'_>, folder: &Path) -> Settings {
+pub(super) fn read<'a>(tree: &mut Tree<'a>, folder: &Path) -> (Settings, Vec<Place<'a>>) {
     let (mut channels, mut places) = (Vec::new(), Vec::new());
     for mut table in tree.take_list("channels") {
         let place = table.clone();
@@ -38,5 +45,21 @@ pub(super) fn read(tree: &mut Tree<'_>, folder: &Path) -> Settings {
     for (index, what) in channels.problems() {
         tree.problem_of(&places[index], what);
     }
-    channels
+    (channels, places)
+}
+
+/// Complains of files inside the history, whose folder holds nothing else.
+pub(super) fn apart<'a>(
+    tree: &mut Tree<'a>,
+    channels: &Settings,
+    places: &[Place<'a>],
+    history: Option<&crate::history::Settings>,
+) {
+    let Some(history) = history else { return };
+    for (channel, place) in channels.0.iter().zip(places) {
+        if matches!(channel, ChannelSettings::File(file) if is_inside(&file.path, &history.dir)) {
+            let what = "path: its path lies inside the history, where only the history may lie".to_owned();
+            tree.problem_of(place, what);
+        }
+    }
 }

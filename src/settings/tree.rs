@@ -3,10 +3,12 @@
 //! serde stops at the first thing that it cannot read. Here what it stopped at is named, taken out, and the rest is read again, until
 //! nothing is left to name. What could not be read is absent from the result; the caller must not use it where there were problems.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
@@ -242,6 +244,12 @@ fn changes(one: &str, other: &str) -> usize {
         }
     }
     row[other.len()]
+}
+
+/// A hash of each section, so that two versions can be compared without keeping what they say.
+pub(super) fn sections(text: &str) -> BTreeMap<String, Vec<u8>> {
+    let table: toml::Table = toml::from_str(text).unwrap_or_default();
+    table.into_iter().map(|(name, value)| (name, Sha256::digest(value.to_string()).to_vec())).collect()
 }
 
 #[cfg(test)]

@@ -148,10 +148,15 @@ impl Seen<'_> {
     }
 }
 
-/// Whether somebody used the account: what was refused, and what a session does by itself at its end, is no use.
+/// Whether somebody used the account: a log-in that was refused, and what a session does by itself at its end, is no use. Who is refused
+/// a record has got in.
 pub fn is_use(event: &Event<'_>) -> bool {
-    let passive = matches!(event.activity(), Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-    !passive && !matches!(event.outcome(), Outcome::Denied | Outcome::Failure)
+    let refused = matches!(event.outcome(), Outcome::Denied | Outcome::Failure);
+    match event.activity() {
+        Activity::Logout | Activity::LoginFailed | Activity::SessionEnd => false,
+        Activity::Login | Activity::SessionStart => !refused,
+        _ => true,
+    }
 }
 
 /// What the constants of a day are made of.

@@ -80,6 +80,12 @@ impl<'f> Loading<'f> {
             }
         };
         let is_window = matches!(body, Body::Correlation);
+        let sentence = root.get("phiwatch").and_then(|at| at.get("sentence"));
+        let of_windows = ["value", "threshold", "group"];
+        let named = |count: &&str| meta.as_ref().is_some_and(|meta| meta.sentence.counts(count));
+        if let (Some(at), Some(count), false) = (&sentence, of_windows.iter().find(|count| named(count)), is_window) {
+            complaints.say(at, format!("`{{{count}}}` is for correlations; a plain rule counts no window"));
+        }
         let ages = meta.as_ref().is_some_and(|meta| meta.suppress.is_some());
         if let Some(at) = root.get("phiwatch").and_then(|at| at.get("suppress")).filter(|_| ages && is_window) {
             complaints

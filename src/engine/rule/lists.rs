@@ -12,6 +12,13 @@ pub type Lists = BTreeMap<String, Vec<String>>;
 /// # Errors
 /// Where it is no CSV: the line and why.
 pub fn read(bytes: &[u8]) -> Result<Vec<String>, (Option<u64>, String)> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        (Some(line), "this is no UTF-8".to_owned())
+    })?;
+    if text.matches('"').count() % 2 == 1 {
+        return Err((None, "a quote is opened and never closed".to_owned()));
+    }
     let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).flexible(true).from_reader(bytes);
     let mut values = Vec::new();
     for row in reader.records() {

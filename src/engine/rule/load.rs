@@ -14,6 +14,7 @@ use rsigma_parser::{
 use yaml_serde::Value;
 
 use super::correlate::Drafted;
+use super::filters::{check_filter, is_called};
 use super::lists::{self, Lists};
 use super::mapping::Mapping;
 use super::mend::mend;
@@ -308,7 +309,7 @@ pub(super) fn parse(value: &Value) -> Result<SigmaCollection, String> {
     parse_sigma_yaml(&text).map_err(|error| error.to_string())
 }
 
-fn is_ours(root: &At<'_>) -> bool {
+pub(super) fn is_ours(root: &At<'_>) -> bool {
     let product = root.get("logsource").and_then(|at| at.get("product")).and_then(|at| at.value.as_str());
     product == Some(OURS) || root.get("phiwatch").is_some()
 }
@@ -320,30 +321,6 @@ fn misnamed(root: &At<'_>, complaints: &mut Complaints) {
     if let Some(product) = at.value.as_str().filter(|product| near(product)) {
         complaints.say(&at, super::unknown("product", product, std::iter::once(OURS)));
     }
-}
-
-/// Whether a filter means a rule by this name.
-fn is_called(rule: &SigmaRule, name: &str) -> bool {
-    rule.id.as_deref() == Some(name) || rule.title == name
-}
-
-/// Holds a filter on our rules to what our rules are held to, also where it does not say that it is ours.
-fn check_filter(root: &At<'_>, filter: &FilterRule, plain: &[Draft<'_>], complaints: &mut Complaints) {
-    let is_meant = match &filter.rules {
-        FilterRuleTarget::Specific(names) => {
-            plain.iter().any(|plain| plain.ours && names.iter().any(|name| is_called(&plain.rule, name)))
-        }
-        FilterRuleTarget::Any => {
-            root.get("logsource").is_none() && !plain.is_empty() && plain.iter().all(|plain| plain.ours)
-        }
-    };
-    let Some(at) = root.get("filter").filter(|_| is_meant || is_ours(root)) else { return };
-    // What says that it is ours was looked at when it was read.
-    if !is_ours(root) {
-        strict::keys(root, complaints);
-        strict::detection(&at, complaints);
-    }
-    strict::condition(&at, &filter.detection, complaints);
 }
 
 /// Complains of lists that are not there, where they are named.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rsigma_parser::{Detection, LogSource, SigmaRule};
+use rsigma_parser::{Detection, LogSource, Modifier, SigmaRule, SigmaValue};
 
 use super::Field;
 use super::condition::Condition;
@@ -76,10 +76,20 @@ impl Mapping {
                 parts.iter_mut().for_each(|part| self.rename(part, unknown));
             }
             Detection::AllOf(items) => {
-                for name in items.iter_mut().filter_map(|item| item.field.name.as_mut()) {
-                    match self.fields.get(name) {
-                        Some(native) => name.clone_from(native),
-                        None => _ = unknown.insert(name.clone()),
+                let mut native = |name: &str| {
+                    let native = self.fields.get(name).cloned();
+                    native.unwrap_or_else(|| {
+                        unknown.insert(name.to_owned());
+                        name.to_owned()
+                    })
+                };
+                for item in items {
+                    item.field.name.iter_mut().for_each(|name| *name = native(name));
+                    // There the values are names of fields as well.
+                    if item.field.has_modifier(Modifier::FieldRef) {
+                        let names =
+                            item.values.iter().map(|value| SigmaValue::from_raw_string(&native(&value.to_string())));
+                        item.values = names.collect();
                     }
                 }
             }

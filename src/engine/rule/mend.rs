@@ -4,6 +4,8 @@
 //!   `contains`, `startswith` or `endswith` of what is between, or a regular expression with the flag `s`.
 //! - `base64offset` is a search for three texts, each without the characters that depend on what stands before and behind the value; rsigma
 //!   leaves the last of them in, which finds one place in three where the length of the value is no multiple of three.
+//! - `windash` lets a dash be any of five characters, and so a slash that begins a word; stars beside it are wildcards. rsigma writes out
+//!   all texts, eight dashes at most, and takes stars for themselves.
 //! - `'|all'` without a field means that each word stands somewhere in the event, not all of them in one value.
 //!
 //! By the Sigma specification (appendix on modifiers) and what pySigma does.
@@ -13,8 +15,8 @@ use base64::prelude::BASE64_STANDARD;
 use rsigma_parser::{Detection, DetectionItem, FieldSpec, Modifier, SigmaString, SigmaValue, SpecialChar, StringPart};
 
 /// Modifiers beside which stars are wildcards.
-const TEXT: [Modifier; 5] =
-    [Modifier::Contains, Modifier::StartsWith, Modifier::EndsWith, Modifier::Cased, Modifier::All];
+const TEXT: [Modifier; 6] =
+    [Modifier::Contains, Modifier::StartsWith, Modifier::EndsWith, Modifier::Cased, Modifier::All, Modifier::WindAsh];
 const PLACES: [Modifier; 3] = [Modifier::Contains, Modifier::StartsWith, Modifier::EndsWith];
 const ENCODINGS: [Modifier; 4] = [Modifier::Base64Offset, Modifier::Wide, Modifier::Utf16be, Modifier::Utf16];
 
@@ -22,8 +24,8 @@ const ENCODINGS: [Modifier; 4] = [Modifier::Base64Offset, Modifier::Wide, Modifi
 pub fn mend(detection: &mut Detection) {
     match detection {
         Detection::AnyOf(parts) | Detection::And(parts) => parts.iter_mut().for_each(mend),
-        Detection::ArrayMatch { body, .. } => mend(body),
-        Detection::Conditional { named, .. } => named.values_mut().for_each(mend),
+        // In a block over a list what has no field is the element itself, and no word of the event.
+        Detection::ArrayMatch { .. } | Detection::Conditional { .. } => {}
         Detection::Keywords(values) => {
             if values.iter().any(is_wild) {
                 let item = DetectionItem { field: FieldSpec::new(None, Vec::new()), values: std::mem::take(values) };
@@ -55,8 +57,15 @@ fn is_words(item: &DetectionItem) -> bool {
     item.field.name.is_none() && has(item, Modifier::All) && item.values.len() > 1
 }
 
+/// Whether the value is to be looked for as a pattern.
+fn is_pattern(value: &SigmaValue, field: &FieldSpec) -> bool {
+    is_wild(value) || (field.has_modifier(Modifier::WindAsh) && matches!(value, SigmaValue::String(_)))
+}
+
 fn needs_mending(item: &DetectionItem) -> bool {
-    is_words(item) || has(item, Modifier::Base64Offset) || (is_text(item) && item.values.iter().any(is_wild))
+    is_words(item)
+        || has(item, Modifier::Base64Offset)
+        || (is_text(item) && item.values.iter().any(|value| is_pattern(value, &item.field)))
 }
 
 /// The item as one that means the same, of which nothing is left to mend.
@@ -66,7 +75,8 @@ fn mended(item: DetectionItem) -> Detection {
     }
     let splits = has(&item, Modifier::Base64Offset) || is_words(&item);
     let all = has(&item, Modifier::All);
-    let (apart, plain): (Vec<_>, Vec<_>) = item.values.into_iter().partition(|value| splits || is_wild(value));
+    let (apart, plain): (Vec<_>, Vec<_>) =
+        item.values.into_iter().partition(|value| splits || is_pattern(value, &item.field));
     let is_keyword = item.field.name.is_none()
         && item.field.modifiers.iter().all(|one| matches!(one, Modifier::All | Modifier::Contains));
     let one = |value: SigmaValue| match is_keyword && !is_wild(&value) {
@@ -106,7 +116,7 @@ fn single(field: &FieldSpec, value: SigmaValue) -> DetectionItem {
         let texts = offsets(&bytes(text, field)).into_iter().map(|text| SigmaValue::from_raw_string(&text)).collect();
         return item(without(&[PLACES.as_slice(), ENCODINGS.as_slice()].concat()), &[Modifier::Contains], texts);
     }
-    if text.is_plain() {
+    if !is_pattern(&value, field) {
         return item(without(&[]), &[], vec![value]);
     }
     match wild(text, field) {
@@ -114,7 +124,7 @@ fn single(field: &FieldSpec, value: SigmaValue) -> DetectionItem {
         Wild::Pattern(pattern) => {
             let cased = field.has_modifier(Modifier::Cased);
             let flags: &[Modifier] = if cased { &[] } else { &[Modifier::IgnoreCase] };
-            let gone = [PLACES.as_slice(), &[Modifier::Cased]].concat();
+            let gone = [PLACES.as_slice(), &[Modifier::Cased, Modifier::WindAsh]].concat();
             let more = [&[Modifier::Re, Modifier::DotAll], flags].concat();
             item(without(&gone), &more, vec![SigmaValue::from_raw_string(&pattern)])
         }
@@ -148,10 +158,12 @@ fn wild(text: &SigmaString, field: &FieldSpec) -> Wild {
         (false, true) => Some(Modifier::EndsWith),
         (true, true) => None,
     };
-    if let ([StringPart::Plain(text)], Some(place), true) = (parts, place, field.name.is_some()) {
+    let dashes = is(Modifier::WindAsh);
+    if let ([StringPart::Plain(text)], Some(place), true) = (parts, place, field.name.is_some() && !dashes) {
         return Wild::Plain(place, text.clone());
     }
     let body = parts.iter().map(|part| match part {
+        StringPart::Plain(text) if dashes => dashed(text),
         StringPart::Plain(text) => regex::escape(text),
         StringPart::Special(SpecialChar::WildcardMulti) => ".*".to_owned(),
         StringPart::Special(SpecialChar::WildcardSingle) => ".".to_owned(),
@@ -159,6 +171,27 @@ fn wild(text: &SigmaString, field: &FieldSpec) -> Wild {
     let (start, end) = (if begins { "^" } else { "" }, if ends { "$" } else { "" });
     Wild::Pattern(format!("{start}{}{end}", body.collect::<String>()))
 }
+
+/// A regular expression for a text in which dashes, and slashes that begin a word, may be any of the characters that stand for one.
+fn dashed(text: &str) -> String {
+    let mut pattern = String::new();
+    let mut letters = text.chars().peekable();
+    let mut before = ' ';
+    while let Some(letter) = letters.next() {
+        let in_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let begins = letter == '/' && !in_word(before) && letters.peek().copied().is_some_and(in_word);
+        match letter {
+            '-' | '\u{2013}' | '\u{2014}' | '\u{2015}' => pattern.push_str(DASHES),
+            _ if begins => pattern.push_str(DASHES),
+            _ => pattern.push_str(&regex::escape(letter.encode_utf8(&mut [0; 4]))),
+        }
+        before = letter;
+    }
+    pattern
+}
+
+/// Hyphen, slash, en dash, em dash, horizontal bar.
+const DASHES: &str = r"[-/\x{2013}\x{2014}\x{2015}]";
 
 /// The bytes that are looked for, as the modifiers of a field encode them.
 fn bytes(text: &SigmaString, field: &FieldSpec) -> Vec<u8> {
@@ -238,6 +271,27 @@ mod tests {
             ("['x', 'f*o']", "a x b", true),
             (r"{f: 'a\*b*'}", "a*b\nc", true),
             (r"{f: 'a\*b*'}", "ab\nc", false),
+        ] {
+            check(selection, text, expected);
+        }
+    }
+
+    #[test]
+    fn dashes_are_any_of_five() {
+        for (selection, text, expected) in [
+            ("{f|windash|contains: ' -x'}", "cmd /x", true),
+            ("{f|windash|contains: ' -x'}", "cmd \u{2014}x", true),
+            ("{f|windash|contains: ' -x'}", "cmd +x", false),
+            ("{f|windash|contains: ' /x'}", "cmd -x", true),
+            ("{f|windash|contains: 'a/x'}", "a-x", false),
+            ("{f|windash|contains: ' -x *foo'}", "cmd /x a\nfoo", true),
+            ("{f|windash: '* -x*'}", "cmd /x a", true),
+            ("{f|windash: 'cmd -x'}", "CMD /X", true),
+            ("{f|windash: 'cmd -x'}", "cmd -x y", false),
+            ("{f|windash|endswith: ' -x'}", "cmd /x", true),
+            ("{f|windash|contains|all: [' -x', ' -y']}", "cmd /x /y", true),
+            ("{f|windash|contains|all: [' -x', ' -y']}", "cmd /x", false),
+            ("{f|windash|contains: ' -a-b-c-d-e-f-g-h-i'}", "z /a/b-c-d-e-f-g-h/i", true),
         ] {
             check(selection, text, expected);
         }

@@ -19,6 +19,7 @@ mod correlate;
 pub mod detector;
 pub mod example;
 pub mod fields;
+mod filters;
 pub mod foreign;
 pub mod lists;
 pub mod load;

@@ -21,6 +21,9 @@ fn csv_rows() {
     check("f.csv", format!("{HEADER}\n\"a\"b,{ROW}\nb,{ROW}"), &["3 b", "2 syntax"]);
     check("f.csv", format!("{HEADER},actor.id\na,{ROW},u\n"), &["2 syntax"]);
     check("f.csv", "id,what\na,b\n", &["2 missing_field"]);
+    // A table without a header: the first row is counted as well.
+    check("f.csv", "c1,2026-03-02T15:00:00Z,ehr,u1,read,P1\n", &["1 syntax"]);
+    check("f.csv", "c1,2026-03-02T15:00:00Z\nc2,2026-03-02T15:00:00Z\n", &["1 syntax", "2 missing_field"]);
     check(
         "f.csv",
         [HEADER.as_bytes(), b"\n\xff,", ROW.as_bytes(), b"\na,", ROW.as_bytes()].concat(),

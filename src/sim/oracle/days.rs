@@ -118,8 +118,7 @@ pub fn add(
     if !claimed {
         touch(record, &listed, &patients, sums);
     }
-    let passive = matches!(record.activity, Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-    if passive || record.refused {
+    if is_passive(record) {
         return;
     }
     if !claimed {
@@ -133,10 +132,18 @@ pub fn add(
     }
 }
 
+/// Whether nobody got in: the end of a session, or a log-in that was refused.
+fn is_passive(record: &Record) -> bool {
+    match record.activity {
+        Activity::Logout | Activity::LoginFailed | Activity::SessionEnd => true,
+        Activity::Login | Activity::SessionStart => record.refused,
+        _ => false,
+    }
+}
+
 /// Adds a use by a device or a patient that no roster has.
 fn claim(papers: &Papers, record: &Record, who: &Who<'_>, day: Day, days: &mut BTreeMap<DayKey, Sums>) {
-    let passive = matches!(record.activity, Activity::Logout | Activity::LoginFailed | Activity::SessionEnd);
-    let (Some(id), false) = (&record.actor, passive || record.refused || !papers.has("users")) else { return };
+    let (Some(id), false) = (&record.actor, is_passive(record) || !papers.has("users")) else { return };
     let sums = days.entry(DayKey { account: ("user", id.clone()), day }).or_default();
     let claim = sums.claim.get_or_insert_default();
     let listed = (record.time, record.source.clone(), record.event_id.clone(), claim.uses.len());

@@ -646,11 +646,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_no_use() {
+    fn a_log_in_that_was_refused_is_no_use() {
         for (activity, outcome, expected) in [
             (Activity::Read, Outcome::Success, 1),
             (Activity::Login, Outcome::Unknown, 1),
-            (Activity::Read, Outcome::Denied, 0),
+            (Activity::Read, Outcome::Denied, 1),
+            (Activity::Export, Outcome::Failure, 1),
+            (Activity::Login, Outcome::Denied, 0),
             (Activity::Login, Outcome::Failure, 0),
             (Activity::LoginFailed, Outcome::Unknown, 0),
             (Activity::Logout, Outcome::Success, 0),

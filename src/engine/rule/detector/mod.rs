@@ -96,7 +96,7 @@ struct Reached {
     together: Together,
     group: Vec<String>,
     value: f64,
-    threshold: Option<i64>,
+    threshold: i64,
     ratio: f64,
     holds: bool,
     /// The first and the last of its events.
@@ -372,7 +372,7 @@ fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
         target,
         group,
         value: answer.value,
-        threshold: answer.correlation.threshold(),
+        threshold: answer.correlation.bound(),
         ratio: answer.ratio * f64::from(1_u32 << further),
         holds: answer.is_satisfied,
         from: notes.first()?.0,

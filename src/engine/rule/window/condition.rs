@@ -78,6 +78,12 @@ impl Condition {
         }
     }
 
+    /// The first bound that is named; none for expressions.
+    pub fn first(&self) -> Option<i64> {
+        let Condition::Thresholds(all) = self else { return None };
+        all.first().map(|(_, bound)| *bound)
+    }
+
     /// The quantity at which a growing condition is first met: the threshold of the day, for ratios. Counts are whole.
     pub fn least(&self, is_whole: bool) -> Option<i64> {
         let Condition::Thresholds(all) = self else { return None };

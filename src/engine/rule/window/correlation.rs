@@ -146,6 +146,11 @@ impl Correlation {
         }
     }
 
+    /// The number that an answer names beside its value: the threshold, else the first bound of the condition; 1 where rules have to occur.
+    pub fn bound(&self) -> i64 {
+        self.threshold().or_else(|| self.condition.first()).unwrap_or(1)
+    }
+
     /// A count that the limits never let a window reach would be a rule that cannot fire.
     fn check_limits(&self, limits: &Limits) -> Result<(), Vec<Refused>> {
         let counts = matches!(self.kind, Kind::EventCount | Kind::ValueCount);

@@ -17,7 +17,6 @@
 //!
 //! Reading order: this file, `correlation` (what is asked), `group` (hits and the sliding window), `aggregate` (what slides).
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use serde::de::DeserializeOwned;
@@ -83,11 +82,11 @@ pub struct Windows<E> {
     states: Vec<State<E>>,
 }
 
-/// What is written: the states by the content of their correlations.
+/// What is written: the states with the content and the id of their correlations.
 #[derive(Serialize, Deserialize)]
 struct Saved<S> {
     settled: Option<Day>,
-    states: BTreeMap<u64, S>,
+    states: Vec<(u64, String, S)>,
 }
 
 impl<E: Evidence> Windows<E> {
@@ -253,7 +252,9 @@ impl<E: Evidence> Windows<E> {
 
     /// The whole memory as bytes.
     pub fn save(&self) -> Vec<u8> {
-        let states = self.contents().into_iter().zip(&self.states).collect();
+        let names = self.correlations.iter().map(|correlation| correlation.id.clone());
+        let states = self.contents().into_iter().zip(names).zip(&self.states);
+        let states = states.map(|((content, id), state)| (content, id, state)).collect();
         postcard::to_stdvec(&Saved { settled: self.settled, states }).expect("plain values can be written")
     }
 
@@ -266,15 +267,28 @@ impl<E: Evidence> Windows<E> {
 
     /// Takes over the memory of the windows that were in force before, correlation by correlation where its content is the same.
     pub fn adopt(&mut self, before: Windows<E>) {
-        let contents = before.contents().into_iter();
-        self.take_over(before.settled, contents.zip(before.states).collect());
+        let named = before.contents().into_iter().zip(before.correlations.into_iter().map(|one| one.id));
+        let states = named.zip(before.states).map(|((content, id), state)| (content, id, state)).collect();
+        self.take_over(before.settled, states);
     }
 
-    fn take_over(&mut self, settled: Option<Day>, mut states: BTreeMap<u64, State<E>>) {
+    /// Correlations may differ in nothing but their thresholds: then the ids tell which is which, and where one was renamed, the order.
+    fn take_over(&mut self, settled: Option<Day>, mut states: Vec<(u64, String, State<E>)>) {
         self.settled = settled;
-        for (content, state) in self.contents().into_iter().zip(&mut self.states) {
-            if let Some(before) = states.remove(&content) {
-                *state = before;
+        let contents = self.contents();
+        let mut left = Vec::new();
+        for (number, content) in contents.iter().enumerate() {
+            let id = &self.correlations[number].id;
+            match states.iter().position(|(known, name, _)| (known, name) == (content, id)) {
+                Some(at) => self.states[number] = states.remove(at).2,
+                None => left.push(number),
+            }
+        }
+        let ids: Vec<&String> = self.correlations.iter().map(|correlation| &correlation.id).collect();
+        states.retain(|(_, name, _)| !ids.contains(&name));
+        for number in left {
+            if let Some(at) = states.iter().position(|(known, ..)| *known == contents[number]) {
+                self.states[number] = states.remove(at).2;
             }
         }
     }

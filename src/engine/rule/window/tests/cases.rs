@@ -298,3 +298,40 @@ fn the_samples_of_the_specification() {
         ["a8418a5a-5fc4-46b5-b23b-6c73beb19d41 multiple_failed_login", "b180ead8-d58f-40b2-ae54-c8940995b9b6"]
     );
 }
+
+/// Five charts are medium, ten are critical: both count the same events, and a restart in between exchanges neither.
+#[test]
+fn windows_that_differ_in_their_thresholds_only_are_told_apart() {
+    let few = text("event_count", "  timespan: 1h\n  condition: {gte: 2}\n");
+    let many = few.replace("id: t", "id: u").replace("gte: 2", "gte: 3");
+    for (one, other) in [(&few, &many), (&many, &few)] {
+        let read = read(&format!("{one}---\n{other}"));
+        let mut correlations = compile(&read, &Limits::default()).unwrap();
+        correlations.iter_mut().for_each(|correlation| correlation.content = 7);
+        let fresh = || Windows::new(correlations.clone(), Limits::default()).unwrap();
+        let (mut before, mut adopted, mut loaded) = (fresh(), fresh(), fresh());
+        offer(&mut before, &event(1, 10, "a", 0, 0));
+        offer(&mut before, &event(2, 20, "a", 0, 0));
+        let told = |windows: &mut Windows<u32>| {
+            let mut ids = Vec::new();
+            windows.cross(&mut |answer| ids.push(answer.correlation.id.clone()));
+            ids
+        };
+        assert_eq!(told(&mut before), ["t"]);
+        assert!(loaded.load(&before.save()));
+        adopted.adopt(before);
+        for after in [&mut adopted, &mut loaded] {
+            assert_eq!(told(after), [""; 0], "what was told stays told");
+            offer(after, &event(3, 30, "a", 0, 0));
+            assert_eq!(told(after), ["u"]);
+        }
+        // One that was renamed goes on, too.
+        let mut renamed = correlations.clone();
+        let at = renamed.iter().position(|correlation| correlation.id == "u").unwrap();
+        renamed[at].id = "v".to_owned();
+        let mut after = Windows::new(renamed, Limits::default()).unwrap();
+        after.adopt(adopted);
+        offer(&mut after, &event(4, 40, "a", 0, 0));
+        assert_eq!(told(&mut after), ["t"], "four are twice two, and v was told");
+    }
+}
