@@ -489,8 +489,9 @@ mod tests {
             ],
         );
         check(&inside.replace("h/", "h.").replace("rows = 0", "rows = 1"), &[]);
+        let file = file.replace("./h/a/", "");
         let two = file.replace("kind", "name = \"b\"\nkind");
-        check(&format!("{file}{two}"), &[(Some(4), "channel 1 writes to the same file")]);
+        check(&format!("{file}{two}"), &[(Some(7), "channel 1 writes to the same file")]);
     }
 
     #[test]

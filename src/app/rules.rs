@@ -130,9 +130,11 @@ fn failing(set: &RuleSet, files: &Files) -> Vec<Problem> {
 }
 
 /// What keeps a rule out of the shipped set although it could be in force: no example of either kind, no runbook.
-pub fn unproven(set: &RuleSet, files: &Files) -> Vec<Problem> {
+pub fn unproven(set: &RuleSet, files: &Files, dir: Option<&Path>) -> Vec<Problem> {
     let lacks = |rule: &Rule| {
         let prefix = if rule.file.starts_with(SHIPPED) { SHIPPED } else { "" };
+        let file =
+            dir.filter(|_| prefix.is_empty()).map_or_else(|| rule.file.clone().into(), |dir| dir.join(&rule.file));
         let runbook = format!("{prefix}runbooks/{}", rule.meta.runbook);
         [
             (rule.meta.fires.is_empty(), "no example under `fires`".to_owned()),
@@ -141,7 +143,7 @@ pub fn unproven(set: &RuleSet, files: &Files) -> Vec<Problem> {
         ]
         .into_iter()
         .filter_map(|(lacks, what)| lacks.then_some(what))
-        .map(|what| Problem { file: rule.file.clone().into(), line: None, what: format!("{} has {what}", rule.id) })
+        .map(|what| Problem { file: file.clone(), line: None, what: format!("{} has {what}", rule.id) })
         .collect::<Vec<_>>()
     };
     set.rules().iter().flat_map(|rule| lacks(rule)).collect()

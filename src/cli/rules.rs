@@ -183,7 +183,7 @@ fn check(dir: &std::path::Path) -> Result<(), Stop> {
 fn test(sources: &Sources) -> Result<(), Stop> {
     let (files, loaded) = look(sources)?;
     let mut problems = loaded.problems;
-    problems.extend(app::unproven(&loaded.set, &files));
+    problems.extend(app::unproven(&loaded.set, &files, sources.dir.as_deref()));
     let examples = |rule: &Rule| rule.meta.fires.len() + rule.meta.quiet.len();
     let count: usize = loaded.set.rules().iter().map(|rule| examples(rule)).sum();
     eprintln!("{} rules, {count} examples", loaded.set.rules().len());
