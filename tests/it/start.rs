@@ -1,11 +1,14 @@
 //! Starting processes from tests, never in the moment in which a mock broker goes down. A child has a copy of every descriptor of this process
 //! until it executes its program; a copy of the broker's listener holds the port, and librdkafka aborts where it cannot bind it again.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -26,7 +29,9 @@ pub trait Start {
 impl Start for Command {
     fn start(&mut self) -> io::Result<Child> {
         let _shared = STARTING.read().unwrap_or_else(PoisonError::into_inner);
-        self.spawn()
+        let child = self.spawn()?;
+        until_it_shares_nothing(child.id());
+        Ok(child)
     }
 
     fn answer(&mut self) -> io::Result<Output> {
@@ -35,6 +40,19 @@ impl Start for Command {
 
     fn finish(&mut self) -> io::Result<ExitStatus> {
         self.start()?.wait()
+    }
+}
+
+/// Waits until a child has closed what it had of our sockets: it is started before it has, for the kernel wakes the parent first.
+fn until_it_shares_nothing(id: u32) {
+    let sockets = |process: &str| -> BTreeSet<PathBuf> {
+        let open = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+        let links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).collect()
+    };
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until && !sockets("self").is_disjoint(&sockets(&id.to_string())) {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
