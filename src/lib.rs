@@ -22,6 +22,8 @@ pub mod history;
 pub mod ingest;
 pub mod inquiry;
 pub mod keys;
+#[cfg(test)]
+mod naive;
 pub mod notify;
 pub mod pipeline;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]

@@ -46,11 +46,14 @@ pub fn look_at_rules(rules: &Rules) -> Result<(Files, Loaded), Problem> {
     let mut loaded = rule::load(&files);
     loaded.problems.extend(failing(&loaded.set, &files));
     loaded.problems.sort();
-    if let Some(dir) = &rules.dir {
-        let own = |file: &Path| !file.starts_with(SHIPPED);
-        loaded.problems.iter_mut().filter(|p| own(&p.file)).for_each(|problem| problem.file = dir.join(&problem.file));
-    }
+    below(&mut loaded.problems, rules.dir.as_deref());
     Ok((files, loaded))
+}
+
+/// Names the files of a site's own rules by their paths.
+fn below(problems: &mut [Problem], dir: Option<&Path>) {
+    let own = problems.iter_mut().filter(|problem| !problem.file.starts_with(SHIPPED));
+    own.zip(dir.into_iter().cycle()).for_each(|(problem, dir)| problem.file = dir.join(&problem.file));
 }
 
 /// Rules that are ready to be taken into force.
@@ -133,8 +136,6 @@ fn failing(set: &RuleSet, files: &Files) -> Vec<Problem> {
 pub fn unproven(set: &RuleSet, files: &Files, dir: Option<&Path>) -> Vec<Problem> {
     let lacks = |rule: &Rule| {
         let prefix = if rule.file.starts_with(SHIPPED) { SHIPPED } else { "" };
-        let file =
-            dir.filter(|_| prefix.is_empty()).map_or_else(|| rule.file.clone().into(), |dir| dir.join(&rule.file));
         let runbook = format!("{prefix}runbooks/{}", rule.meta.runbook);
         [
             (rule.meta.fires.is_empty(), "no example under `fires`".to_owned()),
@@ -143,10 +144,12 @@ pub fn unproven(set: &RuleSet, files: &Files, dir: Option<&Path>) -> Vec<Problem
         ]
         .into_iter()
         .filter_map(|(lacks, what)| lacks.then_some(what))
-        .map(|what| Problem { file: file.clone(), line: None, what: format!("{} has {what}", rule.id) })
+        .map(|what| Problem { file: rule.file.clone().into(), line: None, what: format!("{} has {what}", rule.id) })
         .collect::<Vec<_>>()
     };
-    set.rules().iter().flat_map(|rule| lacks(rule)).collect()
+    let mut problems: Vec<Problem> = set.rules().iter().flat_map(|rule| lacks(rule)).collect();
+    below(&mut problems, dir);
+    problems
 }
 
 /// Asks the rules of the folder of any JSON: one line a match, with the rule's id and the number of the record from 0.

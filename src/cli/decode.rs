@@ -1,9 +1,7 @@
 //! `phiwatch decode`: any supported format in, native events out.
 
-use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write, stdout};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -34,7 +32,7 @@ impl Decode {
         let format = Format::parse(&self.format).ok_or_else(|| Stop::Usage(unknown_format(&self.format)))?;
         let hints = Hints { format, ..Hints::new("") };
         let mut out = BufWriter::new(stdout().lock());
-        let create = |path: &Path| private(path).map_err(|error| Stop::Failed(format!("{}: {error}", path.display())));
+        let create = |path| super::private(path, false);
         let mut rejects = self.rejects.as_deref().map(create).transpose()?.map(BufWriter::new);
         let to = rejects.as_mut().map(|file| file as &mut dyn Write);
         let bar = progress::inputs(&self.inputs)?;
@@ -49,9 +47,4 @@ impl Decode {
         eprintln!("{} records: {} events, {} rejects", counts.records, counts.events, counts.rejects);
         Ok(())
     }
-}
-
-/// A file that only its owner can read: it holds records as they came.
-fn private(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
 }

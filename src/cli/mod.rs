@@ -3,7 +3,9 @@
 //! Standard output carries results, standard error everything else. Exit status: 0 done, 1 stopped by a failure, 2 bad usage or
 //! settings, 3 (`verify`) something is altered.
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -90,6 +92,13 @@ fn say(text: &str) -> Result<(), Stop> {
         }
         _ => Ok(()),
     }
+}
+
+/// A file for records and alerts, made so that only its owner can read it; what is in it stays where the work `goes_on`.
+fn private(path: &Path, goes_on: bool) -> Result<File, Stop> {
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).append(goes_on).truncate(!goes_on).mode(0o600);
+    options.open(path).map_err(|error| Stop::Failed(format!("{}: {error}", path.display())))
 }
 
 /// Runs the program with the arguments of the process.

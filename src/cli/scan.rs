@@ -1,8 +1,6 @@
 //! `phiwatch scan`: the engine over files.
 
-use std::fs::OpenOptions;
 use std::io::{BufWriter, Write, stdout};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -53,10 +51,7 @@ impl Scan {
             Some(path) => {
                 // With a history the scan goes on from an earlier one, and so does the file.
                 let goes_on = settings.history.is_some();
-                let mut options = OpenOptions::new();
-                options.create(true).write(true).append(goes_on).truncate(!goes_on).mode(0o600);
-                let file = options.open(path).map_err(|error| Stop::Failed(format!("{}: {error}", path.display())))?;
-                Box::new(BufWriter::new(file))
+                Box::new(BufWriter::new(super::private(path, goes_on)?))
             }
             None => Box::new(BufWriter::new(stdout().lock())),
         };

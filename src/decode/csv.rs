@@ -51,12 +51,9 @@ impl Header {
 
     /// Whether this is no header but a row: no column has a native name, and some begins as times and numbers do.
     pub fn is_row(&self) -> bool {
-        let digit = |name: &String| name.starts_with(|letter: char| letter.is_ascii_digit());
-        let mut names = self.targets.iter().map(|target| match target {
-            Target::Rest(name) => Some(digit(name)),
-            _ => None,
-        });
-        names.clone().all(|name| name.is_some()) && names.any(|name| name == Some(true))
+        let value =
+            |target: &Target| matches!(target, Target::Rest(name) if name.starts_with(|c: char| c.is_ascii_digit()));
+        self.targets.iter().all(|target| matches!(target, Target::Rest(_))) && self.targets.iter().any(value)
     }
 
     /// The cells of one row as fields.

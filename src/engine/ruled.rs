@@ -12,11 +12,12 @@ impl Engine {
         let entered = self.subjects.open_days().last().copied().max(self.settled);
         let from = day.max(entered.unwrap_or(day)).plus(1);
         self.triage.no_longer((&family, &subject), day, from);
-        if let Some(days) = excepted_days {
+        let excepted_until = excepted_days.map(|days| from.plus(days));
+        if let Some(until) = excepted_until {
             let (family, subject) = (family.clone(), subject.clone());
-            self.triage.except(Exception { family, subject, about: day, from, until: from.plus(days) });
+            self.triage.except(Exception { family, subject, about: day, from, until });
         }
-        let in_force = InForce { from, is_misuse, excepted_until: excepted_days.map(|days| from.plus(days)) };
+        let in_force = InForce { from, is_misuse, excepted_until };
         let subjects = &self.subjects;
         let number = subjects.find(subject.kind, &subject.id);
         let ruling = Ruling { about: &subject, subject: number, day, in_force, subjects };

@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 
 use super::answer::Answer;
-use super::blind::{self, Reach, times};
+use super::blind::{self, Reach};
 use super::ledger::{Ledger, ledger};
 use super::when::{Window, read_window};
 use super::{AskError, Asked, people};
@@ -61,6 +61,11 @@ impl Archive {
         Ok(Archive { reader, roster, zone, reach, changes })
     }
 
+    /// Event time of the oldest event on record: there a history begins.
+    pub fn oldest(&self) -> Option<Time> {
+        self.reach.oldest
+    }
+
     /// Event time of the newest event on record: the present of a history.
     pub fn newest(&self) -> Option<Time> {
         self.reach.newest
@@ -106,7 +111,6 @@ impl Archive {
             ledger(&self.reader, &self.changes, window, &self.zone).await?;
         let gaps = blind::gaps(&self.reader, window).await?.into_iter().chain(old_logs).collect();
         let Reach { complete_to, behind, .. } = self.reach.clone();
-        let before = self.before(window).await?;
         let silent = blind::silences(&self.reader, window, complete_to).await?;
         Ok(Answer {
             question,
@@ -120,24 +124,17 @@ impl Archive {
             stale,
             silent,
             learning,
-            notes: before.into_iter().collect(),
+            notes: self.before(window).into_iter().collect(),
             zone: self.zone.clone(),
         })
     }
 
-    /// When the history begins.
-    pub async fn begins(&self) -> Result<Option<Time>, AskError> {
-        let rows = self.reader.query("SELECT min(first_time) FROM spans", &[]).await?;
-        Ok(times(&rows[0], 0).first().copied().flatten())
-    }
-
     /// Says so where a part of the window lies before everything on record.
-    async fn before(&self, window: Window) -> Result<Option<String>, AskError> {
-        let Some(first) = self.begins().await? else { return Ok(None) };
+    fn before(&self, window: Window) -> Option<String> {
+        let first = self.oldest()?;
         let is_early =
             window.since.is_some_and(|since| since < first) || window.until.is_some_and(|until| until <= first);
-        let what = || format!("the history begins {}: nothing before that is on record", self.zone.clock(first));
-        Ok(is_early.then(what))
+        is_early.then(|| format!("the history begins {}: nothing before that is on record", self.zone.clock(first)))
     }
 
     /// Who an account is, or that nobody knows it: for an answer about one account.

@@ -51,6 +51,8 @@ pub struct Silence {
 /// How far the feeds were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reach {
+    /// Event time of the oldest event on record.
+    pub oldest: Option<Time>,
     /// Event time of the newest event on record, those from the future left out.
     pub newest: Option<Time>,
     /// Up to here every feed was read.
@@ -62,10 +64,12 @@ pub(super) struct Reach {
 /// Reads how far each feed stands. Files have ended and hold nothing back. Partitions go on: how far all of them were read is what the
 /// engine's time says, which waits for none that is quiet or stopped; without any, the one that is furthest behind says it.
 pub(super) async fn reach(reader: &Reader, changes: &[Noted]) -> Result<Reach, HistoryError> {
-    let sql = "SELECT topic, partition, max(last_time) AS last FROM spans GROUP BY topic, partition ORDER BY topic, partition";
-    let (mut newest, mut partitions) = (None, Vec::new());
+    let sql = "SELECT topic, partition, max(last_time) AS last, min(first_time) AS first FROM spans \
+               GROUP BY topic, partition ORDER BY topic, partition";
+    let (mut oldest, mut newest, mut partitions) = (None, None, Vec::new());
     for rows in reader.query(sql, &[]).await? {
         let last = times(&rows, 2);
+        oldest = times(&rows, 3).into_iter().flatten().chain(oldest).min();
         for (row, last) in last.into_iter().enumerate() {
             newest = newest.max(last);
             let topic = rows.column(0).as_string::<i32>();
@@ -80,7 +84,7 @@ pub(super) async fn reach(reader: &Reader, changes: &[Noted]) -> Result<Reach, H
     let is_behind = newest.zip(complete_to).is_some_and(|(newest, to)| to < newest.plus(-NOTABLE));
     let behind = partitions.into_iter().filter(|(_, last)| is_behind && complete_to.is_some_and(|to| *last <= to));
     let behind = behind.map(|(origin, newest)| Behind { origin, newest: newest.to_string() }).collect();
-    Ok(Reach { newest, complete_to, behind })
+    Ok(Reach { oldest, newest, complete_to, behind })
 }
 
 /// Gaps that may hold something of `window`: they lie between the times of the origin's events before and behind them.

@@ -100,19 +100,19 @@ async fn answer(archive: &Archive, asked: &Asked) -> Result<Answer, AskError> {
     if !asked.all && left_out > 0 {
         answer.notes.push(format!("ended and disabled accounts left out: {left_out}; --all shows them"));
     }
-    answer.notes.extend(young(archive, present, days).await?);
+    answer.notes.extend(young(archive, present, days));
     Ok(answer)
 }
 
 /// Says so where the history is too short to know.
-async fn young(archive: &Archive, present: Time, days: i64) -> Result<Option<String>, AskError> {
-    let Some(first) = archive.begins().await?.filter(|first| *first < present) else { return Ok(None) };
+fn young(archive: &Archive, present: Time, days: i64) -> Option<String> {
+    let first = archive.oldest().filter(|first| *first < present)?;
     let held = (present.0 - first.0).div_euclid(DAY);
     let what = format!(
         "the history begins {}, {held} days before: what was used earlier is not on record",
         archive.zone.clock(first)
     );
-    Ok((held < days).then_some(what))
+    (held < days).then_some(what)
 }
 
 /// Every account of the roster that has begun by `present`.

@@ -355,15 +355,16 @@ impl Settings {
     pub fn problems(&self) -> Vec<(usize, String)> {
         let mut problems = Vec::new();
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut files: BTreeMap<&Path, usize> = BTreeMap::new();
         for (index, channel) in self.0.iter().enumerate() {
             let mut wrongs = channel.wrongs();
-            let known = seen.insert(channel.name(), index);
-            let is_new = known.is_none();
-            if let Some(first) = known {
+            let written = match channel {
+                ChannelSettings::File(own) => files.insert(&own.path, index),
+                _ => None,
+            };
+            if let Some(first) = seen.insert(channel.name(), index) {
                 wrongs.push(format!("channel {} has the same name; give one of them another `name`", first + 1));
-            }
-            let same = |other: &ChannelSettings| matches!((channel, other), (ChannelSettings::File(a), ChannelSettings::File(b)) if a.path == b.path);
-            if let (Some(first), true) = (self.0[..index].iter().position(same), is_new) {
+            } else if let Some(first) = written {
                 wrongs.push(format!("path: channel {} writes to the same file", first + 1));
             }
             let (number, name) = (index + 1, channel.name());

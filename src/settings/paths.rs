@@ -17,9 +17,8 @@ pub fn is_inside(path: &Path, folder: &Path) -> bool {
                 part => plain.push(part),
             }
         }
-        let path = plain;
-        let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-        there.map_or(path.clone(), |(above, real)| real.join(path.strip_prefix(above).unwrap_or(Path::new(""))))
+        let there = plain.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+        there.map_or(plain.clone(), |(above, real)| real.join(plain.strip_prefix(above).unwrap_or(Path::new(""))))
     };
     real(path).starts_with(real(folder))
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use rsigma_eval::compiler::{CompiledRule, compile_rule};
 use rsigma_parser::{FilterRule, Level, SigmaRule};
-use yaml_serde::Value;
 
 use super::condition::Condition;
 use super::correlate::{Content, core};
-use super::load::{Document, Draft, Loaded, Loading, kind, parse};
+use super::load::{Document, Draft, Loaded, Loading, kind, selecting};
 use super::meta::{LEVELS, Meta};
 use super::reading::{At, Complaints};
+use super::sentence::OF_CORRELATIONS;
 use super::{Body, Plain, Rule, RuleSet, Standing, canonical, strict};
 use crate::event::Severity;
 
@@ -80,14 +80,14 @@ impl<'f> Loading<'f> {
             }
         };
         let is_window = matches!(body, Body::Correlation);
-        let sentence = root.get("phiwatch").and_then(|at| at.get("sentence"));
-        let of_windows = ["value", "threshold", "group"];
-        let named = |count: &&str| meta.as_ref().is_some_and(|meta| meta.sentence.counts(count));
-        if let (Some(at), Some(count), false) = (&sentence, of_windows.iter().find(|count| named(count)), is_window) {
-            complaints.say(at, format!("`{{{count}}}` is for correlations; a plain rule counts no window"));
+        let said = |key: &str| root.get("phiwatch").and_then(|at| at.get(key));
+        let named = |count: &&&str| meta.as_ref().is_some_and(|meta| meta.sentence.counts(count));
+        let of_window = OF_CORRELATIONS.iter().find(named).filter(|_| !is_window);
+        if let Some((at, count)) = said("sentence").zip(of_window) {
+            complaints.say(&at, format!("`{{{count}}}` is for correlations; a plain rule counts no window"));
         }
         let ages = meta.as_ref().is_some_and(|meta| meta.suppress.is_some());
-        if let Some(at) = root.get("phiwatch").and_then(|at| at.get("suppress")).filter(|_| ages && is_window) {
+        if let Some(at) = said("suppress").filter(|_| ages && is_window) {
             complaints
                 .say(&at, "an age in `suppress` is for plain rules; the window of a correlation is its `timespan`");
         }
@@ -113,17 +113,11 @@ impl<'f> Loading<'f> {
     pub(super) fn when(&self, at: &At<'_>, complaints: &mut Complaints) -> Option<Condition> {
         let before = complaints.0.len();
         strict::selection(at, complaints);
-        let text = |text: &str| Value::String(text.to_owned());
-        let detection = [(text("selection"), at.value.clone()), (text("condition"), text("selection"))];
-        let whole =
-            [(text("title"), text("when")), (text("detection"), Value::Mapping(detection.into_iter().collect()))];
-        let parsed = parse(&Value::Mapping(whole.into_iter().collect()));
+        let parsed = selecting(at.value);
         if complaints.0.len() > before {
             return None;
         }
-        let compiled = parsed.and_then(|mut collection| {
-            let first = collection.errors.first().cloned();
-            let mut rule = first.map_or_else(|| collection.rules.pop().ok_or("no rule".to_owned()), Err)?;
+        let compiled = parsed.and_then(|mut rule| {
             self.expand(&mut rule.detection, at, complaints);
             compile_rule(&rule).map_err(|error| error.to_string())
         });

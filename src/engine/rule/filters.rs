@@ -15,31 +15,19 @@ pub(super) fn is_called(rule: &SigmaRule, name: &str) -> bool {
 pub(super) fn check_filter(root: &At<'_>, filter: &FilterRule, plain: &[Draft<'_>], complaints: &mut Complaints) {
     let is_meant = match &filter.rules {
         FilterRuleTarget::Specific(names) => {
-            plain.iter().any(|plain| plain.ours && names.iter().any(|name| is_called(&plain.rule, name)))
+            let is_named = |plain: &&Draft<'_>| names.iter().any(|name| is_called(&plain.rule, name));
+            let named: Vec<_> = plain.iter().filter(is_named).collect();
+            for other in named.iter().filter(|plain| is_elsewhere(filter, &plain.rule)) {
+                let at = root.get("logsource").unwrap_or_else(|| root.clone());
+                let what = "has another logsource: the filter would change nothing of it";
+                complaints.say(&at, format!("the rule `{}` {what}", other.id));
+            }
+            named.iter().any(|plain| plain.ours)
         }
         FilterRuleTarget::Any => {
             root.get("logsource").is_none() && !plain.is_empty() && plain.iter().all(|plain| plain.ours)
         }
     };
-    if let (FilterRuleTarget::Specific(names), Some(source)) = (&filter.rules, &filter.logsource) {
-        let meant = plain.iter().filter(|plain| names.iter().any(|name| is_called(&plain.rule, name)));
-        let differs = |ours: &Option<String>, theirs: &Option<String>| ours.is_some() && ours != theirs;
-        for plain in meant {
-            let rule = &plain.rule.logsource;
-            let parts = [
-                (&source.category, &rule.category),
-                (&source.product, &rule.product),
-                (&source.service, &rule.service),
-            ];
-            if parts.iter().any(|(ours, theirs)| differs(ours, theirs)) {
-                let at = root.get("logsource").unwrap_or_else(|| root.clone());
-                complaints.say(
-                    &at,
-                    format!("the rule `{}` has another logsource: the filter would change nothing of it", plain.id),
-                );
-            }
-        }
-    }
     let Some(at) = root.get("filter").filter(|_| is_meant || is_ours(root)) else { return };
     // What says that it is ours was looked at when it was read.
     if !is_ours(root) {
@@ -47,4 +35,15 @@ pub(super) fn check_filter(root: &At<'_>, filter: &FilterRule, plain: &[Draft<'_
         strict::detection(&at, complaints);
     }
     strict::condition(&at, &filter.detection, complaints);
+}
+
+/// Whether the logsource of a filter says something that the rule's does not.
+fn is_elsewhere(filter: &FilterRule, rule: &SigmaRule) -> bool {
+    let Some(source) = &filter.logsource else { return false };
+    let parts = [
+        (&source.category, &rule.logsource.category),
+        (&source.product, &rule.logsource.product),
+        (&source.service, &rule.logsource.service),
+    ];
+    parts.iter().any(|(asked, has)| asked.is_some() && asked != has)
 }

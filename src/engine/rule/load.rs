@@ -238,12 +238,7 @@ impl<'f> Loading<'f> {
 
     /// Puts lists in the place of placeholders, and mends what rsigma would misread; gives the contents of the lists that were used.
     pub(super) fn expand(&self, detections: &mut Detections, at: &At<'_>, complaints: &mut Complaints) -> String {
-        let (mut used, mut absent) = (BTreeSet::new(), BTreeSet::new());
-        for detection in detections.named.values_mut() {
-            lists::expand(detection, &self.lists, &mut used, &mut absent);
-            mend(detection);
-        }
-        say_absent(&self.lists, &absent, at, complaints);
+        let used = expand(detections, &self.lists, at, complaints);
         used.iter().map(|name| format!("{name}={:?};", self.lists[name])).collect()
     }
 
@@ -255,12 +250,7 @@ impl<'f> Loading<'f> {
         for (document, filter) in &mut self.filters {
             let root = At::root(&document.value);
             let mut complaints = Complaints::default();
-            let (mut used, mut absent) = (BTreeSet::new(), BTreeSet::new());
-            for detection in filter.detection.named.values_mut() {
-                lists::expand(detection, &self.lists, &mut used, &mut absent);
-                mend(detection);
-            }
-            say_absent(&self.lists, &absent, &root, &mut complaints);
+            expand(&mut filter.detection, &self.lists, &root, &mut complaints);
             if let FilterRuleTarget::Specific(_) = &filter.rules {
                 let named = root.get("filter").and_then(|at| at.get("rules")).map(|at| at.each()).unwrap_or_default();
                 for (at, name) in named.iter().filter_map(|at| Some((at, at.value.as_str()?))) {
@@ -288,19 +278,38 @@ impl<'f> Loading<'f> {
 
 /// The first line of a detection that the compiler does not take by itself; the whole where it takes each.
 fn refused<'v>(detection: &At<'v>) -> At<'v> {
-    let text = |text: &str| Value::String(text.to_owned());
     let is_taken = |key: &str, value: &Value| {
-        let selection = Value::Mapping([(text(key), value.clone())].into_iter().collect());
-        let body = [(text("s"), selection), (text("condition"), text("s"))];
-        let whole = [(text("title"), text("t")), (text("detection"), Value::Mapping(body.into_iter().collect()))];
-        let rule = parse(&Value::Mapping(whole.into_iter().collect())).ok().and_then(|mut one| one.rules.pop());
-        rule.is_some_and(|rule| compile_rule(&rule).is_ok())
+        let selection = Value::Mapping([(Value::String(key.to_owned()), value.clone())].into_iter().collect());
+        selecting(&selection).is_ok_and(|rule| compile_rule(&rule).is_ok())
     };
     let selections = detection.entries().into_iter().filter(|(name, _)| *name != "condition");
     let lines = selections.flat_map(|(_, at)| at.each()).flat_map(|at| at.entries());
     // A placeholder means nothing before its list stands in its place.
     let mut lines = lines.filter(|(key, _)| !key.contains("|expand"));
     lines.find(|(key, at)| !is_taken(key, at.value)).map_or_else(|| detection.clone(), |(_, at)| at)
+}
+
+/// The rule that is made of one selection.
+pub(super) fn selecting(selection: &Value) -> Result<SigmaRule, String> {
+    let text = |text: &str| Value::String(text.to_owned());
+    let body = [(text("selection"), selection.clone()), (text("condition"), text("selection"))];
+    let whole = [(text("title"), text("when")), (text("detection"), Value::Mapping(body.into_iter().collect()))];
+    let mut collection = parse(&Value::Mapping(whole.into_iter().collect()))?;
+    match collection.errors.first() {
+        Some(error) => Err(error.clone()),
+        None => collection.rules.pop().ok_or_else(|| "no rule".to_owned()),
+    }
+}
+
+/// Puts lists in the place of placeholders, and mends what rsigma would misread; gives the names of the lists that were used.
+fn expand(detections: &mut Detections, lists: &Lists, at: &At<'_>, complaints: &mut Complaints) -> BTreeSet<String> {
+    let (mut used, mut absent) = (BTreeSet::new(), BTreeSet::new());
+    for detection in detections.named.values_mut() {
+        lists::expand(detection, lists, &mut used, &mut absent);
+        mend(detection);
+    }
+    say_absent(lists, &absent, at, complaints);
+    used
 }
 
 /// One document through the parser of rsigma.

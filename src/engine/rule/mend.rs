@@ -229,6 +229,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::naive;
 
     /// Whether a rule with this selection holds for an event.
     fn holds(selection: &str, event: &Value) -> bool {
@@ -330,17 +331,6 @@ mod tests {
         check("{f|base64offset|contains|all: ['IEX (New', 'Nothing']}", &encoded("q", b"IEX (New-Object", "z"), false);
     }
 
-    /// The definition of wildcards, as slow as it is short.
-    fn naive(pattern: &[char], text: &[char]) -> bool {
-        match (pattern, text) {
-            ([], []) => true,
-            (['*', rest @ ..], _) => (0..=text.len()).any(|cut| naive(rest, &text[cut..])),
-            (['?', rest @ ..], [_, tail @ ..]) => naive(rest, tail),
-            ([p, rest @ ..], [t, tail @ ..]) => p == t && naive(rest, tail),
-            _ => false,
-        }
-    }
-
     proptest! {
         #[test]
         fn wildcards_mean_what_their_definition_says(
@@ -353,8 +343,7 @@ mod tests {
                 [("", "", ""), ("*", "|contains", "*"), ("", "|startswith", "*"), ("*", "|endswith", "")][place];
             let all = all && values.len() > 1;
             let selection = json!({ (format!("f{modifier}{}", if all { "|all" } else { "" })): &values }).to_string();
-            let chars = |s: &str| s.chars().collect::<Vec<_>>();
-            let one = |value: &String| naive(&chars(&format!("{before}{value}{after}")), &chars(&text));
+            let one = |value: &String| naive::matches(&format!("{before}{value}{after}"), &text);
             let expected = if all { values.iter().all(one) } else { values.iter().any(one) };
             prop_assert_eq!(holds(&selection, &json!({"f": &text})), expected, "{} on {:?}", selection, text);
         }

@@ -17,6 +17,9 @@ pub const COUNTS: [(&str, &str); 6] = [
     ("group", "of a correlation: the values that its events have in common"),
 ];
 
+/// Those of them that only a correlation has.
+pub const OF_CORRELATIONS: [&str; 3] = ["value", "threshold", "group"];
+
 /// A template, cut into its parts.
 #[derive(Debug, Clone)]
 pub struct Sentence(Vec<Part>);

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use serde::Serialize;
 
 use super::side::{ALERTS_MAX, Found, Sample, Side};
@@ -139,7 +138,7 @@ pub(super) async fn report(
         }
     }
     let found: Vec<Found> = sides.into_iter().map(|side| side.found).collect();
-    let days = within(archive, days).await?;
+    let days = within(archive, days);
     let judged = match end {
         End::Whole => Judged { days, whole: days },
         End::Stopped(read) | End::Flooded(read) => {
@@ -199,14 +198,12 @@ impl Judged {
 }
 
 /// The days that were asked for, as far as there are events.
-async fn within(archive: &Archive, days: Days) -> Result<Option<(Day, Day)>, AskError> {
-    let rows = archive.reader.query("SELECT min(first_time) FROM spans", &[]).await?;
-    let oldest = rows[0].column(0).as_primitive::<TimestampMicrosecondType>().iter().next().flatten().map(Time);
+fn within(archive: &Archive, days: Days) -> Option<(Day, Day)> {
     let day = |time: Time| archive.zone.local(time).day;
-    let (Some(oldest), Some(newest)) = (oldest.map(day), archive.newest().map(day)) else { return Ok(None) };
+    let (oldest, newest) = archive.oldest().map(day).zip(archive.newest().map(day))?;
     let first = days.first.map_or(oldest, |first| first.max(oldest));
     let last = days.last.map_or(newest, |last| last.min(newest));
-    Ok((first <= last).then_some((first, last)))
+    (first <= last).then_some((first, last))
 }
 
 fn summary(

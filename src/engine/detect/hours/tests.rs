@@ -209,25 +209,13 @@ fn what_nobody_has_ruled_on_is_no_habit() {
     let nights = [first, first + 14].map(|day| (clerk.clone(), day));
     // Of the other clerks who come back at night nothing is left.
     let start = |day: i32| zone().at(first_day().plus(day), 1, 0);
-    let is_other = |record: &Record| {
-        misuses[1..].iter().any(|(actor, day)| {
-            record.actor == *actor && (start(day + 1)..start(day + 1).plus(4 * HOUR)).contains(&record.time)
-        })
+    let is_of = |record: &Record, (actor, day): &(String, i32)| {
+        record.actor == *actor && (start(day + 1)..start(day + 1).plus(4 * HOUR)).contains(&record.time)
     };
-    records.retain(|record| !is_other(record));
-    let night: Vec<Record> = records
-        .iter()
-        .filter(|record| {
-            record.actor == clerk && (start(first + 1)..start(first + 1).plus(4 * HOUR)).contains(&record.time)
-        })
-        .cloned()
-        .collect();
-    let again = night.into_iter().map(|record| Record {
-        id: format!("{}b", record.id),
-        time: record.time.plus(14 * DAY),
-        ..record
-    });
-    records.extend(again);
+    records.retain(|record| !misuses[1..].iter().any(|other| is_of(record, other)));
+    let night: Vec<Record> = records.iter().filter(|record| is_of(record, &misuses[0])).cloned().collect();
+    let again = |record: Record| Record { id: format!("{}b", record.id), time: record.time.plus(14 * DAY), ..record };
+    records.extend(night.into_iter().map(again));
     records.sort_by_key(|record| record.time);
     let p = |ruled: &[(String, i32)], is_misuse| {
         let alerts = heard(&records, String::new(), Known::Roles, ruled, is_misuse);

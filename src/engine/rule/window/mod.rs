@@ -82,11 +82,14 @@ pub struct Windows<E> {
     states: Vec<State<E>>,
 }
 
-/// What is written: the states with the content and the id of their correlations.
+/// What a correlation counts, by hash, and its id: correlations may differ in nothing but their thresholds.
+type Name = (u64, String);
+
+/// What is written: the states by the names of their correlations.
 #[derive(Serialize, Deserialize)]
 struct Saved<S> {
     settled: Option<Day>,
-    states: Vec<(u64, String, S)>,
+    states: Vec<(Name, S)>,
 }
 
 impl<E: Evidence> Windows<E> {
@@ -252,9 +255,7 @@ impl<E: Evidence> Windows<E> {
 
     /// The whole memory as bytes.
     pub fn save(&self) -> Vec<u8> {
-        let names = self.correlations.iter().map(|correlation| correlation.id.clone());
-        let states = self.contents().into_iter().zip(names).zip(&self.states);
-        let states = states.map(|((content, id), state)| (content, id, state)).collect();
+        let states = self.names().into_iter().zip(&self.states).collect();
         postcard::to_stdvec(&Saved { settled: self.settled, states }).expect("plain values can be written")
     }
 
@@ -267,37 +268,35 @@ impl<E: Evidence> Windows<E> {
 
     /// Takes over the memory of the windows that were in force before, correlation by correlation where its content is the same.
     pub fn adopt(&mut self, before: Windows<E>) {
-        let named = before.contents().into_iter().zip(before.correlations.into_iter().map(|one| one.id));
-        let states = named.zip(before.states).map(|((content, id), state)| (content, id, state)).collect();
-        self.take_over(before.settled, states);
+        let names = before.names().into_iter();
+        self.take_over(before.settled, names.zip(before.states).collect());
     }
 
-    /// Correlations may differ in nothing but their thresholds: then the ids tell which is which, and where one was renamed, the order.
-    fn take_over(&mut self, settled: Option<Day>, mut states: Vec<(u64, String, State<E>)>) {
+    /// Of several that count the same the ids tell which is which, and where one was renamed, the order.
+    fn take_over(&mut self, settled: Option<Day>, mut states: Vec<(Name, State<E>)>) {
         self.settled = settled;
-        let contents = self.contents();
-        let mut left = Vec::new();
-        for (number, content) in contents.iter().enumerate() {
-            let id = &self.correlations[number].id;
-            match states.iter().position(|(known, name, _)| (known, name) == (content, id)) {
-                Some(at) => self.states[number] = states.remove(at).2,
-                None => left.push(number),
+        let names = self.names();
+        let mut renamed = Vec::new();
+        for (number, name) in names.iter().enumerate() {
+            match states.iter().position(|(known, _)| known == name) {
+                Some(at) => self.states[number] = states.remove(at).1,
+                None => renamed.push(number),
             }
         }
-        let ids: Vec<&String> = self.correlations.iter().map(|correlation| &correlation.id).collect();
-        states.retain(|(_, name, _)| !ids.contains(&name));
-        for number in left {
-            if let Some(at) = states.iter().position(|(known, ..)| *known == contents[number]) {
-                self.states[number] = states.remove(at).2;
+        states.retain(|((_, id), _)| names.iter().all(|(_, known)| known != id));
+        for number in renamed {
+            if let Some(at) = states.iter().position(|((content, _), _)| *content == names[number].0) {
+                self.states[number] = states.remove(at).1;
             }
         }
     }
 
-    /// What each correlation and its hits are made of: hits hold their groups in the correlations above.
-    fn contents(&self) -> Vec<u64> {
-        (0..self.correlations.len()).map(|number| self.content(number)).collect()
+    fn names(&self) -> Vec<Name> {
+        let name = |(number, one): (usize, &Correlation)| (self.content(number), one.id.clone());
+        self.correlations.iter().enumerate().map(name).collect()
     }
 
+    /// What a correlation and its hits are made of: hits hold their groups in the correlations above.
     fn content(&self, number: usize) -> u64 {
         let above = self.above[number].iter().map(|feed| (feed.position, self.content(feed.correlation)));
         let mix = |hash: u64, part: u64| (hash.rotate_left(23) ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15);
