@@ -17,7 +17,7 @@ use crate::history::{History, Settings as HistorySettings};
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
 use crate::roster::{Accepted, Loaded, Roster};
-use crate::settings::{Settings, local};
+use crate::settings::{Settings, is_inside, local};
 use crate::store::{AesSeal, Store};
 
 mod acts;
@@ -267,7 +267,14 @@ fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) 
     {
         return Err(Stop::Usage(what));
     }
-    let key = settings.key_source(&history.dir);
+    // The command line may have named another history than the settings did, where this was looked at.
+    let (key, state) = (settings.key_source(&history.dir), settings.state_dir(&history.dir));
+    for (what, path) in [("the key", settings.key.as_ref()), ("the state folder", Some(&state))] {
+        if let Some(path) = path.filter(|path| is_inside(path, &history.dir)) {
+            let what = format!("{}: {what} lies inside the history, where only the history may lie", path.display());
+            return Err(Stop::Usage(what));
+        }
+    }
     let opened = runtime.block_on(History::open_or_create(history, &key)).map_err(Stop::failed)?;
     if let Some(path) = opened.made_key() {
         eprintln!(
@@ -275,7 +282,7 @@ fn open_keep(settings: &Settings, history: &HistorySettings, runtime: &Runtime) 
             path.display()
         );
     }
-    Keep::new(opened, settings.state_dir(&history.dir)).map_err(Stop::failed)
+    Keep::new(opened, state).map_err(Stop::failed)
 }
 
 /// Opens the store of alerts beside a history, for writing or for looking.

@@ -265,6 +265,23 @@ fn fingerprint(dir: &Path) -> Vec<u8> {
 }
 
 /// A history that cannot be used is left as it is, and is as good as before once the cause is gone.
+/// The settings know nothing of the history that the command line names.
+#[test]
+fn a_history_that_is_named_holds_no_key_and_no_state() {
+    for (settings, words) in [
+        ("[keys]\nfile = \"h/key\"\n", "h/key: the key lies inside the history"),
+        ("[state]\ndir = \"x/../h/state\"\n", "h/state: the state folder lies inside the history"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        std::fs::write(dir.join("in.jsonl"), access("a", NOON)).unwrap();
+        std::fs::write(dir.join("phiwatch.toml"), settings).unwrap();
+        let scan = ["scan", "--config", "phiwatch.toml", "--history", "h", "in.jsonl"];
+        check(&phiwatch(dir).args(scan).answer().unwrap(), 2, &[words]);
+        assert!(!dir.join("h").exists(), "nothing was made");
+    }
+}
+
 #[test]
 fn histories_that_cannot_be_used_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
