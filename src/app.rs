@@ -27,6 +27,7 @@ mod backtest;
 pub mod demo;
 mod desk;
 mod drain;
+mod feeds;
 pub mod live;
 pub mod monitor;
 mod operator;

@@ -2,8 +2,10 @@
 //! reports every problem at once.
 
 mod channels;
+mod files;
 mod paths;
 mod rules;
+mod topics;
 mod tree;
 mod words;
 
@@ -13,9 +15,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::decode::{Format, Hints};
+use crate::decode::Hints;
 use crate::engine::settings::{SETTLE, Settings as EngineSettings};
-use crate::event::kind::Kind;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Zone};
 use crate::keys::KeySource;
@@ -37,7 +38,7 @@ struct Written {
     /// Policies that detectors follow.
     detectors: Detectors,
     /// What is known of a topic or file, by name.
-    topics: BTreeMap<String, Topic>,
+    topics: BTreeMap<String, topics::Topic>,
     /// Declares sources; without any, every source is declared.
     sources: BTreeMap<String, Source>,
     /// The folder of the rosters.
@@ -50,8 +51,10 @@ struct Written {
     state: Folder,
     /// The key-encryption key: beside the history, unless named.
     keys: KeyFile,
-    /// Where records come from.
+    /// The topics that records come from.
     kafka: Option<crate::ingest::kafka::Settings>,
+    /// The drop folder that `run` reads beside Kafka, or in its place.
+    files: Option<crate::ingest::inbox::Settings>,
     /// Where alerts go.
     channels: crate::notify::Settings,
     /// What `run` shows of itself, and what it tells the operator.
@@ -90,17 +93,6 @@ struct Detectors {
 
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Topic {
-    /// `access` or `vendor_session`, where a record does not say.
-    carries: Option<String>,
-    /// The format of the records; `auto` tells each by its structure.
-    format: Option<String>,
-    /// The source of FHIR records, in place of the observer that each may name; native records name their own.
-    source: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
 struct Source {
     /// How late its records may come and still count, at most `47h`; `36h` where absent.
     settle: Option<String>,
@@ -134,6 +126,8 @@ pub struct Settings {
     pub key: Option<PathBuf>,
     /// Kafka as it was written, for the tools that change a part of it.
     pub kafka: Option<crate::ingest::kafka::Plan>,
+    /// The drop folder.
+    pub files: Option<crate::ingest::inbox::Plan>,
     /// Where alerts go.
     pub channels: crate::notify::Settings,
     /// What `run` shows of itself, and what it tells the operator.
@@ -157,6 +151,7 @@ impl Default for Settings {
             state: None,
             key: None,
             kafka: None,
+            files: None,
             channels: crate::notify::Settings::default(),
             monitor: crate::app::monitor::Plan::default(),
             topics: BTreeMap::new(),
@@ -238,6 +233,14 @@ impl Settings {
         schema
     }
 
+    /// What is known of a file of the drop folder: by its name, else by the folder directly below the drop folder that it lies in.
+    pub fn file_hints(&self, feed: Option<&str>, name: &str) -> Hints {
+        match feed {
+            Some(feed) if !self.topics.contains_key(name) => self.hints(feed),
+            _ => self.hints(name),
+        }
+    }
+
     /// What is known of a topic or file.
     pub fn hints(&self, name: &str) -> Hints {
         self.topics.get(name).cloned().unwrap_or_else(|| Hints::new(name))
@@ -280,7 +283,11 @@ impl Reading<'_> {
         };
         let rosters = written.rosters.dir.map(|dir| folder.join(dir));
         let rules = rules::read(&mut self.tree, folder, written.rules);
-        let topics = written.topics.into_iter().map(|(name, topic)| (name.clone(), self.hints(&name, topic))).collect();
+        let topics = written
+            .topics
+            .into_iter()
+            .map(|(name, topic)| (name.clone(), topics::read(&mut self.tree, &name, topic)))
+            .collect();
         let history = written.history.map(|history| self.history(folder, history));
         let kafka = written.kafka.and_then(|kafka| match kafka.check(self.file) {
             Ok(plan) => Some(plan),
@@ -289,6 +296,7 @@ impl Reading<'_> {
                 None
             }
         });
+        let files = written.files.map(|files| files::read(&mut self.tree, (folder, history.as_ref()), files));
         let state = written.state.dir.map(|dir| folder.join(dir));
         let key = written.keys.file.map(|file| folder.join(file));
         if let Some(history) = &history {
@@ -310,6 +318,7 @@ impl Reading<'_> {
             state,
             key,
             kafka,
+            files,
             channels,
             monitor,
             topics,
@@ -367,28 +376,6 @@ impl Reading<'_> {
             sources.insert(name.clone(), settle.unwrap_or(SETTLE));
         }
         sources
-    }
-
-    fn hints(&mut self, name: &str, topic: Topic) -> Hints {
-        let mut hints = Hints::new(name);
-        hints.source = topic.source;
-        if let Some(text) = topic.carries {
-            hints.carries = Kind::parse(&text);
-            if hints.carries.is_none() {
-                let what = format!("topic {name:?} carries \"access\" or \"vendor_session\", not {text:?}");
-                self.tree.problem(&["topics", name, "carries"], what);
-            }
-        }
-        if let Some(text) = topic.format {
-            match Format::parse(&text) {
-                Some(format) => hints.format = format,
-                None => {
-                    let what = format!("topic {name:?}: {}", unknown_format(&text));
-                    self.tree.problem(&["topics", name, "format"], what);
-                }
-            }
-        }
-        hints
     }
 }
 
@@ -508,6 +495,7 @@ mod tests {
                 (Some(5), "channels.min_severity: unknown variant `worst`"),
                 (Some(7), "do you mean \"email\"?"),
                 (Some(8), "`path` is missing in channels"),
+                (Some(8), "same name"),
                 (Some(14), "per_hour: 0"),
                 (Some(15), "channels.group_wait: `soon` is no length of time"),
             ],
@@ -516,6 +504,17 @@ mod tests {
         check(&hook.replace("SECRET", "\"hunter2\""), &[(Some(4), "never written here")]);
         check(&hook.replace("SECRET", "{ file = \"none\" }"), &[(Some(4), "secret: ")]);
         check(&format!("{file}{file}"), &[(Some(4), "same name")]);
+        // A key that is missing hides nothing else.
+        check(
+            "[[channels]]\nkind = \"email\"\nhost = \"mail.hosp.test\"\ntls = \"none\"\n[[channels]]\nkind = \"webhook\"\nurl = \"http://soc.hosp.test/x\"\n",
+            &[
+                (Some(1), "`from` is missing in channels"),
+                (Some(1), "`to` is missing in channels"),
+                (Some(4), "tls"),
+                (Some(5), "`secret` is missing in channels"),
+                (Some(7), "url: "),
+            ],
+        );
     }
 
     #[test]

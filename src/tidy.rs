@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ingest/array", &["event", "decode"]),
     ("ingest/frame", &["event", "decode"]),
     ("ingest/row_groups", &["event", "decode"]),
+    ("ingest/inbox", &["event", "decode"]),
     ("history", &["event", "keys"]),
     ("store", &["event", "keys"]),
     ("notify", &["event", "store"]),

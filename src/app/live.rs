@@ -1,4 +1,4 @@
-//! `run`: Kafka in, alerts and history out, until told to stop.
+//! `run`: Kafka and files in, alerts and history out, until told to stop.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +9,13 @@ use tracing::{error, info, warn};
 
 use super::desk::Desk;
 use super::drain::Drain;
+use super::feeds::Feeds;
 use super::monitor::board::Shared;
 use super::monitor::{self, Sight};
 use super::operator::Operator;
 use super::places::Places;
 use super::rosters::put_in_force;
+use super::scan::known_files;
 use super::verdicts::Verdicts;
 use super::watch::{self, Parts, Rosters, Watch};
 use super::{Begun, acts, now, own_seal, own_store, past, runtime, set_out};
@@ -22,6 +24,7 @@ use crate::engine::Input;
 use crate::event::alert::MadeBy;
 use crate::event::{Raised, Time};
 use crate::history::{Change, Noted};
+use crate::ingest::inbox::{self, Inbox};
 use crate::ingest::kafka::{self, Kafka, Plan, Source, Survey};
 use crate::ingest::rosters::FolderWatch;
 use crate::notify::{Notifier, Vital, routes};
@@ -51,24 +54,22 @@ impl Outlet for Outbox {
     }
 }
 
-/// Reads Kafka until SIGTERM or Ctrl-C, or up to the ends found at the start. `path` is the settings file.
+/// Reads Kafka and the drop folder until SIGTERM or Ctrl-C, or up to the ends found at the start. `path` is the settings file.
 ///
 /// # Errors
 /// Where the settings lack something, or an edge fails for good.
 pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, Stop> {
     let mut settings = Settings::load(path).map_err(Stop::Problems)?;
     settings.allow_shrink = accept_rosters;
-    let (plan, history) = needed(&settings)?;
+    let history = needed(&settings)?;
     let runtime = runtime()?;
     let signals = Signals::watch(&runtime);
     let folder = settings.rosters.clone().map(FolderWatch::standing);
     let (mut keep, Begun { engine, seen, before, loaded, rules }) = set_out(&settings, history, &runtime)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
-    let mut alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
-    alerts.iter_mut().for_each(|one| one.routing = rules.set.routing(&one.alert.detection_id));
-    let (routes, seal) = (routes(&settings.channels), own_seal(&keep, &dirs.1)?);
-    let drain = Drain::open(&keep.history, (store.clone(), &dirs.1, seal), &alerts, &routes, now())?;
+    let routing = |id: &str| rules.set.routing(id);
+    let drain = drain(&settings, (&keep, &store, &dirs.1), &routing, &runtime)?;
     let verdicts = Verdicts::new(&store, &keep)?;
     let past = runtime.block_on(past::outcomes(&history.dir, &settings.key_source(&history.dir), now()));
     let board = Shared::new(now(), past.map_err(Stop::failed)?);
@@ -79,16 +80,18 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let channels: Arc<dyn Fn() -> _ + Send + Sync> = Arc::new(notifier.health());
     let sight = Sight { board: board.clone(), store: store.clone(), channels: channels.clone(), clock: now };
     show(&settings, sight)?;
-    let survey = survey(plan, &board, &signals.stop, until_end)?;
     let changes = keep.history.changes().map_err(Stop::failed)?;
-    let places = Places::new(&survey, &seen, &changes);
+    let survey = settings.kafka.as_ref().map(|plan| survey(plan, &board, &signals.stop, until_end)).transpose()?;
+    let places = survey.map(|survey| Places::new(&survey, &seen, &changes)).unwrap_or_default();
     note_begun(&mut keep, &places)?;
-    let (ends, stale) = (places.ends.clone(), stale(&changes));
+    let known = inbox::Before { known: known_files(&changes), positions: seen };
+    let (mut ends, stale) = (places.ends.clone(), stale(&changes));
     let patience = Patience { stop: signals.stop.clone(), board: board.clone() };
     let mut outbox = Outbox { notifier, patience: patience.clone() };
     let mut road = Road::new(engine, Some(keep), &mut outbox, runtime.handle().clone());
     road.patience = Box::new(move |error| patience.wait("history", &error.to_string()));
-    let mut source = Kafka::start(plan, places.begin.clone()).map_err(Stop::failed)?;
+    let (mut source, depths) = feeds(&settings, &places, known, until_end)?;
+    ends.extend(source.inbox.iter().flat_map(Inbox::first).map(|file| (file.clone(), i64::MAX)));
     let rosters = Rosters::new(folder, &settings, &loaded, now());
     put_in_force(&settings, &mut road, before.as_ref(), loaded, rules)?;
     open_lanes(&mut road, &places)?;
@@ -99,7 +102,8 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         dirs,
         store: store.clone(),
         board,
-        depths: source.depths(),
+        depths,
+        files: source.inbox.as_ref().map(Inbox::status),
         channels,
         reload: signals.reload.clone(),
         rosters,
@@ -117,8 +121,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         clock: &now,
     };
     let done = read(&mut road, &mut source, &mut orders).and_then(|ended| watch.close().map(|()| ended));
-    leave(source);
-    let done = done.and_then(|ended| if ended { road.close(now()) } else { road.commit(now()) });
+    let done = leave(&mut road, source, done);
     let tally = road.tally.clone();
     drop(road);
     if !runtime.block_on(outbox.notifier.stop(GRACE)) {
@@ -128,18 +131,62 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     done.map(|_| tally).map_err(Stop::failed)
 }
 
-/// Closes the Kafka client, as far as that can be waited for.
-fn leave(source: Kafka) {
+/// What was told is set against what the store has of it; `routing` is what the rules in force say where alerts go.
+fn drain(
+    settings: &Settings,
+    (keep, store, state): (&Keep, &Arc<Store>, &Path),
+    routing: &dyn Fn(&str) -> Vec<String>,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Drain, Stop> {
+    let mut alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
+    alerts.iter_mut().for_each(|one| one.routing = routing(&one.alert.detection_id));
+    let (routes, seal) = (routes(&settings.channels), own_seal(keep, state)?);
+    Drain::open(&keep.history, (store.clone(), state, seal), &alerts, &routes, now())
+}
+
+/// Begins to read what the settings name.
+fn feeds(
+    settings: &Settings,
+    places: &Places,
+    before: inbox::Before,
+    until_end: bool,
+) -> Result<(Feeds, kafka::Depths), Stop> {
+    let kafka = settings.kafka.as_ref().map(|plan| Kafka::start(plan, places.begin.clone()));
+    let kafka = kafka.transpose().map_err(Stop::failed)?;
+    let depths = kafka.as_ref().map(Kafka::depths).unwrap_or_default();
+    let inbox = settings.files.as_ref().map(|plan| {
+        let known = settings.clone();
+        let hints: inbox::FileHints = Arc::new(move |feed, name| known.file_hints(feed, name));
+        Inbox::start(plan, hints, before, depths.clone(), until_end).map_err(Stop::failed)
+    });
+    Ok((Feeds::new(kafka, inbox.transpose()?), depths))
+}
+
+/// Nothing more is read: Kafka is left as far as that can be waited for, what was read becomes durable, and at the `end` of the input
+/// everything settles. Files that are on record then are moved away before their folder is left.
+fn leave(road: &mut Road<'_>, mut source: Feeds, read: Result<bool, RoadError>) -> Result<(), RoadError> {
+    let inbox = source.inbox.take();
     if !Box::new(source).close(GRACE) {
         warn!("the Kafka client did not close in time and is left behind");
     }
+    let done = read.and_then(|ended| if ended { road.close(now()) } else { road.commit(now()) });
+    let noted = road.note_files(now());
+    if let (Ok(noted), Some(inbox)) = (&noted, inbox) {
+        inbox.recorded(noted);
+        if !inbox.close(GRACE) {
+            warn!("the drop folder could not be left in time");
+        }
+    }
+    done.and_then(|()| noted.map(|_| ()))
 }
 
 /// The sections without which there is nothing to run.
-fn needed(settings: &Settings) -> Result<(&Plan, &crate::history::Settings), Stop> {
-    let lacks = |name: &str| Stop::Usage(format!("the settings have no [{name}] section"));
-    let plan = settings.kafka.as_ref().ok_or_else(|| lacks("kafka"))?;
-    Ok((plan, settings.history.as_ref().ok_or_else(|| lacks("history"))?))
+fn needed(settings: &Settings) -> Result<&crate::history::Settings, Stop> {
+    let lacks = |name: &str| Stop::Usage(format!("the settings have no {name} section"));
+    if settings.kafka.is_none() && settings.files.is_none() {
+        return Err(lacks("[kafka] and no [files]"));
+    }
+    settings.history.as_ref().ok_or_else(|| lacks("[history]"))
 }
 
 /// Starts the channels.

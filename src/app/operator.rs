@@ -70,11 +70,17 @@ pub static UNDECODED: Kind = kind("undecoded", "Records cannot be decoded", Seve
 
 /// Nothing of a topic can be used.
 pub static REJECTED: Kind = kind("rejected", "A feed cannot be used", Severity::High, SubjectKind::System);
+/// A file of the drop folder was not read to its end.
+pub static FILE: Kind = kind("file", "A file could not be read", Severity::High, SubjectKind::System);
+/// The drop folder cannot be used.
+pub static FOLDER: Kind = kind("folder", "The drop folder cannot be used", Severity::High, SubjectKind::System);
 /// A topic of the settings does not exist.
 pub static TOPIC: Kind = kind("topic-missing", "A topic does not exist", Severity::High, SubjectKind::System);
 
 /// Every kind: the docs have to say what to do about each.
-static ALL: [&Kind; 20] = [
+static ALL: [&Kind; 22] = [
+    &FILE,
+    &FOLDER,
     &UNDECODED,
     &REJECTED,
     &TOPIC,

@@ -17,15 +17,12 @@ use crate::decode::Limits;
 use crate::engine::Input;
 
 use crate::event::{Disposition, Origin, Raised, Time};
-use crate::history::Change;
+use crate::history::{Change, Noted};
 use crate::ingest::files::{FileError, FileReader};
+use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, KnownFiles};
 use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
 use crate::store::Store;
-
-/// Rows and bytes of a stretch that is decoded at once.
-const CHUNK_ROWS: usize = 8_192;
-const CHUNK_BYTES: u64 = 8 << 20;
 
 /// Alerts as JSON lines, and in the store where there is a history.
 pub(super) struct Lines<'a> {
@@ -120,11 +117,10 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
     road.close(now()).map_err(Stop::failed)?;
     readers.bar.finish_and_clear();
     if let Some(keep) = &mut road.keep {
-        let known = known_files(keep)?;
-        for (sha256, next) in readers.ends() {
-            if !known.get(&next).is_some_and(|hashes| hashes.contains(&sha256)) {
-                keep.history.note(now(), &Change::File { sha256, next }, None).map_err(Stop::failed)?;
-            }
+        let known = known_files(&keep.history.changes().map_err(Stop::failed)?);
+        for end in readers.ends().filter(|end| !known.has(end)) {
+            let End { sha256, next } = end.clone();
+            keep.history.note(now(), &Change::File { sha256, next }, None).map_err(Stop::failed)?;
         }
     }
     let (tally, keep) = (road.tally.clone(), road.keep.take());
@@ -146,7 +142,7 @@ struct Input1 {
     reader: FileReader,
     /// Position key: the hash of the whole file, with a history.
     key: String,
-    whole: Option<(String, i64)>,
+    whole: Option<End>,
     /// Stretches before this position are on record.
     from: i64,
 }
@@ -166,7 +162,8 @@ impl Readers {
         keep: Option<&Keep>,
         seen: &BTreeMap<String, i64>,
     ) -> Result<Readers, Stop> {
-        let known = keep.map(known_files).transpose()?;
+        let known = keep.map(|keep| keep.history.changes().map_err(Stop::failed)).transpose()?;
+        let known = known.map(|changes| known_files(&changes));
         let mut files = BTreeMap::new();
         for path in inputs {
             let name = path.to_string_lossy().into_owned();
@@ -182,8 +179,8 @@ impl Readers {
             let reader = || reader().map_err(Stop::failed);
             let mut input = Input1 { reader: reader()?, key: name.clone(), whole: None, from: 0 };
             if let Some(known) = &known {
-                let (whole, from) = survey(reader()?, known);
-                input.key = format!("file:{}", whole.0);
+                let (whole, from) = known.survey(reader()?, &|| true).expect("nothing breaks it off");
+                input.key = whole.key();
                 // A scan that was broken off goes on where the snapshot stands.
                 input.from = from.max(seen.get(&input.key).copied().unwrap_or(0));
                 input.whole = Some(whole);
@@ -204,8 +201,8 @@ impl Readers {
         self.files.iter().map(|(origin, file)| (origin.clone(), file.key.clone())).collect()
     }
 
-    fn ends(&self) -> Vec<(String, i64)> {
-        self.files.values().filter_map(|file| file.whole.clone()).collect()
+    fn ends(&self) -> impl Iterator<Item = &End> {
+        self.files.values().filter_map(|file| file.whole.as_ref())
     }
 
     /// The next stretch of a file, or its end. Damage ends a file; the others are read on.
@@ -235,31 +232,11 @@ fn open(settings: &Settings, path: &Path) -> Result<FileReader, FileError> {
     FileReader::open(path, settings.hints(&name), Limits::default())
 }
 
-/// The files that this history has read, by position.
-fn known_files(keep: &Keep) -> Result<BTreeMap<i64, Vec<String>>, Stop> {
-    let mut known: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    for noted in keep.history.changes().map_err(Stop::failed)? {
-        if let Change::File { sha256, next } = noted.change {
-            known.entry(next).or_default().push(sha256);
-        }
-    }
-    Ok(known)
-}
-
-/// Reads a file once for its hash: the hash and position of its end, and how far it is one that was read before.
-fn survey(mut reader: FileReader, known: &BTreeMap<i64, Vec<String>>) -> ((String, i64), i64) {
-    let (mut at, mut from) = (1_i64, 0_i64);
-    let hash =
-        |reader: &FileReader| reader.sha256_so_far().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    loop {
-        let next = known.range(at + 1..).next().map_or(i64::MAX, |(next, _)| *next);
-        let rows = usize::try_from(next - at).unwrap_or(CHUNK_ROWS).min(CHUNK_ROWS);
-        // Damage is told when the file is read in earnest.
-        let Ok(Some(chunk)) = reader.next_chunk(rows, CHUNK_BYTES) else { break };
-        at = chunk.to;
-        if known.get(&at).is_some_and(|hashes| hashes.contains(&hash(&reader))) {
-            from = at;
-        }
-    }
-    ((hash(&reader), at), from)
+/// The files that a history has read, by its control log.
+pub(super) fn known_files(changes: &[Noted]) -> KnownFiles {
+    let file = |noted: &Noted| match &noted.change {
+        Change::File { sha256, next } => Some(End { sha256: sha256.clone(), next: *next }),
+        _ => None,
+    };
+    changes.iter().filter_map(file).collect()
 }

@@ -11,8 +11,8 @@ mod wrong;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tracing::error;
 
@@ -34,6 +34,7 @@ use crate::engine::Engine;
 use crate::engine::gate::Stand;
 use crate::event::time::{DAY, MINUTE};
 use crate::event::{Effects, Origin, Time};
+use crate::ingest::inbox::{Status, status_of};
 use crate::ingest::kafka::{Arrival, Depths};
 use crate::notify::Health;
 use crate::pipeline::live::Beside;
@@ -58,8 +59,10 @@ pub(super) struct Parts {
     pub store: Arc<Store>,
     /// The board.
     pub board: Shared,
-    /// How far Kafka is.
+    /// How far the partitions are, and the files that are being read.
     pub depths: Depths,
+    /// How the drop folder stands, where there is one.
+    pub files: Option<Arc<Mutex<Status>>>,
     /// How the channels do.
     pub channels: Arc<dyn Fn() -> BTreeMap<String, Health> + Send + Sync>,
     /// Set by SIGHUP.
@@ -151,6 +154,7 @@ impl<'a> Watch<'a> {
                 board.lanes.insert(origin.clone(), lane);
             }
         }
+        board.files = self.parts.files.as_deref().map(status_of);
         board.watermark = road.engine.watermark();
         board.settled = road.engine.settled().map(|day| Time(i64::from(day.0 + 1) * DAY));
         board.open_days = road.engine.open_days();
@@ -308,6 +312,10 @@ impl Beside for Watch<'_> {
                 let count = (to - from).max(0).unsigned_abs();
                 let what = format!("Records of {origin} ({from} to {to}) were deleted before they could be read.");
                 self.happened.push(Seen { kind: &operator::GAP, about: origin.to_string(), what, count });
+            }
+            Arrival::FileEnd { origin, failure: Some(what), .. } => {
+                let (about, what) = (origin.to_string(), format!("A file was not read to its end: {what}."));
+                self.happened.push(Seen { kind: &operator::FILE, about, what, count: 0 });
             }
             Arrival::Trouble { what, missing } => self.signs.trouble(what, *missing, now),
             Arrival::Recovered { .. } => self.signs.recovered(now),

@@ -58,7 +58,7 @@ enum What {
         /// What was found.
         ruling: Finding,
         /// Why.
-        #[arg(long)]
+        #[arg(long, value_parser = super::words)]
         reason: String,
     },
     /// Keep the channels quiet about a detection for some days; everything is recorded all the same.
@@ -66,10 +66,10 @@ enum What {
         /// The detection or family, with * and ?.
         detection: String,
         /// For how many days.
-        #[arg(long, default_value_t = 7)]
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=3_650))]
         days: u32,
         /// Why.
-        #[arg(long)]
+        #[arg(long, value_parser = super::words)]
         reason: String,
     },
 }

@@ -82,6 +82,11 @@ impl Config {
     }
 }
 
+/// Words that say something.
+fn words(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("a few words are needed".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// Writes a result to standard output. A reader who has seen enough is no failure; a disk that takes no more is one.
 fn say(text: &str) -> Result<(), Stop> {
     use std::io::{ErrorKind, Write};

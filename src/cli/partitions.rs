@@ -34,7 +34,7 @@ enum What {
         /// One partition of it; without it all that are stopped.
         partition: Option<i32>,
         /// Why.
-        #[arg(long)]
+        #[arg(long, value_parser = super::words)]
         reason: String,
         /// The settings file.
         #[arg(long, value_name = "FILE", default_value = "phiwatch.toml")]
@@ -51,7 +51,7 @@ enum What {
         /// The partition.
         partition: i32,
         /// Why.
-        #[arg(long)]
+        #[arg(long, value_parser = super::words)]
         reason: String,
         /// The settings file.
         #[arg(long, value_name = "FILE", default_value = "phiwatch.toml")]

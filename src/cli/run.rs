@@ -7,9 +7,9 @@ use clap::Args;
 use super::Stop;
 use crate::app;
 
-/// Watch Kafka: records in, alerts and history out, until SIGTERM or Ctrl-C.
+/// Watch Kafka and the drop folder: records in, alerts and history out, until SIGTERM or Ctrl-C.
 ///
-/// SIGHUP reads the settings and the rosters again.
+/// The topics are those of [kafka], the folder that of [files]; one of the two is enough. SIGHUP reads the settings and the rosters again.
 #[derive(Args)]
 pub struct Run {
     /// The settings file.

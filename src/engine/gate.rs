@@ -86,8 +86,13 @@ impl Gate {
         self.lanes.is_empty()
     }
 
-    /// Declares a partition that will be read; it holds back the watermark until it has shown a record or is idle.
+    /// Declares a partition that will be read; it holds back the watermark until it has shown a record or is idle. Files that have ended
+    /// are forgotten: where they come again they are new ones.
     pub fn open(&mut self, origin: &Origin) {
+        self.lanes.retain(|(known, lane)| {
+            known == origin || !matches!(known, Origin::File { .. }) || !lane.ended || !lane.queue.is_empty()
+        });
+        self.current = None;
         let lane = self.lane(origin);
         (lane.ended, lane.idle, lane.short) = (false, false, false);
     }
@@ -159,7 +164,7 @@ impl Gate {
     pub fn hungry(&self) -> Vec<Origin> {
         let wants = |lane: &Lane| {
             !lane.ended
-                && !lane.waiting
+                && lane.waiting.is_none()
                 && (lane.queue.is_empty() || lane.following().take(WITNESSES).count() < WITNESSES)
         };
         self.lanes.iter().filter(|(_, lane)| wants(lane)).map(|(origin, _)| origin.clone()).collect()
@@ -244,21 +249,24 @@ impl Gate {
         stretch
     }
 
-    /// The head of this lane opens a day whose constants are not fixed: it waits for the others.
-    pub fn wait(&mut self, lane: LaneIx) {
-        self.lanes[lane].1.waiting = true;
+    /// The record at the head of this lane opens a day whose constants are not fixed: it waits for the others, and by itself holds time
+    /// back no longer than to `until`. Whoever is last waits for nobody, so that it is asked again at once where time is there.
+    pub fn wait(&mut self, lane: LaneIx, until: Time) {
+        let lane = &mut self.lanes[lane].1;
+        (lane.waiting, lane.newest) = (Some(until), lane.newest.max(Some(until)));
         self.current = None;
+        self.refresh();
     }
 
     /// Whether a lane waits for a day to settle.
     pub fn waits(&self) -> bool {
-        self.all().any(|lane| lane.waiting)
+        self.all().any(|lane| lane.waiting.is_some())
     }
 
     /// A day has settled: those who waited are asked again.
     pub fn wake(&mut self) {
         for lane in self.all_mut() {
-            lane.waiting = false;
+            lane.waiting = None;
         }
         self.current = None;
     }
@@ -269,7 +277,7 @@ impl Gate {
         for (origin, lane) in &mut self.lanes {
             // A lane may also pile up because another has not shown its first record.
             let queued: usize = lane.queue.iter().map(|stretch| stretch.batch.len()).sum();
-            let full = lane.waiting || queued > QUEUED_MAX;
+            let full = lane.waiting.is_some() || queued > QUEUED_MAX;
             if full != lane.told_paused {
                 lane.told_paused = full;
                 if full { pause.push(origin.clone()) } else { resume.push(origin.clone()) }
@@ -363,6 +371,10 @@ impl Gate {
         let smallest = holding.filter_map(|lane| lane.newest.or((!lane.undeclared).then_some(Time::MIN))).min();
         if let (Some(now), Some(smallest)) = (self.watermark, smallest) {
             self.watermark = Some(now.max(smallest));
+        }
+        let watermark = self.watermark;
+        for (_, lane) in self.lanes.iter_mut().filter(|(_, lane)| lane.waiting.is_some() && lane.waiting <= watermark) {
+            (lane.waiting, self.current) = (None, None);
         }
     }
 }

@@ -36,9 +36,9 @@ pub struct Lane {
     pub(super) left: bool,
     /// Carries records of undeclared sources: it may have none that moves time.
     pub(super) undeclared: bool,
-    /// The head opens a day whose constants are not fixed.
+    /// The head opens a day whose constants are not fixed: it waits for a day to settle, or for time to come here.
     #[serde(skip)]
-    pub(super) waiting: bool,
+    pub(super) waiting: Option<Time>,
     /// Too little follows the head to judge its leap.
     #[serde(skip)]
     pub(super) short: bool,
@@ -118,7 +118,7 @@ impl Lane {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        !self.waiting && !self.short && !self.asking
+        self.waiting.is_none() && !self.short && !self.asking
     }
 
     pub(super) fn holds_back(&self) -> bool {

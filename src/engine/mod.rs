@@ -24,6 +24,7 @@ pub mod identity;
 mod lane;
 pub mod memory;
 pub mod off;
+mod opening;
 mod present;
 mod prints;
 mod record;
@@ -45,9 +46,8 @@ use gate::{Gate, LaneIx, Next};
 use identity::{Identity, Repeat};
 use off::{Detectors, Part};
 use rule::RuleSet;
-use rule::detector::{Watcher, place_day};
+use rule::detector::Watcher;
 use settings::Settings;
-use stats::delayed::DELAY;
 use stretch::Run;
 use subjects::Subjects;
 use triage::{Ruled, Triage};
@@ -269,11 +269,12 @@ impl Engine {
                     if self.asks && self.is_unknown(lane) {
                         self.gate.ask(lane);
                         effects.asks = true;
-                    } else if self.may_open(lane, flags) {
+                    } else if let Some(until) = self.opens_later(lane, flags) {
+                        self.gate.wait(lane, until);
+                        self.settle_due(effects);
+                    } else {
                         self.take_up(lane, flags, (&roster, &rules), runs[lane].get_or_insert_default(), effects);
                         self.gate.pass(lane);
-                    } else {
-                        self.gate.wait(lane);
                     }
                 }
             }
@@ -287,34 +288,6 @@ impl Engine {
         if let Some(watermark) = self.watermark().filter(|_| !effects.asks && !self.gate.has_answers()) {
             self.identity.forget(watermark);
         }
-    }
-
-    /// Whether only the history knows if the record at the head is a repetition.
-    fn is_unknown(&self, lane: LaneIx) -> bool {
-        let (stretch, row) = self.gate.front(lane);
-        self.identity.is_forgotten(stretch.batch.row(row).time()) && !self.gate.is_answered(lane)
-    }
-
-    /// Whether the constants of every day of the record at the head are fixed. Rows of one record stay together.
-    fn may_open(&self, lane: LaneIx, flags: Flags) -> bool {
-        let Some(settled) = self.settled.filter(|_| flags == 0) else { return true };
-        let (stretch, row) = self.gate.front(lane);
-        // Whoever is last waits for nobody: its later rows move time themselves.
-        if self.gate.watermark().is_some_and(|watermark| watermark >= stretch.batch.row(row).time()) {
-            return true;
-        }
-        let offset = stretch.batch.row(row).offset();
-        if row > 0 && stretch.batch.row(row - 1).offset() == offset {
-            return true;
-        }
-        let earliest = self.horizon.map_or(Time::MIN, |horizon| horizon.fixed_until);
-        let record = (row..stretch.batch.len()).map(|i| stretch.batch.row(i)).take_while(|e| e.offset() == offset);
-        record.filter(|event| event.time() >= earliest).all(|event| {
-            let fixed = settled.plus(DELAY);
-            // Days of patients, workstations and vendors are those of the place.
-            let places = self.rules.set().speaks_of_places();
-            enrich::enrich(&self.roster, &event).day <= fixed && (!places || place_day(&self.roster, &event) <= fixed)
-        })
     }
 
     /// Takes up one row: repetition, facts, detectors.

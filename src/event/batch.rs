@@ -65,6 +65,13 @@ pub struct EventBatch {
     flags: StringArray,
 }
 
+impl PartialEq for EventBatch {
+    /// The same rows of the same origin: all else follows from the record.
+    fn eq(&self, other: &EventBatch) -> bool {
+        self.origin == other.origin && self.record == other.record
+    }
+}
+
 impl EventBatch {
     /// Wraps a record batch with the columns of [`RECORDED`].
     ///

@@ -13,7 +13,7 @@ use super::span::{Origin, Span};
 use super::time::{Day, Time};
 
 /// A decoded stretch of one origin: every record in `from..to` is an event of the batch, a reject or a gap.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {
     /// The events, by rising offset.
     pub batch: EventBatch,

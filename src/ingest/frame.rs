@@ -11,7 +11,7 @@ use crate::decode::csv::Header;
 use crate::decode::{Decoder, RawRecord, Refusal};
 use crate::event::Reason;
 
-/// Deepest nesting that is followed over lines.
+/// Deepest nesting of which every bracket is remembered.
 const DEPTH: usize = 1_024;
 
 /// What the lines of a file are.
@@ -300,6 +300,8 @@ fn quoted(text: &str) -> Result<csv::StringRecord, Refusal> {
 #[derive(Default)]
 pub struct Nesting {
     open: Vec<u8>,
+    /// Brackets that are open beyond [`DEPTH`]: they are only counted.
+    deeper: usize,
     in_string: bool,
     escaped: bool,
     broken: bool,
@@ -337,12 +339,13 @@ impl Nesting {
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => return,
             b'"' => self.in_string = true,
+            b'{' | b'[' if self.open.len() == DEPTH => self.deeper += 1,
+            b'}' | b']' if self.deeper > 0 => self.deeper -= 1,
             b'{' | b'[' => self.open.push(byte),
             b'}' => self.broken |= self.open.pop() != Some(b'{'),
             b']' => self.broken |= self.open.pop() != Some(b'['),
             _ => {}
         }
-        self.broken |= self.open.len() > DEPTH;
         self.last = byte;
     }
 

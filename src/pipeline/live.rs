@@ -8,9 +8,11 @@ use tracing::{debug, error, info};
 
 use super::ahead::Ahead;
 use super::anew::Anew;
+use super::files::Passed;
 use super::{News, Road, RoadError};
 use crate::decode::Hints;
 use crate::engine::Input;
+use crate::engine::gate::Stand;
 use crate::event::effects::Decoded;
 use crate::event::{Effects, EventBuilder, Origin, Time};
 use crate::ingest::kafka::{Arrival, PositionKey, Source};
@@ -105,20 +107,18 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
             for news in orders.beside.chores(road, now)? {
                 hear(road, ahead.source, orders, &mut ends, now, news)?;
             }
+            let noted = road.note_files(now)?;
+            ahead.source.recorded(&noted);
             ends.anew.turn(road, ahead.source);
             pass_time(road, ahead.source, &ends.idle, &mut quiet, now)?;
             let positions = road.keep.as_ref().map(|keep| keep.history.positions()).unwrap_or_default();
             let durable = road.keys.iter().filter_map(|(origin, key)| Some((origin.clone(), *positions.get(key)?)));
             ahead.source.commit_hint(&durable.collect());
         }
-        if ends.is_done() && ends.stopped.is_empty() {
-            return Ok(true);
-        }
         if ends.is_done() {
+            let Some(what) = ends.failure() else { return Ok(true) };
             road.commit(now)?;
-            let stopped: Vec<String> = ends.stopped.iter().map(ToString::to_string).collect();
-            let what = "not read to the end: the topic was made again, or its log ends before our position";
-            return Err(RoadError::Source(format!("{}: {what}", stopped.join(", "))));
+            return Err(RoadError::Source(what));
         }
     }
     Ok(false)
@@ -162,14 +162,16 @@ struct Ends {
     stopped: BTreeSet<Origin>,
     /// Those of them that are read again by command.
     anew: Anew,
+    /// Why files were not read to their ends.
+    failed: Vec<String>,
     /// Ends that were asked for before this moment, which may lie ahead, say nothing of now.
     doubted: Instant,
 }
 
 impl Ends {
     fn new(until: Option<BTreeMap<Origin, i64>>) -> Ends {
-        let (idle, stopped) = (BTreeMap::new(), BTreeSet::new());
-        Ends { until, idle, stopped, anew: Anew::default(), doubted: Instant::now() }
+        let (idle, stopped, failed) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        Ends { until, idle, stopped, anew: Anew::default(), failed, doubted: Instant::now() }
     }
 
     /// What is read up to an end reads no more of a partition than it was to read: the next start takes the decision up.
@@ -221,6 +223,20 @@ impl Ends {
     fn is_done(&self) -> bool {
         self.until.as_ref().is_some_and(BTreeMap::is_empty)
     }
+
+    /// Nothing more comes of it.
+    fn over(&mut self, origin: &Origin) {
+        self.until.iter_mut().for_each(|until| _ = until.remove(origin));
+    }
+
+    /// What was not read although the ends were to be reached.
+    fn failure(&self) -> Option<String> {
+        let stopped: Vec<String> = self.stopped.iter().map(ToString::to_string).collect();
+        let what = "not read to the end: the topic was made again, or its log ends before our position";
+        let stopped = (!stopped.is_empty()).then(|| format!("{}: {what}", stopped.join(", ")));
+        let all: Vec<String> = stopped.into_iter().chain(self.failed.iter().cloned()).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
 }
 
 /// A batch of records goes down the road, unless it lies beyond the end.
@@ -235,11 +251,16 @@ fn batch(
     if ends.is_over(origin) {
         return Ok(None);
     }
-    for origin in ends.awake(origin, road.keys.keys()) {
+    for origin in ends.awake(origin, partitions(road)) {
         turn(road, source, (orders.clock)(), Input::Open(origin))?;
     }
     ends.reached(origin, decoded.to);
     Ok(Some(Input::Decoded(decoded)))
+}
+
+/// The partitions that are read: a file is never at the end of a log.
+fn partitions<'r>(road: &'r Road<'_>) -> impl Iterator<Item = &'r Origin> {
+    road.keys.keys().filter(|origin| matches!(origin, Origin::Topic { .. }))
 }
 
 /// One turn of the wheel, and what the engine asks of the source.
@@ -262,8 +283,10 @@ fn pass_time(
     quiet: &mut Option<(Instant, Time)>,
     now: Time,
 ) -> Result<(), RoadError> {
-    let left: BTreeSet<&Origin> = road.engine.stands().filter(|(_, s)| s.left).map(|(origin, _)| origin).collect();
-    let rests = |origin: &Origin| idle.contains_key(origin) || left.contains(origin);
+    let is_over =
+        |(origin, stand): &(&Origin, Stand)| stand.left || (stand.rests && matches!(origin, Origin::File { .. }));
+    let over: BTreeSet<&Origin> = road.engine.stands().filter(is_over).map(|(origin, _)| origin).collect();
+    let rests = |origin: &Origin| idle.contains_key(origin) || over.contains(origin);
     let Some(watermark) = road.engine.watermark().filter(|_| road.keys.keys().all(rests)) else {
         *quiet = None;
         return Ok(());
@@ -287,13 +310,29 @@ fn calm(
 ) -> Result<Option<Input>, RoadError> {
     match arrival {
         Arrival::Batch(_) => Ok(None),
+        Arrival::Stretch(decoded) => batch(decoded, road, source, orders, ends),
+        Arrival::FileBegin { origin, key } => {
+            road.keys.insert(origin.clone(), key);
+            Ok(Some(Input::Open(origin)))
+        }
+        Arrival::FileEnd { origin, to, end, failure } => {
+            if let Some(what) = failure {
+                error!(what, "a file was not read to its end");
+                // Where reading goes on it is tried again, or told to the operator.
+                ends.failed.extend(ends.until.is_some().then_some(what));
+            }
+            ends.over(&origin);
+            let has_begun = road.keys.contains_key(&origin);
+            road.pass(Passed { origin: origin.clone(), to, end });
+            Ok(has_begun.then_some(Input::End(origin)))
+        }
         Arrival::End { origin, offset, stood, asked } => {
             ends.reached(&origin, offset);
             let newly = stood >= IDLE_AFTER && asked >= ends.doubted && ends.stands(&origin, asked);
             Ok(newly.then_some(Input::Idle(origin)))
         }
         Arrival::Gap { origin, from, to } => {
-            for other in ends.awake(&origin, road.keys.keys()) {
+            for other in ends.awake(&origin, partitions(road)) {
                 turn(road, source, (orders.clock)(), Input::Open(other))?;
             }
             ends.reached(&origin, to);
@@ -304,7 +343,7 @@ fn calm(
         }
         Arrival::TopicMadeAgain { origin, position, end, expected, found } => {
             error!(%origin, position, end, "the topic was made again or its log ends before our position; reading of it has stopped");
-            ends.until.iter_mut().for_each(|until| _ = until.remove(&origin));
+            ends.over(&origin);
             ends.stands(&origin, Instant::now());
             ends.stopped.insert(origin.clone());
             road.note_stopped((orders.clock)(), &origin, (position, !expected.may_be(&found)))?;

@@ -19,6 +19,7 @@ use crate::store::StoreError;
 mod ahead;
 mod anew;
 mod commit;
+mod files;
 #[cfg(test)]
 mod fixture;
 mod keep;
@@ -33,6 +34,7 @@ mod tests;
 mod write;
 
 use commit::Closed;
+use files::Passed;
 pub use keep::{Keep, KeepError};
 pub use news::News;
 pub use outcomes::{Counts, Outcomes};
@@ -106,6 +108,8 @@ pub struct Road<'a> {
     provisional: Provisional,
     /// What becomes of the staged records.
     staged: Outcomes,
+    /// Files of which nothing more comes, and which are not noted yet.
+    passed: Vec<Passed>,
     /// Parts of the engine of which the control log tells that they are switched off.
     off: BTreeSet<Part>,
     /// What belongs to the segment that is closed and not on record yet.
@@ -134,6 +138,7 @@ impl<'a> Road<'a> {
             recorded,
             provisional: Provisional::default(),
             staged: Outcomes::default(),
+            passed: Vec::new(),
             off: BTreeSet::new(),
             closed: None,
             outlet,

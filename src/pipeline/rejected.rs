@@ -1,6 +1,8 @@
-//! How many records of a topic could not be used in a row: a feed in another format than before is noticed by it.
+//! How many records of a topic could not be used in a row: a feed in another format than before is noticed by it. The files of one folder
+//! are one feed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::event::effects::Applied;
 use crate::event::{Origin, Reject};
@@ -8,13 +10,18 @@ use crate::event::{Origin, Reject};
 /// Counts on, by topic. A record that can be used, also one that is a duplicate, begins anew.
 pub(super) fn count(rejected: &mut BTreeMap<String, u64>, applied: &[Applied]) {
     for one in applied {
-        let Origin::Topic { topic, .. } = &one.span.origin else { continue };
+        let feed = match &one.span.origin {
+            Origin::Topic { topic, .. } => topic.to_string(),
+            Origin::File { name } => {
+                Path::new(&**name).parent().map_or(String::new(), |folder| folder.display().to_string())
+            }
+        };
         let batch = &one.enriched.batch;
         let usable = batch.len().checked_sub(1).map(|last| batch.row(last).offset());
         let usable = if one.span.duplicates > 0 { Some(i64::MAX) } else { usable };
         let behind = |reject: &&Reject| usable.is_none_or(|usable| reject.offset > usable);
         let more = one.rejects.iter().filter(behind).count() as u64;
-        let count = rejected.entry(topic.to_string()).or_default();
+        let count = rejected.entry(feed).or_default();
         *count = if usable.is_some() { more } else { *count + more };
     }
 }
@@ -50,9 +57,12 @@ mod tests {
     }
 
     #[test]
-    fn files_and_gaps_say_nothing() {
+    fn the_files_of_a_folder_are_one_feed_and_gaps_say_nothing() {
         let mut counts = BTreeMap::new();
-        count(&mut counts, &[stretch_of(Origin::file("a.jsonl"), 1, &[], &[b"?"]), gap(0, 1, 9)]);
-        assert!(counts.values().all(|count| *count == 0), "{counts:?}");
+        for name in ["in/vpn/a.jsonl", "in/vpn/b.jsonl", "in/ehr.jsonl"] {
+            count(&mut counts, &[stretch_of(Origin::file(name), 1, &[], &[b"?"]), gap(0, 1, 9)]);
+        }
+        counts.retain(|_, count| *count > 0);
+        assert_eq!(counts, BTreeMap::from([("in/vpn".to_owned(), 2), ("in".to_owned(), 1)]));
     }
 }

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::paths::is_inside;
-use super::tree::{Tree, nearest};
+use super::tree::{StandIns, Tree, nearest};
 use crate::notify::{ChannelSettings, Settings, channel};
 
 /// A table as it stands in the file.
@@ -14,18 +14,19 @@ type Place<'a> = Spanned<DeTable<'a>>;
 
 /// Reads every channel; relative paths begin at `folder`. Channels that cannot be read are problems of the tree.
 pub(super) fn read<'a>(tree: &mut Tree<'a>, folder: &Path) -> (Settings, Vec<Place<'a>>) {
-    let (mut channels, mut places) = (Vec::new(), Vec::new());
+    let (mut channels, mut places, mut lacking) = (Vec::new(), Vec::new(), Vec::new());
     for mut table in tree.take_list("channels") {
         let place = table.clone();
         let kind = table.get_mut().remove("kind");
         let known = || channel::ALL.iter().map(|spec| spec.kind);
+        let mut missing = StandIns::for_all();
         let read = match kind.as_ref().map(|kind| kind.get_ref().as_str().unwrap_or_default()) {
-            Some("file") => tree.read(table, "channels").map(ChannelSettings::File),
-            Some("stdout") => tree.read(table, "channels").map(ChannelSettings::Stdout),
-            Some("kafka") => tree.read(table, "channels").map(ChannelSettings::Kafka),
-            Some("email") => tree.read(table, "channels").map(ChannelSettings::Email),
-            Some("webhook") => tree.read(table, "channels").map(ChannelSettings::Webhook),
-            Some("syslog") => tree.read(table, "channels").map(ChannelSettings::Syslog),
+            Some("file") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::File),
+            Some("stdout") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Stdout),
+            Some("kafka") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Kafka),
+            Some("email") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Email),
+            Some("webhook") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Webhook),
+            Some("syslog") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Syslog),
             other => {
                 let all = known().collect::<Vec<_>>().join(", ");
                 let meant = other.and_then(|other| nearest(other, known()));
@@ -39,11 +40,15 @@ pub(super) fn read<'a>(tree: &mut Tree<'a>, folder: &Path) -> (Settings, Vec<Pla
             channel.rebase(folder);
             channels.push(channel);
             places.push(place);
+            lacking.push(missing);
         }
     }
     let channels = Settings(channels);
     for (index, what) in channels.problems() {
-        tree.problem_of(&places[index], what);
+        // That it is missing was said.
+        if !lacking[index].are_meant(&what) {
+            tree.problem_of(&places[index], what);
+        }
     }
     (channels, places)
 }

@@ -85,7 +85,17 @@ impl<'a> Tree<'a> {
     }
 
     /// Reads a table as `T`, naming everything that it cannot be read for; `None` where too little is left. `above` is where it stands.
-    pub fn read<T: DeserializeOwned>(&mut self, mut table: Spanned<DeTable<'a>>, above: &str) -> Option<T> {
+    pub fn read<T: DeserializeOwned>(&mut self, table: Spanned<DeTable<'a>>, above: &str) -> Option<T> {
+        self.read_on(table, above, &mut StandIns::none())
+    }
+
+    /// The same where keys are missing: something stands in for them, so that the rest can be judged. `stand_ins` names those keys.
+    pub fn read_on<T: DeserializeOwned>(
+        &mut self,
+        mut table: Spanned<DeTable<'a>>,
+        above: &str,
+        stand_ins: &mut StandIns,
+    ) -> Option<T> {
         let mut taken: Vec<(Range<usize>, String)> = Vec::new();
         for _ in 0..PROBLEMS_MAX {
             let error = match T::deserialize(Deserializer::from(table.clone())) {
@@ -94,6 +104,13 @@ impl<'a> Tree<'a> {
             };
             let whole = table.span();
             let span = error.span().unwrap_or_else(|| whole.clone());
+            // What stands in was of the wrong kind.
+            if let Some(at) = stand_ins.at(&span) {
+                if stand_ins.put(table.get_mut(), at) {
+                    continue;
+                }
+                return None;
+            }
             let missing = quoted(error.message(), "missing field `");
             // What was taken out because it could not be read is not missing, too.
             let known = missing.is_some_and(|field| taken.iter().any(|(at, key)| *at == span && key == field));
@@ -106,6 +123,7 @@ impl<'a> Tree<'a> {
             }
             match gone {
                 Some((parent, mut path)) => taken.extend(path.pop().map(|key| (parent, key))),
+                None if missing.is_some_and(|field| stand_ins.begin(table.get_mut(), field)) => {}
                 None => return None,
             }
         }
@@ -121,6 +139,66 @@ impl<'a> Tree<'a> {
     pub fn problem_at(&mut self, span: Option<Range<usize>>, what: String) {
         let line = span.map(|span| self.line(&span));
         self.problems.push(Problem { file: self.file.to_owned(), line, what });
+    }
+}
+
+/// What stands in for keys that are missing.
+pub(super) struct StandIns {
+    /// The keys, each with how many kinds of value were tried.
+    keys: Vec<(String, usize)>,
+    wanted: bool,
+}
+
+impl StandIns {
+    /// Nothing stands in: a table in which a key is missing is not read.
+    fn none() -> StandIns {
+        StandIns { keys: Vec::new(), wanted: false }
+    }
+
+    /// Something stands in for every key.
+    pub fn for_all() -> StandIns {
+        StandIns { keys: Vec::new(), wanted: true }
+    }
+
+    /// Whether these words are about a key that is missing.
+    pub fn are_meant(&self, what: &str) -> bool {
+        self.keys.iter().any(|(key, _)| what.split([':', ' ', '`']).next() == Some(key))
+    }
+
+    /// Places that no text has, one for each key.
+    fn span(at: usize) -> Range<usize> {
+        usize::MAX - at..usize::MAX - at
+    }
+
+    fn at(&self, span: &Range<usize>) -> Option<usize> {
+        (0..self.keys.len()).find(|at| StandIns::span(*at) == *span)
+    }
+
+    /// Lets something stand in for a key.
+    fn begin(&mut self, table: &mut DeTable<'_>, key: &str) -> bool {
+        self.keys.push((key.to_owned(), 0));
+        self.wanted && self.put(table, self.keys.len() - 1)
+    }
+
+    /// Lets a value of the next kind stand in; false where none is left.
+    fn put(&mut self, table: &mut DeTable<'_>, at: usize) -> bool {
+        let span = StandIns::span(at);
+        let (key, tried) = &mut self.keys[at];
+        let text = || DeValue::String("".into());
+        let value = match tried {
+            0 => text(),
+            1 => DeValue::Array(Default::default()),
+            2 => {
+                let mut secret = DeTable::new();
+                secret.insert(Spanned::new(span.clone(), "file".into()), Spanned::new(span.clone(), text()));
+                DeValue::Table(secret)
+            }
+            _ => return false,
+        };
+        *tried += 1;
+        table.remove(key.as_str());
+        table.insert(Spanned::new(span.clone(), key.clone().into()), Spanned::new(span, value));
+        true
     }
 }
 

@@ -6,6 +6,7 @@
 mod bad_input;
 mod catch_up;
 mod clear;
+mod drop_folder;
 mod kafka;
 mod kill;
 mod mock_kafka;

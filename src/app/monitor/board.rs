@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{Origin, Severity, Time};
+use crate::ingest::inbox::Status;
 use crate::pipeline::{Commits, Outcomes};
 
 /// The board where several threads look at it.
@@ -33,6 +34,8 @@ pub struct Board {
     pub beat: Option<Time>,
     /// Partitions.
     pub lanes: BTreeMap<Origin, LaneStand>,
+    /// The drop folder, where there is one.
+    pub files: Option<Status>,
     /// How far time has come.
     pub watermark: Option<Time>,
     /// End of the newest settled day, were it a day of UTC.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::board::{Board, Doing};
+use super::board::{Board, Doing, LaneStand};
 use super::exposition::{Sort, Text};
 use super::health::{self, Level};
 use crate::event::time::SECOND;
@@ -122,12 +122,23 @@ fn partitions(text: &mut Text, board: &Board) {
     text.family("phiwatch_partition_waiting_rows", Sort::Gauge, "Rows that were read and wait to be taken up.");
     each_lane(text, board, |lane| lane.queued as f64);
     text.family("phiwatch_partition_state", Sort::Gauge, "1 for what it does: reading, idle, paused or stopped.");
-    for (origin, lane) in &board.lanes {
+    for (origin, lane) in topics(board) {
         let (topic, partition) = place(origin);
         for doing in Doing::ALL {
             let labels = [("topic", topic.as_str()), ("partition", &partition), ("state", doing.as_str())];
             text.sample(&labels, f64::from(u8::from(lane.doing == doing)));
         }
+    }
+    if let Some(files) = &board.files {
+        text.family(
+            "phiwatch_files_waiting",
+            Sort::Gauge,
+            "Files of the drop folder that were not read to their ends yet.",
+        )
+        .sample(&[], files.waiting as f64);
+        let open = board.lanes.keys().filter(|origin| matches!(origin, Origin::File { .. })).count();
+        text.family("phiwatch_files_open", Sort::Gauge, "Files of the drop folder that are being read.")
+            .sample(&[], open as f64);
     }
     time(text, "phiwatch_watermark_seconds", "Event time up to which everything was seen.", board.watermark);
     time(text, "phiwatch_settled_seconds", "End of the newest settled day.", board.settled);
@@ -135,11 +146,16 @@ fn partitions(text: &mut Text, board: &Board) {
         .sample(&[], board.open_days as f64);
 }
 
-fn each_lane(text: &mut Text, board: &Board, value: impl Fn(&super::board::LaneStand) -> f64) {
-    for (origin, lane) in &board.lanes {
+fn each_lane(text: &mut Text, board: &Board, value: impl Fn(&LaneStand) -> f64) {
+    for (origin, lane) in topics(board) {
         let (topic, partition) = place(origin);
         text.sample(&[("topic", &topic), ("partition", &partition)], value(lane));
     }
+}
+
+/// The partitions of topics; files come and go, and are counted.
+fn topics(board: &Board) -> impl Iterator<Item = (&Origin, &LaneStand)> {
+    board.lanes.iter().filter(|(origin, _)| matches!(origin, Origin::Topic { .. }))
 }
 
 fn alerts(text: &mut Text, board: &Board) {
@@ -221,7 +237,6 @@ fn place(origin: &Origin) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::board::LaneStand;
     use super::super::exposition::reader;
     use super::*;
     use crate::event::Reason;

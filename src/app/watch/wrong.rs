@@ -132,6 +132,14 @@ pub(super) fn wrong(
     if let Some(what) = &signs.missing {
         say(&operator::TOPIC, "kafka", missing(what));
     }
+    if let Some(files) = &board.files {
+        if let Some(what) = &files.trouble {
+            say(&operator::FOLDER, "look", format!("Nothing new is read of the drop folder: {what}."));
+        }
+        if let Some(what) = &files.unmoved {
+            say(&operator::FOLDER, "move", format!("{what}. It is on record and is not read again."));
+        }
+    }
     for (topic, count) in board.rejected.iter().filter(|(_, count)| **count > REJECTS) {
         let what = format!("The last {count} records of {topic} could not be used; they are kept as rejects.");
         say(&operator::REJECTED, topic, what);

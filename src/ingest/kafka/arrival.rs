@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::log_id::LogId;
+use crate::event::effects::Decoded;
 use crate::event::{Origin, Time};
+use crate::ingest::known::End;
 
 /// Where records come from, one at a time or many: the pipeline asks, the source answers within a bounded time.
 ///
@@ -29,6 +31,9 @@ pub trait Source: Send {
     /// Tells the outside world how far the history reaches (first offset not stored), for its own display; nothing depends on it.
     fn commit_hint(&mut self, positions: &BTreeMap<Origin, i64>);
 
+    /// Everything of these files that was given is on record, and what became of them is noted.
+    fn recorded(&mut self, _files: &[Origin]) {}
+
     /// Reads an origin that was stopped again, as `log` and from offset `from`: [`Arrival::NewPartition`] says when it is there. Where
     /// the log turns out to be yet another one it is stopped again.
     fn begin_anew(&mut self, origin: &Origin, log: &LogId, from: i64);
@@ -38,10 +43,30 @@ pub trait Source: Send {
 }
 
 /// What a source has to say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Arrival {
     /// Records of one origin.
     Batch(RawBatch),
+    /// A file begins; its stretches follow.
+    FileBegin {
+        /// The file.
+        origin: Origin,
+        /// The key of its positions, by its content.
+        key: String,
+    },
+    /// Records of a file, which are decoded where they are read: how a file is cut depends on what is in it.
+    Stretch(Box<Decoded>),
+    /// Nothing more comes of a file; where it has not begun, nothing of it had to be read.
+    FileEnd {
+        /// The file.
+        origin: Origin,
+        /// First position that was not given; 0 where none was.
+        to: i64,
+        /// Where it ends, where it was read to there.
+        end: Option<End>,
+        /// Why it could not be read, or not to its end.
+        failure: Option<String>,
+    },
     /// The origin has been read up to the end of its log, as the broker said at the time.
     ///
     /// Said again and again while it stands there, and only when the broker has answered: a broker that is away makes nothing idle.
@@ -113,7 +138,10 @@ impl Arrival {
             Arrival::End { origin, .. }
             | Arrival::Gap { origin, .. }
             | Arrival::TopicMadeAgain { origin, .. }
-            | Arrival::NewPartition { origin, .. } => Some(origin),
+            | Arrival::NewPartition { origin, .. }
+            | Arrival::FileBegin { origin, .. }
+            | Arrival::FileEnd { origin, .. } => Some(origin),
+            Arrival::Stretch(decoded) => Some(&decoded.batch.origin),
             Arrival::Trouble { .. } | Arrival::Recovered { .. } | Arrival::Fatal { .. } => None,
         }
     }

@@ -1,0 +1,384 @@
+//! The thread that reads the files of the drop folder.
+//!
+//! It has nothing to lose: what was read is known by the history, and what is not there yet is read again by the next start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{info, warn};
+
+use super::folder::{self, Files, Stamp};
+use super::{Before, FileHints, Plan, Status};
+use crate::decode::Limits;
+use crate::event::effects::Decoded;
+use crate::event::time::DAY;
+use crate::event::{Origin, Time};
+use crate::ingest::files::{FileError, FileReader};
+use crate::ingest::kafka::{Arrival, Depth, Depths};
+use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End};
+
+/// How often the folder is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long to wait where there is nothing to do.
+const REST: Duration = Duration::from_millis(50);
+/// A file that could not be read is tried again after this.
+const RETRY: Duration = Duration::from_secs(60);
+/// A file is opened when the slowest of the others has come as near as this to its first record: no partition runs further ahead of the
+/// others than the three open days (DESIGN, section 5).
+const AHEAD: i64 = 4 * DAY;
+/// Rows by which it is seen when a file begins.
+const PEEK_ROWS: usize = 64;
+/// Decompressed bytes of them.
+const PEEK_BYTES: u64 = 1 << 20;
+
+/// What the loop orders.
+#[derive(Debug)]
+pub(super) enum Command {
+    Pause(Vec<Origin>),
+    Resume(Vec<Origin>),
+    Recorded(Vec<Origin>),
+}
+
+/// What a file is called on record.
+pub(super) fn origin(path: &Path) -> Origin {
+    Origin::file(path.to_string_lossy())
+}
+
+/// A file that is being read.
+struct Open {
+    path: PathBuf,
+    origin: Origin,
+    reader: FileReader,
+    stamp: Stamp,
+    key: String,
+    /// Stretches before this position are on record.
+    from: i64,
+    /// Last position that went down the road; 0 before any did.
+    to: i64,
+    /// Where the last stretch ended, whether it went down the road or not.
+    next: i64,
+    /// How far its records have come.
+    time: Time,
+    paused: bool,
+}
+
+/// A file that was read as far as it goes, and is not on record yet.
+struct Ended {
+    path: PathBuf,
+    /// As it was when it was opened, where it was read whole; none where it has to be tried again.
+    read: Option<Stamp>,
+    /// It may be moved away.
+    whole: bool,
+}
+
+/// Nobody takes arrivals any more.
+struct Gone;
+
+pub(super) struct Reader {
+    plan: Plan,
+    hints: FileHints,
+    before: Before,
+    /// Of these every one has to end, and no other is read; `None` where all are read.
+    owed: Option<BTreeSet<PathBuf>>,
+    out: SyncSender<Arrival>,
+    commands: Receiver<Command>,
+    stop: Arc<AtomicBool>,
+    depths: Depths,
+    status: Arc<Mutex<Status>>,
+    files: Files,
+    looked: Option<Instant>,
+    /// Files that may be read, by the time of their first record.
+    pending: BTreeSet<(Time, PathBuf)>,
+    open: Vec<Open>,
+    ended: BTreeMap<Origin, Ended>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        plan: &Plan,
+        hints: FileHints,
+        before: Before,
+        owed: Option<BTreeSet<PathBuf>>,
+        (out, commands): (SyncSender<Arrival>, Receiver<Command>),
+        (stop, depths, status): (Arc<AtomicBool>, Depths, Arc<Mutex<Status>>),
+    ) -> Reader {
+        let (files, looked, pending) = (Files::default(), None, BTreeSet::new());
+        let (open, ended) = (Vec::new(), BTreeMap::new());
+        let plan = plan.clone();
+        Reader { plan, hints, before, owed, out, commands, stop, depths, status, files, looked, pending, open, ended }
+    }
+
+    /// Reads until nobody takes it any more.
+    pub(super) fn run(mut self) {
+        while !self.is_stopped() && self.turn().is_ok() {}
+        self.obey();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn turn(&mut self) -> Result<(), Gone> {
+        self.obey();
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            self.look()?;
+        }
+        self.begin()?;
+        let next = (0..self.open.len()).filter(|ix| !self.open[*ix].paused).min_by_key(|ix| self.open[*ix].time);
+        match next {
+            Some(ix) => self.read(ix),
+            None => {
+                std::thread::sleep(REST);
+                Ok(())
+            }
+        }
+    }
+
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn depths(&self) -> MutexGuard<'_, BTreeMap<Origin, Depth>> {
+        self.depths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, arrival: Arrival) -> Result<(), Gone> {
+        self.out.send(arrival).map_err(|_| Gone)
+    }
+
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            let (origins, paused) = match command {
+                Command::Recorded(origins) => {
+                    origins.iter().for_each(|origin| self.recorded(origin));
+                    continue;
+                }
+                Command::Pause(origins) => (origins, true),
+                Command::Resume(origins) => (origins, false),
+            };
+            self.open.iter_mut().filter(|file| origins.contains(&file.origin)).for_each(|file| file.paused = paused);
+        }
+    }
+
+    /// All of a file that was read is on record.
+    fn recorded(&mut self, origin: &Origin) {
+        let Some(ended) = self.ended.remove(origin) else { return };
+        match ended.read {
+            Some(stamp) => self.files.set_read(&ended.path, stamp),
+            None => self.files.put_off(&ended.path, Instant::now() + RETRY),
+        }
+        // One that has changed meanwhile is not done with.
+        let as_read = ended.read.is_some() && self.files.stamp(&ended.path) == ended.read;
+        if let Some(done) = self.plan.done.as_ref().filter(|_| ended.whole && as_read) {
+            match folder::put_away(&ended.path, done) {
+                Ok(()) => {
+                    info!(file = %ended.path.display(), "it is on record and was moved away");
+                    self.status().unmoved = None;
+                }
+                Err(error) => {
+                    let what = format!("{} cannot be moved to {}: {error}", ended.path.display(), done.display());
+                    warn!("{what}");
+                    self.status().unmoved = Some(what);
+                }
+            }
+        }
+    }
+
+    /// Whether somebody is at work on it.
+    fn is_busy(&self, path: &Path) -> bool {
+        self.pending.iter().any(|(_, other)| other == path)
+            || self.open.iter().any(|file| file.path == path)
+            || self.ended.values().any(|ended| ended.path == path)
+    }
+
+    fn look(&mut self) -> Result<(), Gone> {
+        let now = Instant::now();
+        self.looked = Some(now);
+        let trouble = match folder::look(&self.plan) {
+            Ok(mut found) => {
+                if let Some(owed) = &self.owed {
+                    found.retain(|path, _| owed.contains(path));
+                }
+                self.files.look(found, now);
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        let is_well = trouble.is_none();
+        for path in self.files.ready(self.plan.quiet, (now, SystemTime::now())) {
+            if !self.is_busy(&path) {
+                let time = self.open(&path).ok().and_then(first);
+                self.pending.insert((time.unwrap_or(Time::MIN), path));
+            }
+        }
+        let waiting = self.files.unread().filter(|path| !self.ended.contains_key(&origin(path))).count();
+        let mut status = self.status();
+        if trouble.is_some() && trouble != status.trouble {
+            warn!(why = trouble, "the drop folder cannot be looked at; it is tried again");
+        }
+        (status.waiting, status.trouble) = (waiting, trouble);
+        drop(status);
+        if is_well { self.miss() } else { Ok(()) }
+    }
+
+    /// Files that were there at the start and are gone end as well.
+    fn miss(&mut self) -> Result<(), Gone> {
+        let gone = |path: &&PathBuf| self.files.stamp(path).is_none() && !self.is_busy(path);
+        let gone: Vec<PathBuf> = self.owed.iter().flatten().filter(gone).cloned().collect();
+        for path in gone {
+            self.fail(&path, 0, gone_away(&path))?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, path: &Path) -> Result<FileReader, FileError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let feed = path.parent().filter(|folder| **folder != *self.plan.dir).and_then(Path::file_name);
+        let hints = (self.hints)(feed.map(|feed| feed.to_string_lossy()).as_deref(), &name);
+        FileReader::open(path, hints, Limits::default())
+    }
+
+    /// Opens what time has come to; those that begin together are all known before anything of them is read.
+    fn begin(&mut self) -> Result<(), Gone> {
+        let slowest = self.open.iter().map(|file| file.time).min();
+        let Some(from) = slowest.or_else(|| self.pending.first().map(|(time, _)| *time)) else { return Ok(()) };
+        let mut later = self.pending.split_off(&(from.plus(AHEAD), PathBuf::new()));
+        let due = std::mem::take(&mut self.pending);
+        let begun = self.open.len();
+        for (time, path) in due {
+            if self.is_stopped() {
+                return Err(Gone);
+            }
+            if let Some(twin) = self.begin_one(time, path)? {
+                later.insert(twin);
+            }
+        }
+        self.pending = later;
+        for file in &self.open[begun..] {
+            self.say(Arrival::FileBegin { origin: file.origin.clone(), key: file.key.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// Opens a file, unless it is known whole. One with the content of an open one waits until that is known.
+    fn begin_one(&mut self, time: Time, path: PathBuf) -> Result<Option<(Time, PathBuf)>, Gone> {
+        let Some(stamp) = self.files.stamp(&path) else {
+            return self.fail(&path, 0, gone_away(&path)).map(|()| None);
+        };
+        let stop = self.stop.clone();
+        let goes_on = move || !stop.load(Ordering::Acquire);
+        let surveyed = self.open(&path).map(|reader| self.before.known.survey(reader, &goes_on));
+        let (end, from) = match surveyed {
+            Ok(Some(surveyed)) => surveyed,
+            Ok(None) => return Err(Gone),
+            Err(error) => return self.refuse(&path, stamp, &error).map(|()| None),
+        };
+        let key = end.key();
+        if self.open.iter().any(|file| file.key == key) {
+            return Ok(Some((time, path)));
+        }
+        let origin = origin(&path);
+        if self.before.known.has(&end) {
+            info!(file = %path.display(), "all of it was read before");
+            self.ended.insert(origin.clone(), Ended { path: path.clone(), read: Some(stamp), whole: true });
+            self.settle(&path);
+            return self.say(Arrival::FileEnd { origin, to: 0, end: None, failure: None }).map(|()| None);
+        }
+        let reader = match self.open(&path) {
+            Ok(reader) => reader,
+            Err(error) => return self.refuse(&path, stamp, &error).map(|()| None),
+        };
+        let from = from.max(self.before.positions.get(&key).copied().unwrap_or(0));
+        info!(file = %path.display(), from = from.max(1), "it is read");
+        let depth = Depth { next: from.max(1), end: end.next, stopped: false };
+        self.depths().insert(origin.clone(), depth);
+        self.open.push(Open { path, origin, reader, stamp, key, from, to: 0, next: 1, time, paused: false });
+        Ok(None)
+    }
+
+    /// The next stretch of an open file, or its end.
+    fn read(&mut self, ix: usize) -> Result<(), Gone> {
+        let file = &mut self.open[ix];
+        match file.reader.next_chunk(CHUNK_ROWS, CHUNK_BYTES) {
+            Ok(Some(chunk)) => {
+                file.next = chunk.to;
+                file.time = latest(&chunk).map_or(file.time, |time| time.max(file.time));
+                if chunk.to <= file.from {
+                    return Ok(());
+                }
+                let fresh = if chunk.from < file.from { chunk.split(file.from).1 } else { chunk };
+                file.to = fresh.to;
+                let (key, to, origin) = (file.key.clone(), fresh.to, file.origin.clone());
+                self.before.positions.insert(key, to);
+                if let Some(depth) = self.depths().get_mut(&origin) {
+                    (depth.next, depth.end) = (to, depth.end.max(to));
+                }
+                self.say(Arrival::Stretch(Box::new(fresh)))
+            }
+            Ok(None) => self.end(ix, None),
+            Err(error) => self.end(ix, Some(error)),
+        }
+    }
+
+    /// A file ends. One that is damaged was read as far as it goes; where the machine failed it is tried again.
+    fn end(&mut self, ix: usize, failure: Option<FileError>) -> Result<(), Gone> {
+        let file = self.open.remove(ix);
+        self.depths().remove(&file.origin);
+        if let Some(error) = failure.as_ref().filter(|error| error.retry()) {
+            return self.fail(&file.path, file.to, error.to_string());
+        }
+        let end = End::of(&file.reader, file.next);
+        self.before.known.add(end.clone());
+        self.before.positions.remove(&file.key);
+        info!(file = %file.path.display(), records = file.next - 1, "it was read to its end");
+        let whole = failure.is_none();
+        self.ended.insert(file.origin.clone(), Ended { path: file.path.clone(), read: Some(file.stamp), whole });
+        self.settle(&file.path);
+        let failure = failure.map(|error| error.to_string());
+        self.say(Arrival::FileEnd { origin: file.origin, to: file.to, end: Some(end), failure })
+    }
+
+    /// A file cannot be opened. One that is damaged at its very start is left alone until it changes.
+    fn refuse(&mut self, path: &Path, stamp: Stamp, error: &FileError) -> Result<(), Gone> {
+        let read = matches!(error, FileError::Damaged { .. }).then_some(stamp);
+        self.give_up(path, 0, read, error.to_string())
+    }
+
+    /// A file cannot be read for now.
+    fn fail(&mut self, path: &Path, to: i64, what: String) -> Result<(), Gone> {
+        self.give_up(path, to, None, what)
+    }
+
+    fn give_up(&mut self, path: &Path, to: i64, read: Option<Stamp>, what: String) -> Result<(), Gone> {
+        let origin = origin(path);
+        self.ended.insert(origin.clone(), Ended { path: path.to_owned(), read, whole: false });
+        self.settle(path);
+        self.say(Arrival::FileEnd { origin, to, end: None, failure: Some(what) })
+    }
+
+    /// It is owed no longer.
+    fn settle(&mut self, path: &Path) {
+        if let Some(owed) = &mut self.owed {
+            owed.remove(path);
+        }
+    }
+}
+
+fn gone_away(path: &Path) -> String {
+    format!("{}: it was taken away before it was read", path.display())
+}
+
+/// The time of the earliest of the first records of a file.
+fn first(mut reader: FileReader) -> Option<Time> {
+    let chunk = reader.next_chunk(PEEK_ROWS, PEEK_BYTES).ok()??;
+    chunk.batch.rows().map(|event| event.time()).min()
+}
+
+/// The time of the latest record of a stretch.
+fn latest(chunk: &Decoded) -> Option<Time> {
+    chunk.batch.rows().map(|event| event.time()).max()
+}

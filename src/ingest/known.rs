@@ -1,0 +1,75 @@
+//! Files that were read before: each is known by the hash of its decompressed bytes up to the position that was reached, so that it is
+//! recognised under any name, packed or not, and read on where it has grown.
+
+use std::collections::BTreeMap;
+
+use super::files::FileReader;
+
+/// Rows and bytes of a stretch that is decoded at once.
+pub const CHUNK_ROWS: usize = 8_192;
+/// Decompressed bytes of it.
+pub const CHUNK_BYTES: u64 = 8 << 20;
+
+/// Where a file ended when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// SHA-256 of the decompressed bytes up to there, in hexadecimal digits.
+    pub sha256: String,
+    /// The position: number of the next line or record.
+    pub next: i64,
+}
+
+impl End {
+    /// Where a reader stands.
+    pub fn of(reader: &FileReader, next: i64) -> End {
+        End { sha256: reader.sha256_so_far().iter().map(|byte| format!("{byte:02x}")).collect(), next }
+    }
+
+    /// The position key of the file.
+    pub fn key(&self) -> String {
+        format!("file:{}", self.sha256)
+    }
+}
+
+/// The files that were read.
+#[derive(Debug, Clone, Default)]
+pub struct KnownFiles(BTreeMap<i64, Vec<String>>);
+
+impl KnownFiles {
+    /// Adds one.
+    pub fn add(&mut self, end: End) {
+        self.0.entry(end.next).or_default().push(end.sha256);
+    }
+
+    /// Whether it was read.
+    pub fn has(&self, end: &End) -> bool {
+        self.0.get(&end.next).is_some_and(|hashes| hashes.contains(&end.sha256))
+    }
+
+    /// Reads a file once for its hash: where it ends, and how far it is one that was read before. `None` where `goes_on` said no.
+    pub fn survey(&self, mut reader: FileReader, goes_on: &dyn Fn() -> bool) -> Option<(End, i64)> {
+        let (mut at, mut from) = (1_i64, 0_i64);
+        loop {
+            if !goes_on() {
+                return None;
+            }
+            let next = self.0.range(at + 1..).next().map_or(i64::MAX, |(next, _)| *next);
+            let rows = usize::try_from(next - at).unwrap_or(CHUNK_ROWS).min(CHUNK_ROWS);
+            // Damage is told when the file is read in earnest.
+            let Ok(Some(chunk)) = reader.next_chunk(rows, CHUNK_BYTES) else { break };
+            at = chunk.to;
+            if self.0.contains_key(&at) && self.has(&End::of(&reader, at)) {
+                from = at;
+            }
+        }
+        Some((End::of(&reader, at), from))
+    }
+}
+
+impl FromIterator<End> for KnownFiles {
+    fn from_iter<I: IntoIterator<Item = End>>(ends: I) -> KnownFiles {
+        let mut known = KnownFiles::default();
+        ends.into_iter().for_each(|end| known.add(end));
+        known
+    }
+}
