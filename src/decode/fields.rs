@@ -321,9 +321,12 @@ pub fn set(mut list: Vec<Cow<'_, str>>) -> Vec<Cow<'_, str>> {
     list
 }
 
-/// Reads RFC 3339; `None` where it cannot be read or lies before 2000.
+/// The last instant that RFC 3339 can write: 9999-12-31T23:59:59.999999Z. Another offset may name a later one.
+const LATEST: Time = Time(253_402_300_799_999_999);
+
+/// Reads RFC 3339; `None` where it cannot be read, lies before 2000, or beyond what it can write in UTC.
 pub fn instant(text: &str) -> Option<Time> {
-    Time::parse(text).filter(|time| *time >= EARLIEST)
+    Time::parse(text).filter(|time| (EARLIEST..=LATEST).contains(time))
 }
 
 /// Whether the column of a time does not say all that its text says.

@@ -22,6 +22,7 @@ mod raw;
 mod record;
 pub mod reject;
 pub mod slots;
+mod split;
 pub mod table;
 #[cfg(test)]
 mod tests;

@@ -4,11 +4,9 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use memchr::memchr;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::fields::Fields;
-use super::{ALL, Format, Hints, Limits, Spec};
+use super::{ALL, Format, Hints, Limits, Spec, fhir, split};
 use crate::event::effects::Decoded;
 use crate::event::flags::Flags;
 use crate::event::{Draft, EventBuilder, Origin, Reason, Reject, Time};
@@ -275,16 +273,32 @@ fn text_of(value: &[u8]) -> Result<&str, Reason> {
     if text.is_empty() { Err(Reason::Empty) } else { Ok(text) }
 }
 
-/// Decodes a whole record, splitting it where it holds several parts.
+/// Decodes a whole record, splitting it where it holds several parts. Of one that is beyond the bounds as a whole each part is held to
+/// them by itself.
 fn decode(whole: Part<'_>, out: &mut Out) {
-    let several = match out.limits.check(whole.text) {
-        Ok(several) => several,
-        Err(reason) => return out.reject(Refusal::new(reason), whole.byte, whole.text.as_bytes()),
-    };
-    match whole.text.as_bytes()[0] {
-        b'[' => elements(whole, out),
-        b'{' if several => objects(whole, out),
-        _ => decode_part(whole, out),
+    let checked = out.limits.check(whole.text);
+    match (whole.text.as_bytes()[0], checked) {
+        (b'[', _) => elements(whole, checked, out),
+        (b'{', Ok(true)) => objects(whole, false, out),
+        (b'{', Err(reason)) => match split::objects(whole.text).0.len() {
+            0 | 1 if !fhir::bundle_beyond(whole, out) => {
+                out.reject(Refusal::new(reason), whole.byte, whole.text.as_bytes());
+            }
+            0 | 1 => {}
+            _ => objects(whole, true, out),
+        },
+        (_, Ok(_)) => decode_part(whole, out),
+        (_, Err(reason)) => out.reject(Refusal::new(reason), whole.byte, whole.text.as_bytes()),
+    }
+}
+
+/// Decodes a part of a record that is beyond the bounds as a whole, where it is not beyond them itself.
+fn decode_bounded(part: Part<'_>, out: &mut Out) {
+    match out.limits.check(part.text) {
+        Ok(_) => decode_part(part, out),
+        // A Bundle in an array.
+        Err(_) if part.text.starts_with('{') && fhir::bundle_beyond(part, out) => {}
+        Err(reason) => out.reject(Refusal::new(reason), part.byte, part.text.as_bytes()),
     }
 }
 
@@ -294,6 +308,8 @@ pub(super) fn decode_part(part: Part<'_>, out: &mut Out) {
     assert!(out.flaw.is_none_or(|flaw| !part.text.contains(flaw)), "the bug that was asked for");
     match spec_of(part.text, out.hints.format) {
         Some(spec) => (spec.decode)(part, out),
+        // One that is no JSON is told by its brackets.
+        None if part.text.starts_with('{') && fhir::bundle_beyond(part, out) => {}
         None => out.reject(Refusal::new(reason_unknown(part.text)), part.byte, part.text.as_bytes()),
     }
 }
@@ -312,47 +328,43 @@ fn reason_unknown(text: &str) -> Reason {
         .map_or_else(|e| Refusal::json(&e).reason, |_| Reason::UnknownFormat)
 }
 
-/// Decodes concatenated JSON objects one by one; what cannot be read is one reject, up to the end of the record.
-fn objects(whole: Part<'_>, out: &mut Out) {
-    let mut stream = serde_json::Deserializer::from_str(whole.text).into_iter::<&RawValue>();
-    let mut read = 0;
-    while let Some(value) = stream.next() {
-        match value {
-            Ok(value) => decode_part(whole.within(value.get()), out),
-            Err(error) => {
-                let rest = whole.within(whole.text[read..].trim_start());
-                return out.reject(Refusal::json(&error), rest.byte, rest.text.as_bytes());
-            }
-        }
-        read = stream.byte_offset();
-    }
+/// Decodes concatenated JSON objects one by one; what cannot be told apart is one reject, up to the end of the record.
+fn objects(whole: Part<'_>, bounded: bool, out: &mut Out) {
+    let (found, rest) = split::objects(whole.text);
+    decode_all(whole, found, bounded, out);
+    refuse_rest(whole, rest, out);
 }
 
-/// Decodes the elements of a JSON array one by one. An array that is not well formed is one reject, after the elements before.
-fn elements(whole: Part<'_>, out: &mut Out) {
-    let mut rest = whole.text[1..].trim_start();
-    if rest.strip_prefix(']').is_some_and(|after| after.trim().is_empty()) {
+/// Decodes the elements of a JSON array one by one; what cannot be told apart is one reject, up to the end of the record.
+fn elements(whole: Part<'_>, checked: Result<bool, Reason>, out: &mut Out) {
+    let (found, rest) = split::elements(whole.text);
+    if found.is_empty() && rest.is_none() {
         return out.reject(Refusal::new(Reason::NotAnEvent), whole.byte, whole.text.as_bytes());
     }
-    loop {
-        let mut reader = serde_json::Deserializer::from_str(rest);
-        let value = match <&RawValue>::deserialize(&mut reader) {
-            Ok(value) => value.get(),
-            Err(error) => break refuse_rest(whole, rest, Refusal::json(&error), out),
-        };
-        decode_part(whole.within(value), out);
-        let end = value.as_ptr().addr() + value.len() - rest.as_ptr().addr();
-        rest = rest[end..].trim_start();
-        match rest.as_bytes().first() {
-            Some(b',') => rest = rest[1..].trim_start(),
-            Some(b']') if rest.len() == 1 => break,
-            Some(_) => break refuse_rest(whole, rest, Refusal::new(Reason::Syntax), out),
-            None => break refuse_rest(whole, rest, Refusal::new(Reason::Truncated), out),
+    for text in found {
+        // Between some of them a comma may be missing.
+        match text.starts_with('{') && checked != Ok(false) {
+            true => objects(whole.within(text), checked.is_err(), out),
+            false => decode_all(whole, vec![text], checked.is_err(), out),
+        }
+    }
+    refuse_rest(whole, rest, out);
+}
+
+fn decode_all(whole: Part<'_>, found: Vec<&str>, bounded: bool, out: &mut Out) {
+    for text in found {
+        let part = whole.within(text);
+        match bounded {
+            _ if text.is_empty() => out.reject(Refusal::new(Reason::Syntax), part.byte, b""),
+            true => decode_bounded(part, out),
+            false => decode_part(part, out),
         }
     }
 }
 
-fn refuse_rest(whole: Part<'_>, rest: &str, refusal: Refusal, out: &mut Out) {
-    let start = rest.as_ptr().addr() - whole.text.as_ptr().addr();
-    out.reject(refusal, whole.byte + start as u64, rest.as_bytes());
+fn refuse_rest(whole: Part<'_>, rest: split::Rest<'_>, out: &mut Out) {
+    if let Some((text, reason)) = rest {
+        let part = whole.within(text);
+        out.reject(Refusal::new(reason), part.byte, text.as_bytes());
+    }
 }

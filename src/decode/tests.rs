@@ -82,13 +82,22 @@ fn shapes_of_records() {
     check(format!("\u{feff}{BASE}\r\n"), &["e1"]);
     check(format!("{BASE}{BASE}"), &["e1", "e1"]);
     check(format!("{BASE}\n{BASE}\n{{\"event_id\":"), &["e1", "e1", "truncated"]);
-    check(format!("{BASE} {{x}} {BASE}"), &["e1", "syntax"]);
+    // What is damaged takes none of its neighbours with it, as long as they can be told apart.
+    check(format!("{BASE} {{x}} {BASE}"), &["e1", "e1", "syntax"]);
+    check(format!("[{BASE},{{\"event_id\": bad}},{BASE}]"), &["e1", "e1", "syntax"]);
+    check(format!("[{BASE},,{BASE},]"), &["e1", "e1", "syntax", "syntax"]);
+    check(format!("[{BASE},{{\"a\":[1}},{BASE}]"), &["e1", "syntax"]);
+    let deep = format!(r#"{{"x":{}1{}}}"#, "[".repeat(1_500), "]".repeat(1_500));
+    check(format!("[{BASE},{deep},{BASE}]"), &["e1", "e1", "too_deep"]);
+    check(format!("{BASE}{deep}{BASE}"), &["e1", "e1", "too_deep"]);
+    let many = (0..600).map(|n| format!(r#""k{n}":0"#)).collect::<Vec<_>>().join(",");
+    check(format!("[{BASE},{{{many}}}]"), &["e1", "too_many"]);
     check(format!("[{BASE}, {BASE} ]"), &["e1", "e1"]);
     check(format!("[{BASE},7,{BASE}]"), &["e1", "e1", "unknown_format"]);
     check(format!("[{BASE},[{BASE}]]"), &["e1", "unknown_format"]);
     check(format!("[{BASE},"), &["e1", "truncated"]);
     check(format!("[{BASE}"), &["e1", "truncated"]);
-    check(format!("[{BASE} {BASE}]"), &["e1", "syntax"]);
+    check(format!("[{BASE} {BASE}]"), &["e1", "e1"]);
     check(format!("[{BASE}] {BASE}"), &["e1", "syntax"]);
     check("[]", &["not_an_event"]);
     check("[ ]", &["not_an_event"]);
@@ -172,6 +181,8 @@ fn times() {
     check(at("2000-01-01T00:00:00Z"), &["e1"]);
     check(at("2000-01-01T00:00:00+01:00"), &["bad_time time"]);
     check(at("9999-12-31T23:59:59Z"), &["e1"]);
+    check(at("9999-12-31T23:59:59.999999999Z"), &["e1"]);
+    check(at("9999-12-31T23:59:59.999999999-23:59"), &["bad_time time"]);
     check(at("2016-12-31T23:59:60Z"), &["e1"]);
     check(at("2026-02-29T00:00:00Z"), &["bad_time time"]);
     check(at("2026-03-01T25:00:00Z"), &["bad_time time"]);

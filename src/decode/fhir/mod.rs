@@ -24,7 +24,7 @@ use self::json::{codings, text};
 use super::fields::instant;
 use super::raw::compact;
 use super::record::decode_part;
-use super::{Format, Hints, Out, Part, Refusal, Spec};
+use super::{Format, Hints, Out, Part, Refusal, Spec, split};
 use crate::event::flags::{Flags, MADE_ID, PARTIAL};
 use crate::event::{Draft, Outcome, Reason, Time};
 
@@ -101,6 +101,8 @@ fn begins_with_type(inside: &str) -> bool {
 fn decode(part: Part<'_>, out: &mut Out) {
     let resource = match serde_json::from_str::<Resource<'_>>(part.text) {
         Ok(resource) => resource,
+        // One entry that is no JSON takes none of the others with it.
+        Err(error) if !error.is_data() && bundle_beyond(part, out) => return,
         Err(error) if error.is_data() => return refuse(part, Refusal::of(Reason::MissingField, "resourceType"), out),
         Err(error) => return refuse(part, Refusal::json(&error), out),
     };
@@ -116,6 +118,29 @@ fn decode(part: Part<'_>, out: &mut Out) {
 
 fn refuse(part: Part<'_>, refusal: Refusal, out: &mut Out) {
     out.reject(refusal, part.byte, part.text.as_bytes());
+}
+
+/// Decodes a Bundle that cannot be read as a whole, or is beyond the bounds as one: its entries are told apart by their brackets, and
+/// each is held to the bounds by itself. False where it is no Bundle, and nothing was decoded.
+pub(super) fn bundle_beyond(part: Part<'_>, out: &mut Out) -> bool {
+    let members = split::members(part.text).unwrap_or_default();
+    let has = |name: &str| members.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let Some(entries) = has("entry").filter(|text| text.starts_with('[') && has("resourceType") == Some("\"Bundle\""))
+    else {
+        return false;
+    };
+    let (entries, rest) = split::elements(entries);
+    for text in entries.iter().copied().chain(rest.map(|(text, _)| text)) {
+        let inner = part.within(text);
+        match (out.limits.check(text), serde_json::from_str::<Entry<'_>>(text)) {
+            (Err(reason), _) => refuse(inner, Refusal::new(reason), out),
+            (Ok(_), Ok(Entry { resource: Some(resource) })) => decode_part(part.within(resource.get()), out),
+            (Ok(_), Ok(_)) => refuse(inner, Refusal::of(Reason::MissingField, "entry.resource"), out),
+            (Ok(_), Err(error)) if error.is_data() => refuse(inner, Refusal::of(Reason::WrongType, "entry"), out),
+            (Ok(_), Err(error)) => refuse(inner, Refusal::json(&error), out),
+        }
+    }
+    !entries.is_empty()
 }
 
 /// Every entry ends for itself: siblings of one that cannot be used become events all the same.

@@ -348,6 +348,11 @@ fn bundles_and_other_resources() {
     check_reasons(&bundle(&[entry(&bundle(&[entry(&good)]))]), 1, &[]);
     check_reasons(&bundle(&[]), 0, &["not_an_event"]);
     check_reasons(r#"{"resourceType":"Bundle"}"#, 0, &["not_an_event"]);
+    // An entry beyond the bounds, and one that is no JSON.
+    let deep = format!(r#"{{"resource":{{"resourceType":"AuditEvent","x":{}1{}}}}}"#, "[".repeat(80), "]".repeat(80));
+    let broken = r#"{"resource":{"resourceType":"AuditEvent","id": bad}}"#.to_owned();
+    check_reasons(&bundle(&[entry(&good), deep, entry(&good)]), 2, &["too_deep"]);
+    check_reasons(&bundle(&[entry(&good), broken, entry(&good)]), 2, &["syntax"]);
     check_reasons(patient, 0, &["not_an_event"]);
     check_reasons(r#"{"resourceType":7}"#, 0, &["unknown_format"]);
     check_reasons(r#"{"resourceType":"Bundle","entry":{}}"#, 0, &["wrong_type"]);
