@@ -107,29 +107,56 @@ pub fn explanation(
     explained_by(&roster.near(&chart, &actor, at)?, &actor)
 }
 
-/// Adds the columns of the rosters that rules name, such as `user.union`; of several patients a cell each, also where it is empty.
+/// Adds the columns of the rosters that rules name, such as `user.union`; of several patients a cell each, also where it is empty, and of
+/// several rows of one thing (shifts, entitlements, ...) one after the other.
 pub fn columns<'r>(roster: &'r Roster, event: &Event<'r>, names: &'r [String], facts: &mut Facts<'r>) {
     if names.is_empty() {
         return;
     }
     let at = event.time();
     let who = identify(roster, event, at);
-    let vendor = facts.vendor_id.and_then(|id| roster.vendor(id, at));
+    let (id, vendor_id) = (event.actor_id(), facts.vendor_id);
+    let vendor = vendor_id.and_then(|id| roster.vendor(id, at));
+    let actor = id.map(|id| roster.actor(id, who.user(), facts.role, facts.department));
     for name in names {
         let Some((table, column)) = name.split_once('.') else { continue };
+        let each = |cell: &dyn Fn(&str) -> Option<Cow<'r, str>>| {
+            let cells: Vec<Cow<'_, str>> = event.patients().map(|id| cell(id).unwrap_or_default()).collect();
+            cells.iter().any(|cell| !cell.is_empty()).then(|| Cow::Owned(cells.join(BETWEEN_PATIENTS)))
+        };
+        let tied = |patient: &str| {
+            let (chart, actor) = (roster.chart(patient, at)?, actor.as_ref()?);
+            several(roster.relation_extras(&chart, actor, at, column))
+        };
+        let site = || event.site().or(facts.home_site);
+        let approved = |named| roster.approval_extras(named, (vendor_id, event.target_host()), at, column);
         let cell = match table {
             "user" => who.user().and_then(|user| user.extra(column)).map(Cow::Borrowed),
             "account" => who.account().and_then(|account| account.extra(column)).map(Cow::Borrowed),
             "vendor" => vendor.as_ref().and_then(|vendor| vendor.extra(column)).map(Cow::Borrowed),
-            _ => {
-                let cell = |patient: &str| roster.patient(patient, at).and_then(|patient| patient.extra(column));
-                let cells: Vec<&str> = event.patients().map(|patient| cell(patient).unwrap_or_default()).collect();
-                cells.iter().any(|cell| !cell.is_empty()).then(|| Cow::Owned(cells.join(BETWEEN_PATIENTS)))
-            }
+            "patient" => each(&|id| roster.patient(id, at)?.extra(column).map(Cow::Borrowed)),
+            "relation" => each(&tied),
+            "shift" => id.and_then(|id| several(roster.shift_extras(id, at, column))),
+            "approval" => event.approval_ref().and_then(|named| several(approved(named))),
+            "entitlement" => id.and_then(|id| several(roster.entitlement_extras(id, at, column))),
+            "site" => site().and_then(|site| roster.site_extra(site, column)).map(Cow::Borrowed),
+            table => unreachable!("rules name no column of {table}"),
         };
         if let Some(cell) = cell {
             facts.extra.insert(name, cell);
         }
+    }
+}
+
+/// Cells of several rows, each once.
+fn several<'r>(cells: impl Iterator<Item = &'r str>) -> Option<Cow<'r, str>> {
+    let mut cells: Vec<&str> = cells.collect();
+    cells.sort_unstable();
+    cells.dedup();
+    match cells[..] {
+        [] => None,
+        [one] => Some(Cow::Borrowed(one)),
+        _ => Some(Cow::Owned(cells.join(";"))),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A function either takes a row or says what is wrong with it; it never takes half a row. Complaints name columns, never values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cell::{self, AccessWindow, Dates, Edge};
 use super::columns::FileSpec;
@@ -17,6 +17,8 @@ pub struct Site {
     pub zone: Zone,
     /// Sorted.
     pub holidays: Vec<Day>,
+    /// Where its other cells stand; none where it has no row.
+    pub ordinal: Option<u32>,
 }
 
 /// Cells of columns that we do not know: `cells[ordinal * names.len() + column]`.
@@ -64,10 +66,12 @@ pub struct Builder {
     pub approvals: Vec<(u32, ApprovalRow)>,
     pub windows: Vec<AccessWindow>,
     pub contacts: Vec<u32>,
-    pub user_extras: Extras,
-    pub vendor_extras: Extras,
-    pub account_extras: Extras,
-    pub patient_extras: Extras,
+    /// Rows of `relations.csv` and `shifts.csv` with where their other cells stand; empty where the file has no such columns, for they
+    /// are many.
+    pub relation_cells: Vec<(u32, (Relation, u32))>,
+    pub shift_cells: Vec<(u32, (Time, Time, u32))>,
+    /// Cells of columns that we do not know, by the name of the file.
+    pub extras: BTreeMap<&'static str, Extras>,
     pub warnings: Vec<(u64, Complaint)>,
     strange_sites: BTreeSet<u32>,
 }
@@ -75,7 +79,7 @@ pub struct Builder {
 impl Builder {
     /// A builder whose only zone is the default.
     pub fn new(default: Zone) -> Builder {
-        let sites = vec![Site { zone: default, holidays: Vec::new() }];
+        let sites = vec![Site { zone: default, holidays: Vec::new(), ordinal: None }];
         Builder { sites, ..Builder::default() }
     }
 
@@ -109,20 +113,19 @@ impl Builder {
 
     fn clear(&mut self, name: &str) {
         self.warnings.clear();
+        self.extras.remove(name);
         match name {
             "sites" => {
                 self.sites.truncate(1);
                 self.site_names = Keys::default();
                 self.dates = Dates::default();
             }
-            "users" => (self.users, self.user_extras) = (Vec::new(), Extras::default()),
-            "vendors" => (self.vendors, self.vendor_extras) = (Vec::new(), Extras::default()),
-            "vendor_accounts" => (self.accounts, self.account_extras) = (Vec::new(), Extras::default()),
-            "patients" => {
-                (self.patients, self.patient_extras, self.contacts) = (Vec::new(), Extras::default(), Vec::new())
-            }
-            "relations" => self.relations = Vec::new(),
-            "shifts" => self.shifts = Vec::new(),
+            "users" => self.users = Vec::new(),
+            "vendors" => self.vendors = Vec::new(),
+            "vendor_accounts" => self.accounts = Vec::new(),
+            "patients" => (self.patients, self.contacts) = (Vec::new(), Vec::new()),
+            "relations" => (self.relations, self.relation_cells) = (Vec::new(), Vec::new()),
+            "shifts" => (self.shifts, self.shift_cells) = (Vec::new(), Vec::new()),
             "approvals" => self.approvals = Vec::new(),
             _ => self.entitlements = Vec::new(),
         }
@@ -138,6 +141,23 @@ impl Builder {
             "entitlements" => take_overlaps(&mut self.entitlements),
             _ => Vec::new(),
         }
+    }
+
+    /// Keeps the cells of columns that we do not know, and says where.
+    pub(super) fn cells(&mut self, file: &'static str, row: &Row<'_>) -> u32 {
+        let width = row.layout.extras.len();
+        if width == 0 {
+            return 0;
+        }
+        let extras = self.extras.entry(file).or_default();
+        if extras.names.len() != width {
+            extras.names = row.layout.extras.iter().map(|(name, _)| name.clone()).collect();
+        }
+        let ordinal = extras.cells.len() / width;
+        for index in 0..width {
+            extras.cells.push(row.extra(index).map_or(NONE, |cell| self.texts.put(cell)));
+        }
+        ordinal as u32
     }
 
     pub(super) fn text(&mut self, cell: Option<&str>) -> u32 {
@@ -197,7 +217,8 @@ impl Builder {
             return Err("names a `site` for the second time".into());
         }
         self.site_names.put(site);
-        self.sites.push(Site { zone, holidays: holidays.into_iter().collect() });
+        let ordinal = Some(self.cells("sites", row));
+        self.sites.push(Site { zone, holidays: holidays.into_iter().collect(), ordinal });
         Ok(())
     }
 
@@ -223,7 +244,7 @@ impl Builder {
             address: self.text(address),
             contacts: (first, self.contacts.len() as u32),
             merged: merged.map_or(NONE, |merged| self.patient_ids.put(merged)),
-            ordinal: extras(&mut self.patient_extras, &mut self.texts, row),
+            ordinal: self.cells("patients", row),
             vip: vip.unwrap_or(false),
             restricted: restricted.unwrap_or(false),
         };
@@ -253,13 +274,14 @@ impl Builder {
             by_department,
         };
         let patient = self.patient_ids.put(patient);
-        if let Some(user) = user {
-            let who = self.user_ids.put(user);
-            self.relations.push((patient, relation(who, false)));
-        }
-        if let Some(department) = department {
-            let who = self.units.put(&department.to_lowercase());
-            self.relations.push((patient, relation(who, true)));
+        let by_user = user.map(|user| relation(self.user_ids.put(user), false));
+        let by_unit = department.map(|department| relation(self.units.put(&department.to_lowercase()), true));
+        let ordinal = self.cells("relations", row);
+        for relation in by_user.into_iter().chain(by_unit) {
+            self.relations.push((patient, relation));
+            if !row.layout.extras.is_empty() {
+                self.relation_cells.push((patient, (relation, ordinal)));
+            }
         }
         Ok(())
     }
@@ -299,19 +321,4 @@ fn relation_span(
     let known = Some(valid.from).filter(|from| *from != Time::MIN);
     let start = start.or(end).or(known).ok_or("has no date: only encounter, care_team and research may go without")?;
     Ok((start, end.unwrap_or(start)))
-}
-
-pub(super) fn extras(extras: &mut Extras, texts: &mut Keys, row: &Row<'_>) -> u32 {
-    let width = row.layout.extras.len();
-    if extras.names.len() != width {
-        extras.names = row.layout.extras.iter().map(|(name, _)| name.clone()).collect();
-    }
-    if width == 0 {
-        return 0;
-    }
-    let ordinal = extras.cells.len() / width;
-    for index in 0..width {
-        extras.cells.push(row.extra(index).map_or(NONE, |cell| texts.put(cell)));
-    }
-    ordinal as u32
 }

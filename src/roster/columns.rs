@@ -29,6 +29,8 @@ pub struct FileSpec {
     pub own_start: &'static [&'static str],
     /// The column that says by itself when the row ends.
     pub own_end: Option<&'static str>,
+    /// Known columns from which no fact follows: rules can ask for them like for those that a site adds.
+    pub bare: &'static [&'static str],
 }
 
 /// Written by us beside `valid_from` where that is not a known date but the moment at which an undated row was first seen.
@@ -47,6 +49,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Single,
         own_start: &[],
         own_end: None,
+        bare: &[],
     },
     FileSpec {
         name: "users",
@@ -72,6 +75,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Keyed(1),
         own_start: &["account_created_at", "hired_at"],
         own_end: None,
+        bare: &[],
     },
     FileSpec {
         name: "vendors",
@@ -89,6 +93,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Keyed(1),
         own_start: &[],
         own_end: None,
+        bare: &[],
     },
     FileSpec {
         name: "vendor_accounts",
@@ -105,6 +110,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Keyed(1),
         own_start: &["account_created_at"],
         own_end: None,
+        bare: &[],
     },
     FileSpec {
         name: "patients",
@@ -122,6 +128,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Keyed(1),
         own_start: &[],
         own_end: None,
+        bare: &[],
     },
     FileSpec {
         name: "relations",
@@ -130,6 +137,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Listed,
         own_start: &["start"],
         own_end: Some("end"),
+        bare: &[],
     },
     FileSpec {
         name: "shifts",
@@ -138,6 +146,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Listed,
         own_start: &["start"],
         own_end: Some("end"),
+        bare: &[],
     },
     FileSpec {
         name: "approvals",
@@ -146,6 +155,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Listed,
         own_start: &["start"],
         own_end: Some("end"),
+        bare: &["approved_by"],
     },
     FileSpec {
         name: "entitlements",
@@ -154,6 +164,7 @@ pub static ALL: [FileSpec; 9] = [
         shape: Shape::Keyed(2),
         own_start: &["granted_at"],
         own_end: Some("expires_at"),
+        bare: &["granted_by"],
     },
 ];
 

@@ -29,6 +29,8 @@ impl Roster {
         let mut relations = std::mem::take(&mut builder.relations);
         relations.iter_mut().for_each(|(patient, _)| *patient = canonical[*patient as usize]);
         let relations = Group::gathered(relations, |r| (r.start, r.end, r.kind, r.by_department, r.who));
+        let mut relation_cells = std::mem::take(&mut builder.relation_cells);
+        relation_cells.iter_mut().for_each(|(patient, _)| *patient = canonical[*patient as usize]);
         let mut staff: Vec<(u32, u32)> =
             users.rows().iter().filter(|row| row.patient != NONE).map(|row| (row.patient, row.key)).collect();
         staff.sort_unstable();
@@ -63,10 +65,9 @@ impl Roster {
             approval_refs: builder.approval_refs,
             units: builder.units,
             windows: builder.windows,
-            user_extras: builder.user_extras,
-            vendor_extras: builder.vendor_extras,
-            account_extras: builder.account_extras,
-            patient_extras: builder.patient_extras,
+            relation_cells: Group::gathered(relation_cells, |(r, ordinal)| (r.start, r.end, r.kind, *ordinal)),
+            shift_cells: Group::gathered(builder.shift_cells, |shift| *shift),
+            extras: builder.extras,
             users,
             accounts,
             patients,

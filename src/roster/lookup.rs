@@ -3,6 +3,8 @@
 //! Where an identifier is known but no row of it was valid at the time, the nearest row answers with `outside_rows`: the latest that
 //! ended before, else the first to come.
 
+use std::collections::BTreeMap;
+
 use super::build::{Extras, Site};
 use super::cell::AccessWindow;
 use super::keys::Keys;
@@ -33,10 +35,10 @@ pub struct Roster {
     pub(super) shifts: Group<(Time, Time)>,
     pub(super) approvals: Group<ApprovalRow>,
     pub(super) windows: Vec<AccessWindow>,
-    pub(super) user_extras: Extras,
-    pub(super) vendor_extras: Extras,
-    pub(super) account_extras: Extras,
-    pub(super) patient_extras: Extras,
+    /// Those of relations and shifts that have other cells; see `extras`.
+    pub(super) relation_cells: Group<(Relation, u32)>,
+    pub(super) shift_cells: Group<(Time, Time, u32)>,
+    pub(super) extras: BTreeMap<&'static str, Extras>,
     pub(super) contacts: Vec<Contact>,
     pub(super) staff: Vec<(u32, u32)>,
     pub(super) canonical: Vec<u32>,

@@ -2,7 +2,7 @@
 //!
 //! Bytes of roster files go in ([`load`]), an immutable [`Roster`] comes out. Reading order: `columns` says which files and columns there
 //! are, `text` cuts bytes into rows, `cell` reads single cells, `build` makes typed rows (`rows`), `finish` ties them together, `lookup`
-//! answers as of a time, `diff` gives dates to dumps that have none, `canonical` is the form that is stored and hashed.
+//! answers as of a time, `extras` what a site has added, `diff` gives dates to dumps that have none, `canonical` is the form that is stored and hashed.
 //! Nothing here reads a clock or a file.
 
 mod build;
@@ -10,6 +10,7 @@ mod canonical;
 mod cell;
 mod columns;
 mod diff;
+mod extras;
 mod finish;
 mod keys;
 mod load;

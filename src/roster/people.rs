@@ -1,7 +1,7 @@
 //! Rows about those who act: users, vendors and their accounts, shifts, approvals, entitlements.
 
 use super::build::Site;
-use super::build::{Builder, extras, lower, needed, ordered, spec};
+use super::build::{Builder, lower, needed, ordered, spec};
 use super::cell::{self, AccessWindow, Edge};
 use super::rows::*;
 use super::text::{Complaint, Row};
@@ -65,7 +65,7 @@ impl Builder {
             patient: patient.map_or(NONE, |patient| self.patient_ids.put(patient)),
             address: self.text(address),
             person: self.text(person),
-            ordinal: extras(&mut self.user_extras, &mut self.texts, row),
+            ordinal: self.cells("users", row),
             status,
             kind,
             billing: is_billing(role) || is_billing(department),
@@ -112,7 +112,7 @@ impl Builder {
             place,
             email: self.text(email),
             parent: self.text(parent),
-            ordinal: extras(&mut self.vendor_extras, &mut self.texts, row),
+            ordinal: self.cells("vendors", row),
         };
         self.vendors.push((row.line, vendor));
         Ok(())
@@ -123,7 +123,7 @@ impl Builder {
         let zone = Zone::get(timezone).ok_or("`timezone` is no IANA name")?;
         let known = self.sites.iter().position(|site| site.zone == zone);
         if known.is_none() {
-            self.sites.push(Site { zone, holidays: Vec::new() });
+            self.sites.push(Site { zone, holidays: Vec::new(), ordinal: None });
         }
         Ok(known.unwrap_or(self.sites.len() - 1) as u32)
     }
@@ -164,7 +164,7 @@ impl Builder {
             terminated,
             ended,
             window,
-            ordinal: extras(&mut self.account_extras, &mut self.texts, row),
+            ordinal: self.cells("vendor_accounts", row),
         };
         self.accounts.push((row.line, account));
         Ok(())
@@ -182,6 +182,10 @@ impl Builder {
         if start < end {
             let user = self.user_ids.put(user);
             self.shifts.push((user, (start, end)));
+            if !row.layout.extras.is_empty() {
+                let ordinal = self.cells("shifts", row);
+                self.shift_cells.push((user, (start, end, ordinal)));
+            }
         }
         Ok(())
     }
@@ -198,6 +202,7 @@ impl Builder {
             from: start.max(valid.from),
             to: end.min(valid.to),
             host: self.text(host.map(str::to_lowercase).as_deref()),
+            ordinal: self.cells("approvals", row),
         };
         self.approvals.push((self.approval_refs.put(approval), approved));
         Ok(())
@@ -217,6 +222,7 @@ impl Builder {
             from: granted.max(valid.from),
             to: expires.min(valid.to),
             privileged,
+            ordinal: self.cells("entitlements", row),
         };
         self.entitlements.push((row.line, row_of));
         Ok(())

@@ -186,6 +186,7 @@ pub struct ApprovalRow {
     pub from: Time,
     pub to: Time,
     pub host: u32,
+    pub ordinal: u32,
 }
 
 /// A row of `entitlements.csv`.
@@ -198,6 +199,7 @@ pub struct EntitlementRow {
     pub from: Time,
     pub to: Time,
     pub privileged: bool,
+    pub ordinal: u32,
 }
 
 macro_rules! dated {

@@ -129,7 +129,7 @@ fn layout(spec: &FileSpec, names: &[String]) -> Result<Layout, Refused> {
         if twice {
             return Err(refused(Some(1), format!("has the column `{name}` twice")));
         }
-        if known.is_none() {
+        if known.is_none() || spec.bare.contains(&name.as_str()) {
             extras.push((name.clone(), place));
         }
     }

@@ -1,7 +1,6 @@
 //! What enrichment asks of a roster: places, approvals, entitlements, and what ties an actor to a patient.
 
-use super::build::Extras;
-use super::lookup::{Patient, Roster, User, Vendor, VendorAccount, status_at};
+use super::lookup::{Roster, User, Vendor, status_at};
 use super::people::is_billing;
 use super::rows::*;
 use crate::event::facts::{Approval, Encounter};
@@ -24,6 +23,11 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Whether the relation names the user or the department.
+    pub(super) fn is_tied_by(&self, relation: &Relation) -> bool {
+        relation.who == if relation.by_department { self.unit } else { self.user }
+    }
+
     /// Tied to nobody.
     pub const NOBODY: Actor = Actor {
         user: NONE,
@@ -45,6 +49,13 @@ pub struct Chart<'a> {
     /// The record number of the event was merged into another.
     pub merged: bool,
     row: Option<&'a PatientRow>,
+}
+
+impl Chart<'_> {
+    /// Number of the record that lives on.
+    pub(super) fn key(&self) -> u32 {
+        self.key
+    }
 }
 
 /// Kinds of relation that were near, each with its distance in microseconds where there is one.
@@ -141,11 +152,10 @@ impl Roster {
             }
             let kind = relation.kind as usize;
             near.any[kind] = true;
-            let place = match relation.by_department {
-                false if relation.who == actor.user => &mut near.own[kind],
-                true if relation.who == actor.unit => &mut near.unit[kind],
-                _ => continue,
-            };
+            if !actor.is_tied_by(relation) {
+                continue;
+            }
+            let place = if relation.by_department { &mut near.unit[kind] } else { &mut near.own[kind] };
             let distance = relation.distance(at);
             *place = Some(place.map_or(distance, |other| other.min(distance)));
         }
@@ -256,22 +266,37 @@ impl Roster {
 
     /// State of an approval for a vendor (`None`: the act is not a vendor's) on a host; the kindest of its rows decides.
     pub fn approval(&self, approval: &str, vendor: Option<&str>, host: Option<&str>, at: Time) -> Approval {
+        let rows = self.approval_rows(approval, vendor, host, at);
+        rows.min_by_key(|(rank, ..)| *rank).map_or(Approval::Unknown, |(_, state, _)| state)
+    }
+
+    /// The rows of an approval, each with its state and the rank of that; the smallest is the kindest.
+    pub(super) fn approval_rows<'a>(
+        &'a self,
+        approval: &str,
+        vendor: Option<&str>,
+        host: Option<&str>,
+        at: Time,
+    ) -> impl Iterator<Item = (u8, Approval, &'a ApprovalRow)> {
         let vendor = vendor.map(|vendor| self.vendor_ids.find(vendor));
-        let state = |row: &ApprovalRow| {
+        let host = host.map(str::to_lowercase);
+        let state = move |row: &ApprovalRow| {
             if row.vendor != NONE && vendor != Some(Some(row.vendor)) {
                 return (3, Approval::Unknown);
             }
             if at < row.from || at >= row.to {
                 return (2, Approval::OutOfTime);
             }
-            let approved = self.text(row.host);
-            match (approved, host) {
-                (Some(approved), Some(host)) if approved != host.to_lowercase() => (1, Approval::OtherHost),
+            match (self.text(row.host), &host) {
+                (Some(approved), Some(host)) if approved != host => (1, Approval::OtherHost),
                 _ => (0, Approval::Valid),
             }
         };
         let rows = self.approval_refs.find(approval).map_or(&[][..], |key| self.approvals.of(key));
-        rows.iter().map(state).min_by_key(|(rank, _)| *rank).map_or(Approval::Unknown, |(_, state)| state)
+        rows.iter().map(move |row| {
+            let (rank, state) = state(row);
+            (rank, state, row)
+        })
     }
 
     pub(super) fn text(&self, key: u32) -> Option<&str> {
@@ -307,58 +332,18 @@ impl Roster {
             row,
         }
     }
-
-    /// Columns of a file (its name without the ending) that are not ours; none where the file has none or is not one that may.
-    pub fn extra_columns(&self, file: &str) -> &[String] {
-        match file {
-            "users" => &self.user_extras.names,
-            "vendors" => &self.vendor_extras.names,
-            "vendor_accounts" => &self.account_extras.names,
-            "patients" => &self.patient_extras.names,
-            _ => &[],
-        }
-    }
-
-    fn extra(&self, extras: &Extras, ordinal: u32, column: &str) -> Option<&str> {
-        let index = extras.names.iter().position(|name| name == column)?;
-        self.text(extras.cells[ordinal as usize * extras.names.len() + index])
-    }
 }
 
 impl<'a> User<'a> {
-    /// A column that is not one of ours.
-    pub fn extra(&self, column: &str) -> Option<&'a str> {
-        self.roster.extra(&self.roster.user_extras, self.row.ordinal, column)
-    }
-
     /// Number of the home site, where it has one.
     pub fn home(&self) -> Option<usize> {
         self.site.map(|_| self.row.place as usize)
     }
 }
 
-impl<'a> VendorAccount<'a> {
-    /// A column that is not one of ours.
-    pub fn extra(&self, column: &str) -> Option<&'a str> {
-        self.roster.extra(&self.roster.account_extras, self.row.ordinal, column)
-    }
-}
-
 impl<'a> Vendor<'a> {
-    /// A column that is not one of ours.
-    pub fn extra(&self, column: &str) -> Option<&'a str> {
-        self.roster.extra(&self.roster.vendor_extras, self.row.ordinal, column)
-    }
-
     /// Number of its zone as a place, where it has a zone of its own.
     pub fn place(&self) -> Option<usize> {
         self.zone.map(|_| self.row.place as usize)
-    }
-}
-
-impl<'a> Patient<'a> {
-    /// A column that is not one of ours.
-    pub fn extra(&self, column: &str) -> Option<&'a str> {
-        self.roster.extra(&self.roster.patient_extras, self.row.ordinal, column)
     }
 }
