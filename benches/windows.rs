@@ -104,8 +104,8 @@ fn cost_of_ours(opened: &[(i64, Value)], rules: &SigmaCollection, ask_every: usi
             let mut windows = windows(rules);
             let feeds = windows.feeds(&["opened".to_owned()]);
             for (at, ((time, _), event)) in opened.iter().zip(&events).enumerate() {
-                let found = Match { time: Time(*time), day: Day(20_523), evidence: &(at as u64) };
-                windows.offer(feeds[0], &found, &|name| event.get_field(name));
+                let found = Match { time: Time(*time), day: Day(20_523), about: 0, evidence: at as u64 };
+                windows.offer(feeds[0], &|_| found, &|name| event.get_field(name));
                 if at % ask_every == 0 {
                     windows.cross(&mut |_| panic!("the bound is out of reach"));
                 }
@@ -144,8 +144,8 @@ fn compare_answers(opened: &[(i64, Value)]) {
     for (at, (time, event)) in opened.iter().enumerate() {
         // rsigma knows whole seconds only.
         let (event, second) = (JsonEvent::borrow(event), time / 1_000_000);
-        let found = Match { time: Time(second * 1_000_000), day: Day(20_523), evidence: &(at as u64) };
-        windows.offer(feeds[0], &found, &|name| event.get_field(name));
+        let found = Match { time: Time(second * 1_000_000), day: Day(20_523), about: 0, evidence: at as u64 };
+        windows.offer(feeds[0], &|_| found, &|name| event.get_field(name));
         for result in engine.process_event_at(&event, second) {
             let Some(found) = result.as_correlation() else { continue };
             let largest = theirs.entry(found.group_key[0].1.clone()).or_insert(0.0_f64);

@@ -127,20 +127,38 @@ pub fn absent_columns(rules: &Rules, set: &RuleSet, files: &Files, roster: &Rost
     absent.collect()
 }
 
-/// Examples that do not do what they should.
+/// Examples that do not do what they should, and runbooks that a rule names and nobody has written.
 fn failing(set: &RuleSet, files: &Files) -> Vec<Problem> {
-    set.rules().iter().flat_map(|rule| rule::example::failing(set, rule, files)).collect()
+    let examples = set.rules().iter().flat_map(|rule| rule::example::failing(set, rule, files));
+    // Rules of others name none.
+    let names_one = |rule: &&Arc<Rule>| ![String::new(), format!("{}.md", rule.id)].contains(&rule.meta.runbook);
+    let lost = set.rules().iter().filter(names_one).filter(|rule| !has_runbook(rule, files));
+    let lost = lost.map(|rule| Problem {
+        file: rule.file.clone().into(),
+        line: None,
+        what: format!("{} names a runbook that is not there: {}", rule.id, runbook(rule)),
+    });
+    examples.chain(lost).collect()
+}
+
+/// The file of a rule's runbook.
+fn runbook(rule: &Rule) -> String {
+    let prefix = if rule.file.starts_with(SHIPPED) { SHIPPED } else { "" };
+    format!("{prefix}runbooks/{}", rule.meta.runbook)
+}
+
+fn has_runbook(rule: &Rule, files: &Files) -> bool {
+    let runbook = runbook(rule);
+    files.iter().any(|(name, _)| *name == runbook)
 }
 
 /// What keeps a rule out of the shipped set although it could be in force: no example of either kind, no runbook.
 pub fn unproven(set: &RuleSet, files: &Files, dir: Option<&Path>) -> Vec<Problem> {
     let lacks = |rule: &Rule| {
-        let prefix = if rule.file.starts_with(SHIPPED) { SHIPPED } else { "" };
-        let runbook = format!("{prefix}runbooks/{}", rule.meta.runbook);
         [
             (rule.meta.fires.is_empty(), "no example under `fires`".to_owned()),
             (rule.meta.quiet.is_empty(), "no near miss under `quiet`".to_owned()),
-            (!files.iter().any(|(name, _)| *name == runbook), format!("no runbook {runbook}")),
+            (!has_runbook(rule, files), format!("no runbook {}", runbook(rule))),
         ]
         .into_iter()
         .filter_map(|(lacks, what)| lacks.then_some(what))

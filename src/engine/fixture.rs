@@ -167,6 +167,18 @@ correlation:
 level: high
 phiwatch: { sentence: '{actor.id} opened {value} charts.', subject: user, class: hard }
 ---
+title: A chart that several open
+id: crossing-by-chart
+status: stable
+correlation:
+  type: event_count
+  rules: [any-read]
+  group-by: [patients]
+  timespan: 8h
+  condition: { gte: 4 }
+level: high
+phiwatch: { sentence: '{actor.id} opened {group} as well ({value}).', subject: user, class: hard }
+---
 title: Few patients on average
 id: settled-average
 status: stable

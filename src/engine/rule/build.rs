@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rsigma_eval::compiler::{CompiledRule, compile_rule};
-use rsigma_parser::{FilterRule, Level, SigmaRule};
+use rsigma_parser::{FilterRule, Level, SigmaCollection, SigmaRule};
 
 use super::condition::Condition;
 use super::correlate::{Content, core};
+use super::filters::is_for;
 use super::load::{Document, Draft, Loaded, Loading, kind, selecting};
+use super::mapping::Mapping;
 use super::meta::{LEVELS, Meta};
 use super::reading::{At, Complaints};
 use super::sentence::OF_CORRELATIONS;
@@ -44,7 +46,7 @@ impl<'f> Loading<'f> {
             }
             contents.push(Content { names, whole: content, core: core(&plain.document.value) });
         }
-        plain.iter().filter(|plain| !plain.ours).for_each(|plain| self.map(plain, &mut set));
+        plain.iter().filter(|plain| !plain.ours).for_each(|plain| self.map(plain, &filters, &mut set));
         self.correlate(drafted, contents, &mut set);
         set.close();
         self.problems.sort();
@@ -130,17 +132,11 @@ impl<'f> Loading<'f> {
         }
     }
 
-    /// A rule of others in our names, where a mapping has them all.
-    fn map(&mut self, plain: &Draft<'f>, set: &mut RuleSet) {
+    /// A rule of others in our names, where a mapping has them all, with what filters add to it.
+    fn map(&mut self, plain: &Draft<'f>, filters: &[(Document<'f>, FilterRule)], set: &mut RuleSet) {
         let Some(mapping) = self.mappings.iter().find(|mapping| mapping.is_for(&plain.rule.logsource)) else { return };
-        let compiled = match mapping.translated(&plain.rule) {
-            Ok(rule) => compile_rule(&rule).map_err(|error| error.to_string()),
-            Err(fields) => {
-                let fields: Vec<String> = fields.into_iter().collect();
-                Err(format!("no native event has its fields {}", fields.join(", ")))
-            }
-        };
-        let compiled = match compiled {
+        let filters: Vec<_> = filters.iter().filter(|(_, filter)| is_for(filter, &plain.rule)).collect();
+        let compiled = match translated(mapping, plain, filters.iter().map(|(_, filter)| filter)) {
             Ok(compiled) => compiled,
             Err(why) => return self.left_out.push((plain.id.clone(), why)),
         };
@@ -152,7 +148,8 @@ impl<'f> Loading<'f> {
             Some(Level::Critical) => Severity::Critical,
         };
         let condition = Condition::new(&compiled, None).and(mapping.events.clone());
-        let content = canonical(&plain.document.value) + &plain.lists + &mapping.content;
+        let filtered: String = filters.iter().map(|(document, _)| canonical(&document.value)).collect();
+        let content = canonical(&plain.document.value) + &plain.lists + &mapping.content + &filtered;
         let rule = Arc::new(Rule {
             id: plain.id.clone(),
             title: plain.rule.title.clone(),
@@ -172,6 +169,26 @@ impl<'f> Loading<'f> {
         let names = plain.rule.id.iter().chain(&plain.rule.name).cloned().collect();
         set.plain.push(Plain { names, condition, speaks: Some(rule), feeds: Vec::new() });
     }
+}
+
+/// A rule of others in our names, with what filters add to it; or why it cannot be had.
+fn translated<'r>(
+    mapping: &Mapping,
+    plain: &Draft<'_>,
+    filters: impl Iterator<Item = &'r FilterRule>,
+) -> Result<CompiledRule, String> {
+    let lacks = |whose: &str, fields: BTreeSet<String>| {
+        format!("no native event has {whose} fields {}", fields.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    let rule = mapping.translated(&plain.rule).map_err(|fields| lacks("its", fields))?;
+    let in_our_names = |filter: &FilterRule| {
+        mapping.translated_filter(filter).map_err(|fields| lacks(&format!("its filter's ({})", filter.title), fields))
+    };
+    let filters = filters.map(in_our_names).collect::<Result<_, _>>()?;
+    let mut engine = rsigma_eval::Engine::new();
+    let collection = SigmaCollection { rules: vec![rule], filters, ..SigmaCollection::new() };
+    engine.add_collection(&collection).map_err(|error| error.to_string())?;
+    engine.rules().first().cloned().ok_or_else(|| "it cannot be compiled".to_owned())
 }
 
 fn standing(status: Option<rsigma_parser::Status>) -> Standing {

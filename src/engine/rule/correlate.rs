@@ -32,7 +32,8 @@ impl<'f> Loading<'f> {
             let root = At::root(&drafted.document.value);
             if !is_ours {
                 let why = "a correlation of another product is asked of nothing".to_owned();
-                self.left_out.push((drafted.id.clone(), why));
+                // Others may call theirs anything, or nothing.
+                self.left_out.push((format!("{} ({})", drafted.id, drafted.document.file), why));
                 continue;
             }
             let mut complaints = Complaints::default();
@@ -52,7 +53,7 @@ impl<'f> Loading<'f> {
             let compiled =
                 Correlation::compile(&drafted.rule, &names_of, &Limits::default(), xxh3_64(counted.as_bytes()));
             check_names(&root, &contents, compiled.as_ref().err(), &mut complaints);
-            let silent = root.get("phiwatch").is_none() && names(&drafted.rule).iter().any(|name| fed.contains(&name));
+            let silent = names(&drafted.rule).iter().any(|name| fed.contains(&name));
             let head = Head {
                 document: &drafted.document,
                 id: &drafted.id,

@@ -262,9 +262,9 @@ fn fires(set: &RuleSet, rule: &Rule, example: &Example) -> Result<bool, String> 
         for plain in set.candidates(&row, &mut Room::default()).filter(|plain| plain.condition.holds(&row)) {
             fires |= plain.speaks.as_ref().is_some_and(|speaks| speaks.id == rule.id);
             for feed in &plain.feeds {
-                let found = Match { time: event.time(), day: facts.day, evidence: &(number as u32) };
+                let found = Match { time: event.time(), day: facts.day, about: 0, evidence: number as u32 };
                 for row in set.offered(*feed, &plain.condition, row) {
-                    windows.offer(*feed, &found, &|name| rsigma_eval::Event::get_field(&row, name));
+                    windows.offer(*feed, &|_| found, &|name| rsigma_eval::Event::get_field(&row, name));
                 }
             }
         }

@@ -87,8 +87,20 @@ pub enum Field {
 }
 
 /// What stands before the dot in the names of roster columns, with the file without its ending.
-pub const COLUMNS: [(&str, &str); 4] =
-    [("user", "users"), ("vendor", "vendors"), ("account", "vendor_accounts"), ("patient", "patients")];
+pub const COLUMNS: [(&str, &str); 9] = [
+    ("user", "users"),
+    ("vendor", "vendors"),
+    ("account", "vendor_accounts"),
+    ("patient", "patients"),
+    ("relation", "relations"),
+    ("shift", "shifts"),
+    ("approval", "approvals"),
+    ("entitlement", "entitlements"),
+    ("site", "sites"),
+];
+
+/// Of these an event has a cell for each of its patients.
+const BY_PATIENT: [&str; 2] = ["patient.", "relation."];
 
 /// The roster file and the column that a name speaks of, where it speaks of one.
 pub fn column_of(name: &str) -> Option<(&'static str, &str)> {
@@ -99,7 +111,8 @@ pub fn column_of(name: &str) -> Option<(&'static str, &str)> {
 
 /// Whether the column is one that every site has: what follows from it is a fact.
 pub fn is_standard(file: &str, column: &str) -> bool {
-    crate::roster::FILES.iter().any(|spec| spec.name == file && spec.known.contains(&column))
+    let known = |spec: &crate::roster::FileSpec| spec.known.contains(&column) && !spec.bare.contains(&column);
+    crate::roster::FILES.iter().any(|spec| spec.name == file && known(spec))
 }
 
 impl Field {
@@ -126,11 +139,12 @@ impl Field {
             Field::Known(spec) => (spec.see)(row, take),
             Field::Column(name) => {
                 let cells = row.facts.extra.get(name.as_str()).map_or("", |cells| cells.as_ref());
-                let own = row.only.filter(|_| name.starts_with("patient.")).and_then(|index| {
-                    // Rows of earlier versions do not say whose a cell is.
-                    let is_said = cells.split(BETWEEN_PATIENTS).count() == row.facts.patients.len();
-                    cells.split(BETWEEN_PATIENTS).nth(index).filter(|_| is_said)
-                });
+                let own =
+                    row.only.filter(|_| BY_PATIENT.iter().any(|table| name.starts_with(table))).and_then(|index| {
+                        // Rows of earlier versions do not say whose a cell is.
+                        let is_said = cells.split(BETWEEN_PATIENTS).count() == row.facts.patients.len();
+                        cells.split(BETWEEN_PATIENTS).nth(index).filter(|_| is_said)
+                    });
                 let cells = own.unwrap_or(cells).split(BETWEEN_PATIENTS).flat_map(|cell| cell.split(';'));
                 let mut cells = cells.filter(|cell| !cell.is_empty());
                 cells.any(|cell| take(EventValue::Str(Cow::Borrowed(cell))))

@@ -11,6 +11,15 @@ pub(super) fn is_called(rule: &SigmaRule, name: &str) -> bool {
     rule.id.as_deref() == Some(name) || rule.title == name
 }
 
+/// Whether a filter may change what a rule finds.
+pub(super) fn is_for(filter: &FilterRule, rule: &SigmaRule) -> bool {
+    let is_named = match &filter.rules {
+        FilterRuleTarget::Specific(names) => names.iter().any(|name| is_called(rule, name)),
+        FilterRuleTarget::Any => true,
+    };
+    is_named && !is_elsewhere(filter, rule)
+}
+
 /// Holds a filter on our rules to what our rules are held to, also where it does not say that it is ours.
 pub(super) fn check_filter(root: &At<'_>, filter: &FilterRule, plain: &[Draft<'_>], complaints: &mut Complaints) {
     let is_meant = match &filter.rules {

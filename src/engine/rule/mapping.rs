@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rsigma_parser::{Detection, LogSource, Modifier, SigmaRule, SigmaValue};
+use rsigma_parser::{Detection, FilterRule, LogSource, Modifier, SigmaRule, SigmaValue};
 
 use super::Field;
 use super::condition::Condition;
@@ -68,6 +68,17 @@ impl Mapping {
         let (mut rule, mut unknown) = (rule.clone(), BTreeSet::new());
         rule.detection.named.values_mut().for_each(|detection| self.rename(detection, &mut unknown));
         if unknown.is_empty() { Ok(rule) } else { Err(unknown) }
+    }
+
+    /// A filter in our names; it may name our fields itself.
+    ///
+    /// # Errors
+    /// The fields that no native event has.
+    pub fn translated_filter(&self, filter: &FilterRule) -> Result<FilterRule, BTreeSet<String>> {
+        let (mut filter, mut unknown) = (filter.clone(), BTreeSet::new());
+        filter.detection.named.values_mut().for_each(|detection| self.rename(detection, &mut unknown));
+        unknown.retain(|name| Field::find(name).is_none());
+        if unknown.is_empty() { Ok(filter) } else { Err(unknown) }
     }
 
     fn rename(&self, detection: &mut Detection, unknown: &mut BTreeSet<String>) {

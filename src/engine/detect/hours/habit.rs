@@ -29,6 +29,9 @@ const SHIPPED: [[f64; 24]; 2] = [
     [4., 3., 3., 3., 3., 4., 7., 9., 10., 11., 11., 10., 9., 9., 9., 9., 8., 8., 9., 8., 7., 6., 6., 5.],
 ];
 
+/// No group is thought to be further apart from everybody at an hour than so many times, where that was not seen.
+const APART_MAX: f64 = 50.0;
+
 /// How use is spread over the hours of a working day and of a day off.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shares {
@@ -46,6 +49,15 @@ impl Shares {
             kind: sums.map(|sum| sum / (sums[0] + sums[1])),
             hours: [0, 1].map(|off| SHIPPED[off].map(|parts| parts / sums[off])),
         }
+    }
+
+    /// What is expected of a group before it was seen on days off: of those, its hours keep the proportion to everybody's that they have
+    /// on working days. So few clerks come on a Sunday that all others would speak for them, who are nurses at two in the night.
+    fn expected(&self, group: &Shares) -> Shares {
+        let ratio = |hour: usize| (group.hours[0][hour] / self.hours[0][hour]).clamp(1.0 / APART_MAX, APART_MAX);
+        let off: [f64; 24] = std::array::from_fn(|hour| self.hours[1][hour] * ratio(hour));
+        let sum: f64 = off.iter().sum();
+        Shares { kind: self.kind, hours: [self.hours[0], off.map(|share| share / sum)] }
     }
 
     /// Share of each hour of one kind of day among all hours of both.
@@ -325,7 +337,7 @@ pub(super) fn limits(maps: &Maps, role: GroupIx, constants: &Constants<'_>) -> L
     let hours =
         |group: GroupIx, prior: &Shares| maps.groups.as_of(group, day).hours.shares(prior, SITE_VOTES, ROLE_KIND_DAYS);
     let site = hours(root, &Shares::shipped());
-    let peers = if role == root { site } else { hours(role, &site) };
+    let peers = if role == root { site } else { hours(role, &site.expected(&hours(role, &site))) };
     let (seen, settled) = (maps.seen(role, constants), maps.settled(role, constants));
     let (told, held) = (constants.alphas.told, constants.alphas.held);
     Limits {

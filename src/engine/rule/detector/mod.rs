@@ -7,6 +7,7 @@
 //!
 //! `tally` is what hits of a day amount to, `note` what a window keeps of an event, `rates` how usual hits are, `say` how it is said.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::{Condition, Plain, Row, Rule, RuleSet};
 use crate::engine::budget::Alphas;
 use crate::engine::detect::{Findings, Stage, cut};
 use crate::engine::off::{Part, is_sound};
+use crate::engine::stats::distinct::hash;
 use crate::engine::stats::told::InForce;
 use crate::engine::subjects::GroupIx;
 use crate::event::{Class, Day, Subject, SubjectKind, Time};
@@ -230,14 +232,21 @@ impl Watcher {
     /// Gives a hit of a base rule to the windows of a correlation.
     fn offer(&mut self, feed: Feed, condition: &Condition, scene: &Scene<'_>) {
         let set = self.set.clone();
-        let Some(rule) = set.speaker(feed.correlation) else { return };
+        let Some(own) = set.speaker(feed.correlation) else { return };
         for row in set.offered(feed, condition, scene.row) {
-            let target = target(rule.meta.about, row.only, scene);
-            let note = Arc::new(Note::new(rule, &row, target.subject, target.window, target.role));
-            let found = Match { time: row.event.time(), day: target.day, evidence: &note };
+            // To a correlation of correlations an event is what its own rule says of it.
+            let days = RefCell::new(Vec::new());
+            let found = |correlation: usize| {
+                let rule = set.speaker(correlation).unwrap_or(own);
+                let target = target(rule.meta.about, row.only, scene);
+                let about = hash(&target.subject.id) ^ target.subject.kind as u64;
+                days.borrow_mut().push(target.day);
+                let note = Arc::new(Note::new(rule, &row, target.subject, target.window, target.role));
+                Match { time: row.event.time(), day: target.day, about, evidence: note }
+            };
             let fields = |name: &str| rsigma_eval::Event::get_field(&row, name);
             if self.windows.offer(feed, &found, &fields) {
-                self.crossed.entry(target.day).or_default();
+                days.take().into_iter().for_each(|day| _ = self.crossed.entry(day).or_default());
             }
         }
     }
@@ -356,7 +365,7 @@ fn p(rates: &Rates, rule: &Rule, day: Day, role: Option<GroupIx>) -> Option<f64>
 fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
     let rule = set.speaks(answer.number)?.clone();
     let notes = answer.evidence();
-    let last = notes.last()?.1;
+    let last = answer.last()?;
     let together = Together::of(notes.iter().map(|(_, note)| &***note));
     let group = answer.group().iter().map(|value| value.as_deref().unwrap_or("unknown").to_owned()).collect();
     // An event may name others beside the patient who is the group's.

@@ -25,6 +25,26 @@ fn roster() -> Roster {
     let files = [
         ("users.csv", "user_id,role,status\nu1,nurse,active\nu2,nurse,active\nu3,nurse,active\n"),
         ("patients.csv", "patient_id,ward\np1,icu\np2,\np3,icu\np4,er\n"),
+        ("sites.csv", "site,region\nmain,north\nside,\n"),
+        (
+            "shifts.csv",
+            "user_id,start,end,desk\nu1,2026-03-02T20:00:00Z,2026-03-03T06:00:00Z,call\n\
+             u1,2026-03-03T06:00:00Z,2026-03-03T14:00:00Z,ward\n",
+        ),
+        (
+            "approvals.csv",
+            "approval_ref,start,end,approved_by,risk\nc1,2026-03-01,2026-03-09,u1,high\nc1,2026-02-01,2026-02-09,u2,low\n",
+        ),
+        (
+            "entitlements.csv",
+            "user_id,entitlement,granted_by,granted_at,expires_at,scope\nu1,chart,boss,,,all\nu1,admin,u1,2026-03-01,,some\n\
+             u1,old,u3,2025-01-01,2025-02-01,gone\n",
+        ),
+        (
+            "relations.csv",
+            "patient_id,kind,user_id,start,end,program\np1,encounter,u1,2026-03-02,2026-03-03,study\np2,care_team,u2,,,other\n\
+             p3,encounter,u1,2025-03-02,2025-03-03,long ago\n",
+        ),
     ];
     let files: Vec<(String, Vec<u8>)> = files.map(|(name, text)| (name.to_owned(), text.into())).into();
     let loaded = load_roster(&files, Zone::utc(), &Intake { previous: None, at: Time(0), allow_shrink: false });
@@ -96,6 +116,41 @@ fn a_correlation_by_patients_is_about_the_patient_of_its_group() {
     check(&of_ward, &[of(0, "u1", &["p2", "p1"]), of(1, "u2", &["p2", "p1"])], &["p1: 2 opened p1, 1 patient in 2."]);
 }
 
+/// Whoever ends a satisfied window has an alert, whoever ends a larger one of the same group.
+#[test]
+fn a_group_may_be_about_several() {
+    let rule = correlation(
+        "type: event_count, group-by: [patients], condition: { gte: 2 }",
+        "sentence: '{value} of {group} in {count}.', subject: user",
+    );
+    let of = |minute, actor| event(minute, Activity::Read, actor, &["a"]);
+    check(&rule, &[of(0, "u1"), of(1, "u1"), of(2, "u2")], &["u1: 2 of a in 2.", "u2: 3 of a in 3."]);
+    check(&rule, &[of(0, "u2"), of(1, "u2"), of(2, "u1")], &["u1: 3 of a in 3.", "u2: 2 of a in 2."]);
+    let others = [of(0, "u1"), of(1, "u2"), of(2, "u1"), of(200, "u3")];
+    check(&rule, &others, &["u1: 3 of a in 3.", "u2: 2 of a in 2."]);
+    // What does not only grow tells of the first window of each.
+    let mean = rule.replace("type: event_count", "type: value_avg").replace("gte: 2", "field: fact.hour, gte: 1");
+    check(&mean, &[of(0, "u1"), of(1, "u2")], &["u1: 22 of a in 1.", "u2: 22 of a in 2."]);
+}
+
+#[test]
+fn a_correlation_of_correlations_speaks_for_itself() {
+    let rules = format!(
+        "title: outer\nid: outer\nstatus: stable\ncorrelation: {{ type: event_count, rules: [inner], group-by: [actor.id], timespan: 2h, \
+         condition: {{ gte: 2 }} }}\nlevel: low\nphiwatch: {{ sentence: '{{actor.id}} ({{fact.role}}) {{value}} in {{count}}.', subject: user, class: hard }}\n---\n{}",
+        correlation(
+            "type: event_count, group-by: [patients], condition: { gte: 2 }",
+            "sentence: '{value} in {group}, {count}.', subject: patient",
+        )
+        .replace("title: t\nid: t\n", "title: inner\nid: inner\n"),
+    );
+    let of = |minute, actor| event(minute, Activity::Read, actor, &["a"]);
+    let events = [of(0, "u1"), of(1, "u1"), of(2, "u2"), of(3, "u1")];
+    check(&rules, &events, &["u1: u1 (nurse) 2 in 2."]);
+    let both = rules.replace("rules: [inner],", "rules: [inner], generate: true,");
+    check(&both, &events, &["a: 4 in a, 4.", "u1: u1 (nurse) 2 in 2."]);
+}
+
 #[test]
 fn every_patient_of_an_event_counts() {
     let names: Vec<String> = (0..200).map(|number| format!("p{number}")).collect();
@@ -126,6 +181,47 @@ fn a_column_of_patients_is_held_against_its_own_patient() {
     check(&rule, &read(&["p2", "p1", "p4", "p3"]), &["p1: read.", "p3: read."]);
     check(&rule, &read(&["p4", "nobody", "p1"]), &["p1: read."]);
     check(&rule, &read(&["p4", "p2"]), &[]);
+}
+
+/// Each file's columns beyond the standard ones, in the row that the record leads to.
+#[test]
+fn columns_of_every_roster() {
+    let seen = |selection: &str, change: &dyn Fn(&mut Draft<'static>)| {
+        let mut event = event(0, Activity::Read, "u1", &["p1", "p2", "p3"]);
+        (event.site, event.approval_ref) = (Some("main".into()), Some("c1".into()));
+        change(&mut event);
+        (plain(selection, "sentence: 'seen.', subject: user"), [event])
+    };
+    let check_seen = |selection: &str, change: &dyn Fn(&mut Draft<'static>), expected: bool| {
+        let (rule, events) = seen(selection, change);
+        check(&rule, &events, if expected { &["u1: seen."] } else { &[] });
+    };
+    for (selection, expected) in [
+        ("site.region: north", true),
+        ("shift.desk: call", true),
+        ("shift.desk: ward", false),
+        ("approval.risk: high", true),
+        ("approval.risk: low", false),
+        ("approval.approved_by|fieldref: actor.id", true),
+        ("entitlement.scope|all: [all, some]", true),
+        ("entitlement.scope: gone", false),
+        ("entitlement.granted_by: boss", true),
+        ("entitlement.granted_by: u3", false),
+        ("relation.program: study", true),
+        ("relation.program: other", false),
+        ("relation.program: long ago", false),
+    ] {
+        check_seen(selection, &|_| {}, expected);
+    }
+    check_seen("site.region: north", &|event| event.site = Some("side".into()), false);
+    check_seen("site.region: north", &|event| event.site = None, false);
+    check_seen("shift.desk: ward", &|event| event.time = event.time.plus(10 * 60 * MINUTE), true);
+    check_seen("approval.risk: high", &|event| event.approval_ref = None, false);
+    check_seen("approval.risk: low", &|event| event.time = event.time.plus(-25 * 24 * 60 * MINUTE), true);
+    check_seen("relation.program: study", &|event| event.patients = vec!["p2".into()], false);
+    // What is held of one patient is its own.
+    let rule = plain("relation.program: study", "sentence: 'seen.', subject: patient");
+    check(&rule, &seen("x: y", &|_| {}).1, &["p1: seen."]);
 }
 
 #[test]

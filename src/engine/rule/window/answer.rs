@@ -1,8 +1,8 @@
-//! What the windows say of a group and day.
+//! What the windows say of a group and day, and of one of those whom its windows are about.
 
 use super::Evidence;
 use super::correlation::Correlation;
-use super::group::{Group, Key, Record};
+use super::group::{Group, Hit, Key, Reached, Record};
 use crate::event::{Day, Time};
 
 /// When an answer is given.
@@ -27,6 +27,8 @@ pub struct Answer<'a, E> {
     pub stage: Stage,
     /// The day in which the windows end.
     pub day: Day,
+    /// Whom the windows are about.
+    pub about: u64,
     /// False only at settling, where a sum crossed before a negative number came: it would not have.
     pub is_satisfied: bool,
     /// The quantity of the window.
@@ -50,19 +52,20 @@ impl<'a, E: Evidence> Answer<'a, E> {
         correlation: &'a Correlation,
         stage: Stage,
         group: &'a Group<E>,
-        record: &Record,
+        (record, reached): (&Record, &Reached),
     ) -> Answer<'a, E> {
         Answer {
             number,
             correlation,
             stage,
             day: record.day,
-            is_satisfied: record.first.is_some(),
-            value: record.value,
-            ratio: ratio(correlation, record.value),
-            first: record.first.unwrap_or(record.end),
-            from: Time(correlation.from(record.end.0)),
-            to: record.end,
+            about: reached.about,
+            is_satisfied: reached.first.is_some(),
+            value: reached.value,
+            ratio: ratio(correlation, reached.value),
+            first: reached.first.unwrap_or(reached.end),
+            from: Time(correlation.from(reached.end.0)),
+            to: reached.end,
             left_out: record.left_out,
             group,
         }
@@ -71,6 +74,12 @@ impl<'a, E: Evidence> Answer<'a, E> {
     /// The values of the group's fields, in the order of `group_by`.
     pub fn group(&self) -> &'a Key {
         &self.group.key
+    }
+
+    /// The event that ends the window, of those whom it is about the last one.
+    pub fn last(&self) -> Option<&'a E> {
+        let ends = |hit: &&Hit<E>| hit.time == self.to && hit.about == self.about;
+        self.group.window(self.correlation, self.to).filter(ends).map(|hit| &hit.evidence).max()
     }
 
     /// The events of the window, each once, by time and evidence.
@@ -90,9 +99,9 @@ pub fn ratio(correlation: &Correlation, value: f64) -> f64 {
 }
 
 /// Crossings to tell: one at the threshold and one more for each doubling.
-pub fn crossings(correlation: &Correlation, record: &Record) -> u32 {
-    if record.first.is_none() {
+pub fn crossings(correlation: &Correlation, reached: &Reached) -> u32 {
+    if reached.first.is_none() {
         return 0;
     }
-    1 + ratio(correlation, record.value).max(1.0).log2().floor() as u32
+    1 + ratio(correlation, reached.value).max(1.0).log2().floor() as u32
 }

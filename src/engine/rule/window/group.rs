@@ -18,9 +18,22 @@ use crate::event::{Day, Time};
 /// The values of a group's fields; an absent field is a value of its own.
 pub type Key = Box<[Option<Box<str>>]>;
 
-/// The groups of an event in the correlations above, for each link: their fields are read from the event.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Above(pub Vec<Vec<Key>>);
+/// What an event is to a correlation above the one that it was offered to; all of it is read from the event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Link<E> {
+    /// Its groups there.
+    pub keys: Vec<Key>,
+    /// The local day that it belongs to there.
+    pub day: Day,
+    /// Whom a window is about that ends with it.
+    pub about: u64,
+    /// Leads back to the event.
+    pub evidence: E,
+}
+
+/// What an event is to each of the correlations above.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Above<E>(pub Vec<Link<E>>);
 
 /// A match of a base rule as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,12 +48,14 @@ pub struct Hit<E> {
     pub value: u64,
     /// The request that it is one report of, as [`super::request`] says; 0 where it stands for itself.
     pub request: u64,
+    /// Whom a window is about that ends with it, as a hash.
+    pub about: u64,
     /// Whatever leads back to the event.
     pub evidence: E,
     /// It ended a satisfied window, and the correlations above have had it.
     pub passed_on: bool,
-    /// Its groups in the correlations above; behind a pointer, since most correlations have none above them.
-    pub above: Option<Box<Above>>,
+    /// What it is to the correlations above; behind a pointer, since most correlations have none above them.
+    pub above: Option<Box<Above<E>>>,
 }
 
 impl<E> Hit<E> {
@@ -58,6 +73,15 @@ pub struct Record {
     kept: usize,
     /// Hits beyond the limit.
     pub left_out: u64,
+    /// Its satisfied windows, by whom they are about.
+    pub reached: Vec<Reached>,
+}
+
+/// What the windows of one day of a group have come to that are about the same.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reached {
+    /// Whom they are about.
+    pub about: u64,
     /// End of the first satisfied window.
     pub first: Option<Time>,
     /// The largest quantity of a satisfied window; where quantities do not only grow, that of the first one.
@@ -121,8 +145,8 @@ impl<E: Clone + Ord> Group<E> {
 
     /// All crossings have been told.
     pub fn note_told(&mut self, correlation: &Correlation) {
-        for record in &mut self.records {
-            record.told = record.told.max(crossings(correlation, record));
+        for reached in self.records.iter_mut().flat_map(|record| &mut record.reached) {
+            reached.told = reached.told.max(crossings(correlation, reached));
         }
     }
 
@@ -168,9 +192,7 @@ impl<E: Clone + Ord> Group<E> {
             Some(at) if self.records[at].day == day => at,
             _ => {
                 let at = at.map_or(0, |at| at + 1);
-                let none = Time::MIN;
-                self.records
-                    .insert(at, Record { day, kept: 0, left_out: 0, first: None, value: 0.0, end: none, told: 0 });
+                self.records.insert(at, Record { day, kept: 0, left_out: 0, reached: Vec::new() });
                 at
             }
         }
@@ -225,7 +247,7 @@ impl<E: Clone + Ord> Group<E> {
     ) -> Vec<Hit<E>> {
         let within = |of: Day| of <= day && settled.is_none_or(|settled| of > settled);
         for record in self.records.iter_mut().filter(|record| within(record.day)) {
-            record.first = None;
+            record.reached.iter_mut().for_each(|reached| reached.first = None);
         }
         let mut passed = Vec::new();
         let first = self.hits.iter().position(|hit| within(hit.day));
@@ -277,7 +299,7 @@ impl<E: Clone + Ord> Group<E> {
                 if !days(day) {
                     continue;
                 }
-                self.note(correlation, day, time, value);
+                self.note(correlation, (day, self.hits[at].about), time, value);
                 if let Some(passed) = passed.as_deref_mut().filter(|_| !self.hits[at].passed_on) {
                     self.hits[at].passed_on = true;
                     passed.push(self.hits[at].clone());
@@ -287,18 +309,23 @@ impl<E: Clone + Ord> Group<E> {
         window
     }
 
-    /// A satisfied window ends at `time`.
-    fn note(&mut self, correlation: &Correlation, day: Day, time: Time, value: f64) {
+    /// A satisfied window about somebody ends at `time`.
+    fn note(&mut self, correlation: &Correlation, (day, about): (Day, u64), time: Time, value: f64) {
         let at = self.record(day);
-        let record = &mut self.records[at];
-        let is_first = record.first.is_none_or(|first| time < first);
-        let was_none = record.first.is_none();
-        let exceeds = value > record.value || (value == record.value && time < record.end);
+        let all = &mut self.records[at].reached;
+        let at = all.binary_search_by_key(&about, |reached| reached.about).unwrap_or_else(|at| {
+            all.insert(at, Reached { about, first: None, value: 0.0, end: Time::MIN, told: 0 });
+            at
+        });
+        let reached = &mut all[at];
+        let is_first = reached.first.is_none_or(|first| time < first);
+        let was_none = reached.first.is_none();
+        let exceeds = value > reached.value || (value == reached.value && time < reached.end);
         if was_none || if correlation.only_grows() { exceeds } else { is_first } {
-            (record.value, record.end) = (value, time);
+            (reached.value, reached.end) = (value, time);
         }
         if is_first {
-            record.first = Some(time);
+            reached.first = Some(time);
         }
     }
 

@@ -11,6 +11,9 @@
 //! stays satisfied as more hits come: event_count, value_count, temporal and temporal_ordered, and value_sum while no number is negative,
 //! with gt and gte, and expressions without `not`. All others are judged at settling only.
 //!
+//! A group may be about several: each hit says whom a window is about that ends with it, and there is an answer for each of them, of the
+//! windows that end with theirs.
+//!
 //! Hits that report one request ([`request`]) are all kept, and count once in each window.
 //!
 //! A correlation may name other correlations. Its hits are then the hits that end their satisfied windows, grouped by its own fields.
@@ -40,7 +43,7 @@ pub use limits::{LeftOut, Limits};
 pub use read::{Fields, request};
 
 use crate::event::{Day, Time};
-use group::{Above, Hit, Key};
+use group::{Above, Hit, Link};
 use state::State;
 
 /// Whatever leads back from a hit to its event. Its order is the order in which answers list hits of the same time.
@@ -56,15 +59,17 @@ pub struct Feed {
     pub position: u8,
 }
 
-/// A match of a base rule.
+/// A match of a base rule, as a correlation sees it.
 #[derive(Debug, Clone, Copy)]
-pub struct Match<'a, E> {
+pub struct Match<E> {
     /// Time of the event.
     pub time: Time,
     /// The local day that the event belongs to.
     pub day: Day,
+    /// Whom a window is about that ends with it, as a hash: a group has an answer for each of them.
+    pub about: u64,
     /// Leads back to the event.
-    pub evidence: &'a E,
+    pub evidence: E,
 }
 
 /// The windows of all correlations of a rule set.
@@ -135,8 +140,11 @@ impl<E: Evidence> Windows<E> {
         feeds(&self.correlations, names)
     }
 
-    /// Takes up a match of a base rule: false where its day has settled, and the match was not looked at.
-    pub fn offer(&mut self, feed: Feed, found: &Match<'_, E>, fields: &Fields<'_>) -> bool {
+    /// Takes up a match of a base rule, which is `found(correlation)` to each correlation that has to do with it: false where its day has
+    /// settled, and the match was not looked at.
+    pub fn offer(&mut self, feed: Feed, found: &dyn Fn(usize) -> Match<E>, fields: &Fields<'_>) -> bool {
+        let all = found;
+        let found = all(feed.correlation);
         if self.settled.is_some_and(|settled| found.day <= settled) {
             return false;
         }
@@ -145,7 +153,7 @@ impl<E: Evidence> Windows<E> {
         let (values, values_left_out) = read::values(correlation, fields);
         let (groups, groups_left_out) = read::groups(&correlation.group_fields[usize::from(position)], fields);
         self.states[number].left_out.combinations += values_left_out + groups_left_out;
-        let above = (!self.above[number].is_empty()).then(|| Box::new(Above(self.keys_above(number, fields))));
+        let above = (!self.above[number].is_empty()).then(|| Box::new(Above(self.links(number, all, fields))));
         let request = read::request(found.day, fields);
         for (hash, key) in groups {
             for value in &values {
@@ -155,6 +163,7 @@ impl<E: Evidence> Windows<E> {
                     position,
                     value: *value,
                     request,
+                    about: found.about,
                     evidence: found.evidence.clone(),
                     passed_on: false,
                     above: above.clone(),
@@ -166,15 +175,17 @@ impl<E: Evidence> Windows<E> {
         true
     }
 
-    /// The groups of an event in every correlation above, in the order in which [`Windows::pass_on`] takes them.
-    fn keys_above(&self, number: usize, fields: &Fields<'_>) -> Vec<Vec<Key>> {
-        let mut keys = Vec::new();
+    /// What an event is to every correlation above, in the order in which [`Windows::pass_on`] takes it.
+    fn links(&self, number: usize, found: &dyn Fn(usize) -> Match<E>, fields: &Fields<'_>) -> Vec<Link<E>> {
+        let mut links = Vec::new();
         for feed in &self.above[number] {
             let names = &self.correlations[feed.correlation].group_fields[usize::from(feed.position)];
-            keys.push(read::groups(names, fields).0.into_iter().map(|(_, key)| key).collect());
-            keys.extend(self.keys_above(feed.correlation, fields));
+            let keys = read::groups(names, fields).0.into_iter().map(|(_, key)| key).collect();
+            let Match { day, about, evidence, .. } = found(feed.correlation);
+            links.push(Link { keys, day, about, evidence });
+            links.extend(self.links(feed.correlation, found, fields));
         }
-        keys
+        links
     }
 
     /// Hands hits that ended satisfied windows to the correlations above.
@@ -184,9 +195,10 @@ impl<E: Evidence> Windows<E> {
             for feed in self.above[number].clone() {
                 let rest = links.split_off(1 + self.links_above(feed.correlation));
                 let mut own = std::mem::replace(&mut links, rest);
-                let keys = own.remove(0);
+                let Link { keys, day, about, evidence } = own.remove(0);
                 let above = (!own.is_empty()).then(|| Box::new(Above(own)));
-                let passed = Hit { position: feed.position, value: 0, passed_on: false, above, ..hit.clone() };
+                let (position, time, request) = (feed.position, hit.time, hit.request);
+                let passed = Hit { time, day, position, value: 0, request, about, evidence, passed_on: false, above };
                 let (correlation, crosses) = (&self.correlations[feed.correlation], self.crosses[feed.correlation]);
                 let state = &mut self.states[feed.correlation];
                 for key in &keys {

@@ -8,7 +8,7 @@ use super::Evidence;
 use super::answer::{Answer, Stage, crossings};
 use super::condition::billionths;
 use super::correlation::{Correlation, Kind};
-use super::group::{Group, Hit, Key, Record};
+use super::group::{Group, Hit, Key, Reached};
 use super::limits::{LeftOut, Limits};
 use super::read;
 use crate::engine::stats::numbered::Numbered;
@@ -87,10 +87,9 @@ impl<E: Evidence> State<E> {
             if group.has_negative {
                 continue;
             }
-            for record in group.records() {
-                if crossings(correlation, record) > record.told {
-                    tell(&Answer::new(number, correlation, Stage::Crossing, group, record));
-                }
+            let all = group.records().iter().flat_map(|record| record.reached.iter().map(move |one| (record, one)));
+            for (record, reached) in all.filter(|(_, reached)| crossings(correlation, reached) > reached.told) {
+                tell(&Answer::new(number, correlation, Stage::Crossing, group, (record, reached)));
             }
             group.note_told(correlation);
         }
@@ -131,9 +130,11 @@ impl<E: Evidence> State<E> {
     ) {
         for hash in self.hashes() {
             let group = &self.groups[&hash];
-            let is_told = |record: &&Record| record.day <= day && (record.first.is_some() || record.told > 0);
-            for record in group.records().iter().filter(is_told) {
-                tell(&Answer::new(number, correlation, Stage::Settled, group, record));
+            let is_told = |reached: &&Reached| reached.first.is_some() || reached.told > 0;
+            for record in group.records().iter().filter(|record| record.day <= day) {
+                for reached in record.reached.iter().filter(is_told) {
+                    tell(&Answer::new(number, correlation, Stage::Settled, group, (record, reached)));
+                }
             }
         }
     }

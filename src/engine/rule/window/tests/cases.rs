@@ -86,9 +86,9 @@ fn sums_are_those_of_decimals_in_any_order() {
     for at in 0..10 {
         let opened = tenths(at);
         for feed in windows.feeds(&["a".to_owned()]) {
-            let found = super::super::Match { time: opened.time(), day: opened.day(), evidence: &opened.id };
+            let found = super::super::Match { time: opened.time(), day: opened.day(), about: 0, evidence: opened.id };
             let field = |name: &str| (name == "v").then_some(rsigma_eval::EventValue::Float(0.1));
-            assert!(windows.offer(feed, &found, &field));
+            assert!(windows.offer(feed, &|_| found, &field));
         }
     }
     let mut values = Vec::new();
@@ -280,9 +280,9 @@ fn the_samples_of_the_specification() {
     let login = |second: i64| event(second as u32, second, "a", 0, 0);
     let offer = |windows: &mut Windows<u32>, name: &str, opened: &Opened| {
         for feed in windows.feeds(&[name.to_owned()]) {
-            let found = super::super::Match { time: opened.time(), day: opened.day(), evidence: &opened.id };
+            let found = super::super::Match { time: opened.time(), day: opened.day(), about: 0, evidence: opened.id };
             let field = |name: &str| (name == "User").then(|| opened.field("user")).flatten();
-            assert!(windows.offer(feed, &found, &field));
+            assert!(windows.offer(feed, &|_| found, &field));
         }
     };
     for second in 0..10 {

@@ -106,8 +106,8 @@ pub fn offer(windows: &mut Windows<u32>, event: &Opened) -> bool {
     let mut looked_at = true;
     for name in &event.matches {
         for feed in windows.feeds(&[(*name).to_owned()]) {
-            let found = Match { time: event.time(), day: event.day(), evidence: &event.id };
-            looked_at &= windows.offer(feed, &found, &|name| event.field(name));
+            let found = Match { time: event.time(), day: event.day(), about: 0, evidence: event.id };
+            looked_at &= windows.offer(feed, &|_| found, &|name| event.field(name));
         }
     }
     looked_at
