@@ -19,7 +19,7 @@ use crate::engine::Input;
 use crate::event::{Disposition, Origin, Raised, Time};
 use crate::history::{Change, Noted};
 use crate::ingest::files::{FileError, FileReader};
-use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, KnownFiles};
+use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, KnownFiles, Surveyed};
 use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -179,11 +179,12 @@ impl Readers {
             let reader = || reader().map_err(Stop::failed);
             let mut input = Input1 { reader: reader()?, key: name.clone(), whole: None, from: 0 };
             if let Some(known) = &known {
-                let (whole, from) = known.survey(reader()?, &|| true).expect("nothing breaks it off");
-                input.key = whole.key();
+                // Damage is told when the file is read in earnest.
+                let Surveyed { end, from, .. } = known.survey(reader()?, &|| true).expect("nothing breaks it off");
+                input.key = end.key();
                 // A scan that was broken off goes on where the snapshot stands.
-                input.from = from.max(seen.get(&input.key).copied().unwrap_or(0));
-                input.whole = Some(whole);
+                input.from = seen.get(&input.key).copied().unwrap_or(from);
+                input.whole = Some(end);
             }
             if files.insert(Origin::file(name.as_str()), input).is_some() {
                 return Err(Stop::Usage(format!("{name} is given twice")));

@@ -213,6 +213,11 @@ impl Decoder {
         self.out.counts
     }
 
+    /// Offset of the newest record.
+    pub fn offset(&self) -> i64 {
+        self.out.offset
+    }
+
     /// Events and rejects that wait for [`Decoder::finish`].
     pub fn pending(&self) -> usize {
         self.out.builder.len() + self.out.rejects.len()

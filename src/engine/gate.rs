@@ -197,6 +197,17 @@ impl Gate {
         (lane.queue.front().expect("the gate named a lane with a stretch"), lane.row)
     }
 
+    /// Newest time of a lane, its head included.
+    pub fn newest(&self, lane: LaneIx) -> Option<Time> {
+        self.lanes[lane].1.newest
+    }
+
+    /// Times of the head of a lane and of what is queued behind it, of so many rows.
+    pub fn times(&self, lane: LaneIx, most: usize) -> Vec<Time> {
+        let lane = &self.lanes[lane].1;
+        lane.head().map(|event| event.time()).into_iter().chain(lane.following()).take(most).collect()
+    }
+
     /// Marks the head of a lane as taken up.
     pub fn pass(&mut self, lane: LaneIx) {
         let lane = &mut self.lanes[lane].1;

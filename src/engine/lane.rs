@@ -63,6 +63,11 @@ pub(super) enum Head {
     Undecided,
 }
 
+/// Whether a record is later than the time at which its source logged it.
+pub(super) fn is_ahead(event: &Event<'_>) -> bool {
+    event.recorded().is_some_and(|recorded| event.time() > recorded.plus(AHEAD_OF_RECORDED))
+}
+
 impl Lane {
     pub(super) fn head(&self) -> Option<Event<'_>> {
         let stretch = self.queue.front()?;
@@ -111,7 +116,7 @@ impl Lane {
         if !declared(event.source()) {
             return Some(Head::Flagged(UNDECLARED));
         }
-        if event.recorded().is_some_and(|recorded| event.time() > recorded.plus(AHEAD_OF_RECORDED)) {
+        if is_ahead(&event) {
             return Some(Head::Flagged(FUTURE));
         }
         Some(self.leap(event.time()))

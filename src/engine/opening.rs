@@ -2,6 +2,7 @@
 //! together: what leaves the engine ends between two records.
 
 use super::gate::LaneIx;
+use super::lane::{WITNESSES, is_ahead};
 use super::rule::detector::place_day;
 use super::stats::delayed::DELAY;
 use super::{Engine, calendar, enrich};
@@ -9,8 +10,8 @@ use crate::event::flags::Flags;
 use crate::event::time::DAY;
 use crate::event::{Day, Event, Time};
 
-/// A leap within a record that nobody waits for.
-const LEAP: i64 = 14 * DAY;
+/// So many queued rows are asked whether a leap is real.
+const AROUND: usize = 4_096;
 
 impl Engine {
     /// The rows of the record at the head of a lane; none within a record.
@@ -32,14 +33,19 @@ impl Engine {
     /// day: else a record of many events, such as a Bundle, would wait for a day that cannot settle before it was taken up. What lies
     /// still further ahead within one record moves time itself when its turn comes.
     pub(super) fn opens_later(&self, lane: LaneIx, flags: Flags) -> Option<Time> {
-        let settled = self.settled?;
+        // A head that enters no day waits for none, and neither does a row that will be flagged.
+        let settled = self.settled.filter(|_| flags == 0)?;
+        let counts = |event: &Event<'_>| self.settings.declares(event.source()) && !is_ahead(event);
         let earliest = self.horizon.map_or(Time::MIN, |horizon| horizon.fixed_until);
-        // A head that enters no day waits for none.
-        let rows = self.record(lane).skip(usize::from(flags != 0));
+        let rows = self.record(lane).filter(counts);
         if rows.clone().all(|event| event.time() < earliest) {
             return None;
         }
-        let last = last_of(rows.clone().map(|event| event.time()).collect())?;
+        let times: Vec<Time> = rows.clone().map(|event| event.time()).collect();
+        let last = match times[..] {
+            [only] => only,
+            _ => last_of(times, self.gate.times(lane, AROUND), self.gate.newest(lane))?,
+        };
         // Days of patients, workstations and vendors are those of the place.
         let places = self.rules.set().speaks_of_places();
         let days = rows.filter(|event| event.time() <= last).flat_map(|event| {
@@ -57,11 +63,14 @@ impl Engine {
     }
 }
 
-/// The latest of the times of one record, but for those that leap further than over holidays: they may be wrong, and nobody waits for them.
-fn last_of(mut times: Vec<Time>) -> Option<Time> {
+/// The latest of the times of one record that is no leap of more than a day from the `newest` before it, or is borne out by others of the
+/// queue, which are `around`: one that is not may be wrong, and nobody waits for it.
+fn last_of(mut times: Vec<Time>, mut around: Vec<Time>, newest: Option<Time>) -> Option<Time> {
     times.sort_unstable();
-    let leap = times.windows(2).position(|pair| pair[1] > pair[0].plus(LEAP));
-    leap.map_or(times.last(), |at| times.get(at)).copied()
+    around.sort_unstable();
+    let witnesses = |time: Time| around.len() - around.partition_point(|other| *other < time.plus(-DAY));
+    let is_near = |time: Time| newest.is_some_and(|newest| time <= newest.plus(DAY));
+    times.into_iter().rev().find(|time| is_near(*time) || witnesses(*time) * 2 > WITNESSES)
 }
 
 #[cfg(test)]
@@ -80,16 +89,50 @@ mod tests {
 
     #[test]
     fn the_last_time_of_a_record_leaves_out_what_leaps() {
-        let check = |hours: &[i64], last: i64| {
-            let times = hours.iter().map(|hour| Time(hour * HOUR)).collect();
-            assert_eq!(last_of(times), Some(Time(last * HOUR)), "{hours:?}");
+        let check = |hours: &[i64], following: &[i64], last: i64| {
+            let times: Vec<Time> = hours.iter().map(|hour| Time(hour * HOUR)).collect();
+            let around = times.iter().copied().chain(following.iter().map(|hour| Time(hour * HOUR))).collect();
+            let found = last_of(times.clone(), around, Some(times[0]));
+            assert_eq!(found, Some(Time(last * HOUR)), "{hours:?} {following:?}");
         };
-        check(&[5], 5);
-        check(&[5, 29, 3], 29);
-        check(&[5, 5 + 14 * 24], 5 + 14 * 24);
-        check(&[5, 6 + 14 * 24], 5);
-        check(&[0, 24, 48, 9_000], 48);
-        assert_eq!(last_of(Vec::new()), None);
+        check(&[5], &[], 5);
+        check(&[5, 29, 3], &[], 29);
+        check(&[5, 30], &[], 5);
+        // A Monday in a record of a Friday, with what follows on Monday, and a wrong year.
+        check(&[5, 69], &[70; 15], 69);
+        check(&[5, 69, 9_000], &[70; 15], 69);
+        check(&[5, 69], &[70; 14], 5);
+        check(&[[5; 20], [69; 20]].concat(), &[], 69);
+        assert_eq!(last_of(Vec::new(), Vec::new(), None), None);
+    }
+
+    /// A record with a wrong clock, or of a source that nobody declared, moves no time and waits for nobody, however many events it holds.
+    #[test]
+    fn a_record_that_enters_no_day_moves_no_time() {
+        let origin = Origin::topic("ehr", 0);
+        let hours = |time: Time| time.0 / HOUR;
+        let run = |odd: &dyn Fn(&mut Record), flagged: bool| {
+            let records = ward(1);
+            let mut engine = Engine::new(Settings::default(), roster());
+            let now = Time(0);
+            engine.step(now, Input::Open(origin.clone()));
+            engine.step(now, Input::Decoded(Box::new(decoded(&origin, 0, &records[..3_000]))));
+            let before = engine.watermark().expect("time has begun");
+            let mut bundle: Vec<Record> = records[3_000..3_010].to_vec();
+            bundle.iter_mut().for_each(odd);
+            let stretch = packed(&origin, 3_000, &bundle, bundle.len());
+            let mut all = vec![engine.step(now, Input::Decoded(Box::new(stretch)))];
+            all.push(engine.step(now, Input::Decoded(Box::new(decoded(&origin, 3_001, &records[3_010..3_300])))));
+            let after = engine.watermark().expect("time has begun");
+            assert!(hours(after) - hours(before) < 48, "{before} {after}");
+            let rows =
+                all.iter().flat_map(|effects| &effects.applied).flat_map(|applied| applied.enriched.batch.rows());
+            let future = rows.filter(|event| event.flags() & crate::event::flags::FUTURE != 0).count();
+            assert_eq!(future, if flagged { bundle.len() } else { 0 });
+        };
+        run(&|_| {}, false);
+        run(&|record| record.time = record.time.plus(5 * 365 * DAY), true);
+        run(&|record| record.time = record.time.plus(40 * DAY), true);
     }
 
     /// Consecutive records of a feed as one record of many events each, `size` of them.

@@ -84,6 +84,8 @@ impl Stage {
             let (from, to) = (one.span.from, one.span.to);
             let key = key_of(&one.span.origin);
             let position = ends.get(&key).or(recorded.get(&key)).copied();
+            let is_empty = one.enriched.batch.is_empty() && one.rejects.is_empty();
+            assert!(from < to || is_empty, "{}: rows without a place at {from}", one.span.origin);
             if from == to || (!ends.contains_key(&key) && position.is_some_and(|position| to <= position)) {
                 continue;
             }

@@ -208,7 +208,11 @@ impl FileReader {
     fn wants_more(&self, rows_max: usize, byte_max: u64) -> bool {
         // Lines that were put back have been hashed: they belong to this stretch.
         let waiting = matches!(&self.source, Source::Text(frames) if frames.lines.waiting());
-        waiting || (self.decoder.pending() < rows_max.max(1) && (self.byte() < byte_max || self.decoder.pending() == 0))
+        // A stretch ends between two lines: several elements of an array may stand on one.
+        let within = matches!(&self.source, Source::Text(frames) if self.decoder.pending() > 0 && frames.is_within(self.decoder.offset()));
+        waiting
+            || within
+            || (self.decoder.pending() < rows_max.max(1) && (self.byte() < byte_max || self.decoder.pending() == 0))
     }
 
     fn step(&mut self) {

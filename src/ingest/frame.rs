@@ -76,6 +76,11 @@ impl Frames {
         self.lines.number() + i64::from(self.array.is_none())
     }
 
+    /// Whether more may come of the line on which the record at `offset` was found.
+    pub fn is_within(&self, offset: i64) -> bool {
+        self.array.is_some() && self.next_number() <= offset
+    }
+
     fn json(&mut self, line: Line, decoder: &mut Decoder) {
         let first = line.first();
         if first == Some(b'[') && (line.end == End::Bound || !Nesting::whole(&line.bytes)) {

@@ -31,6 +31,17 @@ impl End {
     }
 }
 
+/// What a file is by its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    /// Where it ends.
+    pub end: End,
+    /// How far it is one that was read before.
+    pub from: i64,
+    /// Why it was not read any further, where it is damaged.
+    pub damage: Option<String>,
+}
+
 /// The files that were read.
 #[derive(Debug, Clone, Default)]
 pub struct KnownFiles(BTreeMap<i64, Vec<String>>);
@@ -46,23 +57,28 @@ impl KnownFiles {
         self.0.get(&end.next).is_some_and(|hashes| hashes.contains(&end.sha256))
     }
 
-    /// Reads a file once for its hash: where it ends, and how far it is one that was read before. `None` where `goes_on` said no.
-    pub fn survey(&self, mut reader: FileReader, goes_on: &dyn Fn() -> bool) -> Option<(End, i64)> {
-        let (mut at, mut from) = (1_i64, 0_i64);
+    /// Reads a file once for its hash. `None` where `goes_on` said no.
+    pub fn survey(&self, mut reader: FileReader, goes_on: &dyn Fn() -> bool) -> Option<Surveyed> {
+        let (mut at, mut from, mut damage) = (1_i64, 0_i64, None);
         loop {
             if !goes_on() {
                 return None;
             }
             let next = self.0.range(at + 1..).next().map_or(i64::MAX, |(next, _)| *next);
             let rows = usize::try_from(next - at).unwrap_or(CHUNK_ROWS).min(CHUNK_ROWS);
-            // Damage is told when the file is read in earnest.
-            let Ok(Some(chunk)) = reader.next_chunk(rows, CHUNK_BYTES) else { break };
-            at = chunk.to;
+            match reader.next_chunk(rows, CHUNK_BYTES) {
+                Ok(Some(chunk)) => at = chunk.to,
+                Ok(None) => break,
+                Err(error) => {
+                    damage = Some(error.to_string());
+                    break;
+                }
+            }
             if self.0.contains_key(&at) && self.has(&End::of(&reader, at)) {
                 from = at;
             }
         }
-        Some((End::of(&reader, at), from))
+        Some(Surveyed { end: End::of(&reader, at), from, damage })
     }
 }
 

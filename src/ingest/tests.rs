@@ -47,6 +47,10 @@ pub(super) fn read_path(path: &Path, limits: Limits, rows: usize, bytes: u64) ->
             Ok(Some(chunk)) => {
                 assert_eq!(chunk.from, outcome.to, "stretches are chained");
                 outcome.to = chunk.to;
+                let rejects = chunk.rejects.iter().map(|reject| reject.offset);
+                let offsets: Vec<i64> = chunk.batch.rows().map(|row| row.offset()).chain(rejects).collect();
+                let outside = offsets.iter().find(|offset| !(chunk.from..chunk.to).contains(*offset));
+                assert_eq!(outside, None, "{}..{} holds its records", chunk.from, chunk.to);
                 outcome.events.extend(chunk.batch.rows().map(|row| (row.event_id().to_owned(), row.offset())));
                 outcome.rejects.extend(chunk.rejects);
             }

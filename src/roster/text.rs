@@ -44,6 +44,13 @@ pub struct Layout {
     width: usize,
 }
 
+impl Layout {
+    /// Whether the file has this known column.
+    pub fn has(&self, slot: usize) -> bool {
+        self.slots[slot].is_some()
+    }
+}
+
 /// One row of text.
 pub struct Row<'a> {
     /// Line from 1.
@@ -129,7 +136,7 @@ fn layout(spec: &FileSpec, names: &[String]) -> Result<Layout, Refused> {
         if twice {
             return Err(refused(Some(1), format!("has the column `{name}` twice")));
         }
-        if known.is_none() || spec.bare.contains(&name.as_str()) {
+        if known.is_none() {
             extras.push((name.clone(), place));
         }
     }

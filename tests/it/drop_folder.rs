@@ -125,6 +125,10 @@ fn a_folder_beside_kafka() {
     // Enough that the first records are believed at once.
     (0..2).for_each(|partition| site.produce(partition, (0..20).map(|_| line("k1", 8))));
     put("ward/a.jsonl", (line("f1", 8) + &line("k1", 8)).as_bytes());
+    // More than a stretch holds, on one line.
+    let many: Vec<String> = (0..9_000).map(|n| line(&format!("m{n}"), 8).trim_end().to_owned()).collect();
+    put("array.json", format!("[{}]", many.join(",")).as_bytes());
+    put("twin.jsonl", (line("f1", 8) + &line("k1", 8)).as_bytes());
     put("ward/empty.jsonl", b"");
     put("b.jsonl.part", line("never", 8).as_bytes());
     put(".hidden.jsonl", line("never", 8).as_bytes());
@@ -136,7 +140,8 @@ fn a_folder_beside_kafka() {
     put("torn.gz", &packed[..packed.len() / 2]);
     let run: Running = site.run();
     let there = |name: &str| dir.join("in").join(name).exists();
-    run.until("what is whole to be moved", || there("done/a.jsonl") && there("done/empty.jsonl"));
+    let moved = ["done/a.jsonl", "done/twin.jsonl", "done/empty.jsonl", "done/array.json"];
+    run.until("what is whole to be moved", || moved.iter().all(|name| there(name)));
     run.until("the torn one to be told", || run.said("a file was not read to its end") == 1);
     assert!(there("torn.gz") && there("b.jsonl.part") && there("deep/er/c.jsonl") && there(".hidden.jsonl"));
     // The whole of it later: what is known of it adds nothing. A name that is taken gets a number.
@@ -144,14 +149,14 @@ fn a_folder_beside_kafka() {
     put("a.jsonl", line("f2", 10).as_bytes());
     run.until("the rest of it", || there("done/torn.gz") && there("done/a.jsonl.1"));
     run.until("the files to be counted", || {
-        run.samples("phiwatch_records_total").iter().any(|(labels, n)| labels.contains("(files)") && *n > 2_000.0)
+        run.samples("phiwatch_records_total").iter().any(|(labels, n)| labels.contains("(files)") && *n > 11_000.0)
     });
     assert_eq!(run.samples("phiwatch_files_waiting").values().next(), Some(&0.0));
     run.stop();
     let counts =
         ask(dir, "SELECT sum(events) AS events, sum(duplicates) > 1 AS again, sum(rejects) AS rejects FROM spans");
-    // k1 to k3, f1 and f2, and the 2,000 of the torn file, of which a part came twice; the torn end is a reject.
-    assert_eq!((&counts["events"], &counts["again"], &counts["rejects"]), (&2_005.into(), &true.into(), &1.into()));
+    // k1 to k3, f1 and f2, the 9,000 of the array and the 2,000 of the torn file, of which a part came twice; the torn end is a reject.
+    assert_eq!((&counts["events"], &counts["again"], &counts["rejects"]), (&11_005.into(), &true.into(), &1.into()));
     let told = ask(dir, "SELECT count(*) AS n FROM alerts WHERE detection_id = 'operator-file'");
     assert_ne!(told["n"], 0);
 }

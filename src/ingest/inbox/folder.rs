@@ -49,10 +49,19 @@ fn into(dir: &Path, found: &mut BTreeMap<PathBuf, Stamp>) -> Result<Vec<PathBuf>
         if about.is_dir() {
             folders.push(path);
         } else if about.is_file() {
-            found.insert(path, (about.len(), about.modified().ok(), about.ino()));
+            found.insert(path, stamp_of(&about));
         }
     }
     Ok(folders)
+}
+
+fn stamp_of(about: &fs::Metadata) -> Stamp {
+    (about.len(), about.modified().ok(), about.ino())
+}
+
+/// How a file stands at this moment.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|about| stamp_of(&about))
 }
 
 /// A file as it was seen.

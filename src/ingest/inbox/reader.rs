@@ -3,6 +3,7 @@
 //! It has nothing to lose: what was read is known by the history, and what is not there yet is read again by the next start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -19,7 +20,7 @@ use crate::event::time::DAY;
 use crate::event::{Origin, Time};
 use crate::ingest::files::{FileError, FileReader};
 use crate::ingest::kafka::{Arrival, Depth, Depths};
-use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End};
+use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, Surveyed};
 
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -30,6 +31,8 @@ const RETRY: Duration = Duration::from_secs(60);
 /// A file is opened when the slowest of the others has come as near as this to its first record: no partition runs further ahead of the
 /// others than the three open days (DESIGN, section 5).
 const AHEAD: i64 = 4 * DAY;
+/// So many files are open at a time.
+const OPEN_MAX: usize = 64;
 /// Rows by which it is seen when a file begins.
 const PEEK_ROWS: usize = 64;
 /// Decompressed bytes of them.
@@ -43,9 +46,14 @@ pub(super) enum Command {
     Recorded(Vec<Origin>),
 }
 
-/// What a file is called on record.
+/// What a file is called on record: its path, with bytes that are no UTF-8 as `\\xNN`, so that two files never have one name.
 pub(super) fn origin(path: &Path) -> Origin {
-    Origin::file(path.to_string_lossy())
+    let mut name = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        name.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| name.push_str(&format!("\\x{byte:02x}")));
+    }
+    Origin::file(name)
 }
 
 /// A file that is being read.
@@ -93,6 +101,8 @@ pub(super) struct Reader {
     looked: Option<Instant>,
     /// Files that may be read, by the time of their first record.
     pending: BTreeSet<(Time, PathBuf)>,
+    /// Those of them that have the content of an open one: known when that has ended.
+    twins: Vec<(Time, PathBuf)>,
     open: Vec<Open>,
     ended: BTreeMap<Origin, Ended>,
 }
@@ -106,10 +116,23 @@ impl Reader {
         (out, commands): (SyncSender<Arrival>, Receiver<Command>),
         (stop, depths, status): (Arc<AtomicBool>, Depths, Arc<Mutex<Status>>),
     ) -> Reader {
-        let (files, looked, pending) = (Files::default(), None, BTreeSet::new());
-        let (open, ended) = (Vec::new(), BTreeMap::new());
-        let plan = plan.clone();
-        Reader { plan, hints, before, owed, out, commands, stop, depths, status, files, looked, pending, open, ended }
+        Reader {
+            plan: plan.clone(),
+            hints,
+            before,
+            owed,
+            out,
+            commands,
+            stop,
+            depths,
+            status,
+            files: Files::default(),
+            looked: None,
+            pending: BTreeSet::new(),
+            twins: Vec::new(),
+            open: Vec::new(),
+            ended: BTreeMap::new(),
+        }
     }
 
     /// Reads until nobody takes it any more.
@@ -171,8 +194,8 @@ impl Reader {
             Some(stamp) => self.files.set_read(&ended.path, stamp),
             None => self.files.put_off(&ended.path, Instant::now() + RETRY),
         }
-        // One that has changed meanwhile is not done with.
-        let as_read = ended.read.is_some() && self.files.stamp(&ended.path) == ended.read;
+        // One that has changed meanwhile, since the last look too, is not done with.
+        let as_read = ended.read.is_some() && folder::stamp(&ended.path) == ended.read;
         if let Some(done) = self.plan.done.as_ref().filter(|_| ended.whole && as_read) {
             match folder::put_away(&ended.path, done) {
                 Ok(()) => {
@@ -188,11 +211,11 @@ impl Reader {
         }
     }
 
-    /// Whether somebody is at work on it.
-    fn is_busy(&self, path: &Path) -> bool {
-        self.pending.iter().any(|(_, other)| other == path)
-            || self.open.iter().any(|file| file.path == path)
-            || self.ended.values().any(|ended| ended.path == path)
+    /// Those that somebody is at work on.
+    fn busy(&self) -> BTreeSet<PathBuf> {
+        let waiting = self.pending.iter().chain(&self.twins).map(|(_, path)| path);
+        let ended = self.ended.values().map(|ended| &ended.path);
+        waiting.chain(self.open.iter().map(|file| &file.path)).chain(ended).cloned().collect()
     }
 
     fn look(&mut self) -> Result<(), Gone> {
@@ -208,9 +231,9 @@ impl Reader {
             }
             Err(error) => Some(error.to_string()),
         };
-        let is_well = trouble.is_none();
+        let (is_well, busy) = (trouble.is_none(), self.busy());
         for path in self.files.ready(self.plan.quiet, (now, SystemTime::now())) {
-            if !self.is_busy(&path) {
+            if !busy.contains(&path) {
                 let time = self.open(&path).ok().and_then(first);
                 self.pending.insert((time.unwrap_or(Time::MIN), path));
             }
@@ -227,7 +250,8 @@ impl Reader {
 
     /// Files that were there at the start and are gone end as well.
     fn miss(&mut self) -> Result<(), Gone> {
-        let gone = |path: &&PathBuf| self.files.stamp(path).is_none() && !self.is_busy(path);
+        let busy = self.busy();
+        let gone = |path: &&PathBuf| self.files.stamp(path).is_none() && !busy.contains(*path);
         let gone: Vec<PathBuf> = self.owed.iter().flatten().filter(gone).cloned().collect();
         for path in gone {
             self.fail(&path, 0, gone_away(&path))?;
@@ -253,11 +277,13 @@ impl Reader {
             if self.is_stopped() {
                 return Err(Gone);
             }
-            if let Some(twin) = self.begin_one(time, path)? {
-                later.insert(twin);
+            // The earliest come first, so that the others lose nothing by waiting.
+            match self.open.len() < OPEN_MAX {
+                true => self.begin_one(time, path)?,
+                false => _ = later.insert((time, path)),
             }
         }
-        self.pending = later;
+        self.pending.append(&mut later);
         for file in &self.open[begun..] {
             self.say(Arrival::FileBegin { origin: file.origin.clone(), key: file.key.clone() })?;
         }
@@ -265,39 +291,46 @@ impl Reader {
     }
 
     /// Opens a file, unless it is known whole. One with the content of an open one waits until that is known.
-    fn begin_one(&mut self, time: Time, path: PathBuf) -> Result<Option<(Time, PathBuf)>, Gone> {
+    fn begin_one(&mut self, time: Time, path: PathBuf) -> Result<(), Gone> {
         let Some(stamp) = self.files.stamp(&path) else {
-            return self.fail(&path, 0, gone_away(&path)).map(|()| None);
+            return self.fail(&path, 0, gone_away(&path));
         };
         let stop = self.stop.clone();
         let goes_on = move || !stop.load(Ordering::Acquire);
         let surveyed = self.open(&path).map(|reader| self.before.known.survey(reader, &goes_on));
-        let (end, from) = match surveyed {
+        let Surveyed { end, from, damage } = match surveyed {
             Ok(Some(surveyed)) => surveyed,
             Ok(None) => return Err(Gone),
-            Err(error) => return self.refuse(&path, stamp, &error).map(|()| None),
+            Err(error) => return self.refuse(&path, stamp, &error),
         };
         let key = end.key();
         if self.open.iter().any(|file| file.key == key) {
-            return Ok(Some((time, path)));
+            self.twins.push((time, path));
+            return Ok(());
         }
         let origin = origin(&path);
         if self.before.known.has(&end) {
             info!(file = %path.display(), "all of it was read before");
-            self.ended.insert(origin.clone(), Ended { path: path.clone(), read: Some(stamp), whole: true });
+            let whole = damage.is_none();
+            self.ended.insert(origin.clone(), Ended { path: path.clone(), read: Some(stamp), whole });
             self.settle(&path);
-            return self.say(Arrival::FileEnd { origin, to: 0, end: None, failure: None }).map(|()| None);
+            return self.say(Arrival::FileEnd { origin, to: 0, end: None, failure: damage });
         }
         let reader = match self.open(&path) {
             Ok(reader) => reader,
-            Err(error) => return self.refuse(&path, stamp, &error).map(|()| None),
+            Err(error) => return self.refuse(&path, stamp, &error),
         };
-        let from = from.max(self.before.positions.get(&key).copied().unwrap_or(0));
+        // Whoever has put another file in its place since it was surveyed is read when that stands still.
+        if folder::stamp(&path) != Some(stamp) {
+            return Ok(());
+        }
+        // Where it was broken off it goes on, whatever else of it is known by now: positions leave nothing out.
+        let from = self.before.positions.get(&key).copied().unwrap_or(from);
         info!(file = %path.display(), from = from.max(1), "it is read");
         let depth = Depth { next: from.max(1), end: end.next, stopped: false };
         self.depths().insert(origin.clone(), depth);
         self.open.push(Open { path, origin, reader, stamp, key, from, to: 0, next: 1, time, paused: false });
-        Ok(None)
+        Ok(())
     }
 
     /// The next stretch of an open file, or its end.
@@ -327,6 +360,7 @@ impl Reader {
     /// A file ends. One that is damaged was read as far as it goes; where the machine failed it is tried again.
     fn end(&mut self, ix: usize, failure: Option<FileError>) -> Result<(), Gone> {
         let file = self.open.remove(ix);
+        self.pending.extend(std::mem::take(&mut self.twins));
         self.depths().remove(&file.origin);
         if let Some(error) = failure.as_ref().filter(|error| error.retry()) {
             return self.fail(&file.path, file.to, error.to_string());

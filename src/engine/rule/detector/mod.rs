@@ -238,6 +238,9 @@ impl Watcher {
             let days = RefCell::new(Vec::new());
             let found = |correlation: usize| {
                 let rule = set.speaker(correlation).unwrap_or(own);
+                // There a record that was offered for each of its patients is one, unless it speaks of one of them.
+                let is_whole = correlation != feed.correlation && rule.meta.about != About::Patient;
+                let row = if is_whole { scene.row } else { row };
                 let target = target(rule.meta.about, row.only, scene);
                 let about = hash(&target.subject.id) ^ target.subject.kind as u64;
                 days.borrow_mut().push(target.day);
