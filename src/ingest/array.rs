@@ -63,6 +63,11 @@ impl Array {
         }
     }
 
+    /// The line on which the element begins that is open.
+    pub fn pending(&self) -> Option<i64> {
+        self.element.as_ref().map(|element| element.number)
+    }
+
     /// Whether nothing more belongs to the array.
     pub fn is_over(&self) -> bool {
         self.over

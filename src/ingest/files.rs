@@ -166,13 +166,21 @@ impl FileReader {
         if self.decoder.pending() == 0 {
             return self.failure.take().map_or(Ok(None), Err);
         }
-        let to = match &self.source {
+        let from = self.next;
+        self.next = self.position().max(from);
+        // Where the input ended in the middle of a line nothing more comes of it.
+        if self.done {
+            self.next = self.next.max(self.decoder.offset() + 1);
+        }
+        Ok(Some(self.decoder.finish(from, self.next)))
+    }
+
+    /// The first line, or row, of which not all records were given: at the end also past lines that hold none, wherever stretches ended.
+    pub fn position(&self) -> i64 {
+        match &self.source {
             Source::Text(frames) => frames.next_number(),
             Source::Parquet(rows) => rows.given() + 1,
-        };
-        let from = self.next;
-        self.next = to.max(from);
-        Ok(Some(self.decoder.finish(from, self.next)))
+        }
     }
 
     /// SHA-256 of the decompressed bytes up to the position that was reached; of Parquet, of the file and the rows that were given.

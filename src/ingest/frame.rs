@@ -73,7 +73,10 @@ impl Frames {
 
     /// The first line of which not all records were given.
     pub fn next_number(&self) -> i64 {
-        self.lines.number() + i64::from(self.array.is_none())
+        match &self.array {
+            Some(array) => array.pending().unwrap_or(self.lines.number()),
+            None => self.lines.number() + 1,
+        }
     }
 
     /// Whether more may come of the line on which the record at `offset` was found.

@@ -6,6 +6,7 @@
 //! written into the folder; where the settings name a second one, a file is moved there when all of it is on record.
 
 mod folder;
+mod open;
 mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,13 +102,13 @@ impl Inbox {
         depths: Depths,
         only_first: bool,
     ) -> Result<Inbox, FolderError> {
-        let first = folder::look(plan).map(|found| found.into_keys().collect::<BTreeSet<_>>());
+        let first = folder::look(plan).map(|found| found.files.into_keys().collect::<BTreeSet<_>>());
         let first = if only_first { Some(first?) } else { None };
         let (out, arrivals) = sync_channel(WAITING);
         let (commands, orders) = channel();
         let (done, closed) = channel();
         let (stop, status) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Status>>::default());
-        let names = first.iter().flatten().map(|path| reader::origin(path)).collect();
+        let names = first.iter().flatten().map(|path| open::origin(path)).collect();
         let reader = Reader::new(plan, hints, before, first, (out, orders), (stop.clone(), depths, status.clone()));
         let body = move || {
             reader.run();

@@ -68,7 +68,10 @@ impl KnownFiles {
             let rows = usize::try_from(next - at).unwrap_or(CHUNK_ROWS).min(CHUNK_ROWS);
             match reader.next_chunk(rows, CHUNK_BYTES) {
                 Ok(Some(chunk)) => at = chunk.to,
-                Ok(None) => break,
+                Ok(None) => {
+                    at = at.max(reader.position());
+                    break;
+                }
                 Err(error) => {
                     damage = Some(error.to_string());
                     break;

@@ -1,6 +1,7 @@
 //! What lies in the drop folder, and which of it has come to rest.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -16,14 +17,24 @@ const UNFINISHED: [&str; 7] = ["~", ".tmp", ".part", ".partial", ".filepart", ".
 /// By what a file is seen to change: its size, its time of change and its number on the disk.
 pub(super) type Stamp = (u64, Option<SystemTime>, u64);
 
+/// What lies in the drop folder.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The files.
+    pub files: BTreeMap<PathBuf, Stamp>,
+    /// Why a folder below cannot be looked at; the others were.
+    pub trouble: Option<FolderError>,
+}
+
 /// The files of the folder and of the folders directly below it, whoever has finished them or not. Hidden ones, those with the name of
 /// something unfinished and what was moved away are left out.
-pub(super) fn look(plan: &Plan) -> Result<BTreeMap<PathBuf, Stamp>, FolderError> {
-    let mut found = BTreeMap::new();
+pub(super) fn look(plan: &Plan) -> Result<Found, FolderError> {
+    let mut found = Found::default();
     let done = plan.done.as_ref().and_then(|done| done.canonicalize().ok());
-    for folder in into(&plan.dir, &mut found)? {
-        if folder.canonicalize().ok().as_ref() != done.as_ref() || done.is_none() {
-            into(&folder, &mut found)?;
+    for folder in into(&plan.dir, &mut found.files)? {
+        let is_done = done.is_some() && folder.canonicalize().ok() == done;
+        if !is_done && let Err(trouble) = into(&folder, &mut found.files) {
+            found.trouble = Some(trouble);
         }
     }
     Ok(found)
@@ -97,12 +108,10 @@ impl Files {
         self.0.iter().filter(|(_, seen)| seen.read != Some(seen.stamp)).map(|(path, _)| path.as_path())
     }
 
-    /// Those of them that may be read now: they have not changed for as long as `quiet`, by our looks or by the clock of whoever wrote.
-    pub fn ready(&self, quiet: Duration, (now, clock): (Instant, SystemTime)) -> Vec<PathBuf> {
-        let stands = |seen: &Seen| {
-            let aged = seen.stamp.1.and_then(|changed| clock.duration_since(changed).ok());
-            now.saturating_duration_since(seen.since) >= quiet || aged.is_some_and(|age| age >= quiet)
-        };
+    /// Those of them that may be read now: they have not changed for as long as `quiet`, by our own looks. Times of change are those of
+    /// another clock, or what somebody has set.
+    pub fn ready(&self, quiet: Duration, now: Instant) -> Vec<PathBuf> {
+        let stands = |seen: &Seen| now.saturating_duration_since(seen.since) >= quiet;
         let may = |seen: &Seen| seen.not_before.is_none_or(|at| now >= at) && stands(seen);
         self.unread().filter(|path| may(&self.0[*path])).map(Path::to_owned).collect()
     }
@@ -127,7 +136,7 @@ impl Files {
     }
 }
 
-/// Moves a file away; a name that is taken there gets a number.
+/// Moves a file away; a name that is taken there gets a number. To another file system it is copied, whole and durable before it goes.
 pub(super) fn put_away(path: &Path, done: &Path) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default();
     let mut to = done.join(name);
@@ -135,9 +144,22 @@ pub(super) fn put_away(path: &Path, done: &Path) -> io::Result<()> {
         if !to.try_exists()? {
             break;
         }
-        to = done.join(format!("{}.{number}", name.to_string_lossy()));
+        let mut numbered = name.to_os_string();
+        numbered.push(format!(".{number}"));
+        to = done.join(numbered);
     }
-    fs::rename(path, to)
+    match fs::rename(path, &to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            let mut hidden = OsString::from(".");
+            hidden.push(to.file_name().unwrap_or_default());
+            let part = done.join(hidden);
+            fs::copy(path, &part)?;
+            fs::File::open(&part)?.sync_all()?;
+            fs::rename(&part, &to)?;
+            fs::remove_file(path)
+        }
+        moved => moved,
+    }
 }
 
 #[cfg(test)]
@@ -146,57 +168,38 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A file of which each look sees this size, changed so many seconds before the first look by the clock of whoever wrote it; the
-    /// looks are a second apart. Whether it may be read after each of them, where ten seconds are asked for.
-    fn check(sizes: &[u64], changed: u32, expected: &[bool]) {
-        let (begin, clock) = (Instant::now(), SystemTime::now());
-        let mut files = Files::default();
-        let path = PathBuf::from("in/a");
-        let found: Vec<bool> = sizes
-            .iter()
-            .zip(0..)
-            .map(|(size, at)| {
-                let written = if *size == sizes[0] { clock - changed * SECOND } else { clock + at * SECOND };
-                files.look([(path.clone(), (*size, Some(written), 1))].into(), begin + at * SECOND);
-                !files.ready(10 * SECOND, (begin + at * SECOND, clock + at * SECOND)).is_empty()
-            })
-            .collect();
-        assert_eq!(found, expected, "{sizes:?}, {changed} s old");
-    }
-
-    #[test]
-    fn what_stands_still_may_be_read() {
-        check(&[5], 10, &[true]);
-        check(&[5, 5], 9, &[false, true]);
-        check(&[5, 6, 6], 60, &[true, false, false]);
-        let still = [5; 12];
-        let mut expected = [false; 12];
-        expected[10] = true;
-        expected[11] = true;
-        check(&still, 0, &expected);
-    }
-
-    /// A clock that runs ahead on the machine that writes: our own looks decide.
-    #[test]
-    fn a_time_in_the_future_says_nothing() {
-        let (begin, clock) = (Instant::now(), SystemTime::now());
-        let mut files = Files::default();
-        for (second, expected) in [(0, 0), (9, 0), (10, 1)] {
-            let stamp = (5, Some(clock + 3_600 * SECOND), 1);
-            files.look([(PathBuf::from("in/a"), stamp)].into(), begin + second * SECOND);
-            let ready = files.ready(10 * SECOND, (begin + second * SECOND, clock + second * SECOND));
-            assert_eq!(ready.len(), expected, "after {second} s");
+    /// A file of which each look sees this size; the looks are a second apart. Whether it may be read after each of them, where ten
+    /// seconds are asked for, whatever the clock of whoever wrote it says.
+    fn check(sizes: &[u64], expected: &[bool]) {
+        for changed in [SystemTime::UNIX_EPOCH, SystemTime::now() + 3_600 * SECOND] {
+            let begin = Instant::now();
+            let mut files = Files::default();
+            let found: Vec<bool> = (0..)
+                .zip(sizes)
+                .map(|(at, size)| {
+                    files.look([(PathBuf::from("in/a"), (*size, Some(changed), 1))].into(), begin + at * SECOND);
+                    !files.ready(10 * SECOND, begin + at * SECOND).is_empty()
+                })
+                .collect();
+            assert_eq!(found, expected, "{sizes:?}");
         }
     }
 
     #[test]
+    fn what_stands_still_may_be_read() {
+        check(&[5], &[false]);
+        check(&[5; 12], &[[false; 10].as_slice(), &[true; 2]].concat());
+        check(&[[5; 9].as_slice(), &[6; 3]].concat(), &[false; 12]);
+    }
+
+    #[test]
     fn what_was_read_is_left_until_it_changes_and_what_failed_for_a_while() {
-        let (now, clock) = (Instant::now(), SystemTime::now());
+        let now = Instant::now();
         let path = PathBuf::from("in/a");
         let mut files = Files::default();
         let look = |files: &mut Files, size: u64, at: u32| {
-            files.look([(path.clone(), (size, Some(clock - 60 * SECOND), 1))].into(), now + at * SECOND);
-            files.ready(10 * SECOND, (now + at * SECOND, clock)).len()
+            files.look([(path.clone(), (size, None, 1))].into(), now + at * SECOND);
+            files.ready(Duration::ZERO, now + at * SECOND).len()
         };
         assert_eq!(look(&mut files, 5, 0), 1);
         files.put_off(&path, now + 60 * SECOND);
@@ -225,7 +228,7 @@ mod tests {
             done: done.map(|done| dir.join(done)),
             quiet: Duration::ZERO,
         };
-        let found = |plan: &Plan| look(plan).unwrap().into_keys().collect::<Vec<_>>();
+        let found = |plan: &Plan| look(plan).unwrap().files.into_keys().collect::<Vec<_>>();
         assert_eq!(found(&plan(Some("done"))), [dir.join("a.jsonl"), dir.join("ward/b.CSV")]);
         assert_eq!(found(&plan(None)), [dir.join("a.jsonl"), dir.join("done/g"), dir.join("ward/b.CSV")]);
         let missing = Plan { dir: dir.join("nowhere"), done: None, quiet: Duration::ZERO };

@@ -3,19 +3,18 @@
 //! It has nothing to lose: what was read is known by the history, and what is not there yet is read again by the next start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use super::folder::{self, Files, Stamp};
+use super::open::{Ended, Open, first, gone_away, latest, origin};
 use super::{Before, FileHints, Plan, Status};
 use crate::decode::Limits;
-use crate::event::effects::Decoded;
 use crate::event::time::DAY;
 use crate::event::{Origin, Time};
 use crate::ingest::files::{FileError, FileReader};
@@ -26,6 +25,8 @@ use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, Surveyed};
 const LOOK: Duration = Duration::from_secs(2);
 /// How long to wait where there is nothing to do.
 const REST: Duration = Duration::from_millis(50);
+/// Whoever reads only what was there at the start waits for as long as this, and twice the time that is asked for, for files to stand still.
+const GROWING: Duration = Duration::from_secs(60);
 /// A file that could not be read is tried again after this.
 const RETRY: Duration = Duration::from_secs(60);
 /// A file is opened when the slowest of the others has come as near as this to its first record: no partition runs further ahead of the
@@ -33,10 +34,6 @@ const RETRY: Duration = Duration::from_secs(60);
 const AHEAD: i64 = 4 * DAY;
 /// So many files are open at a time.
 const OPEN_MAX: usize = 64;
-/// Rows by which it is seen when a file begins.
-const PEEK_ROWS: usize = 64;
-/// Decompressed bytes of them.
-const PEEK_BYTES: u64 = 1 << 20;
 
 /// What the loop orders.
 #[derive(Debug)]
@@ -44,43 +41,6 @@ pub(super) enum Command {
     Pause(Vec<Origin>),
     Resume(Vec<Origin>),
     Recorded(Vec<Origin>),
-}
-
-/// What a file is called on record: its path, with bytes that are no UTF-8 as `\\xNN`, so that two files never have one name.
-pub(super) fn origin(path: &Path) -> Origin {
-    let mut name = String::new();
-    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-        name.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| name.push_str(&format!("\\x{byte:02x}")));
-    }
-    Origin::file(name)
-}
-
-/// A file that is being read.
-struct Open {
-    path: PathBuf,
-    origin: Origin,
-    reader: FileReader,
-    stamp: Stamp,
-    key: String,
-    /// Stretches before this position are on record.
-    from: i64,
-    /// Last position that went down the road; 0 before any did.
-    to: i64,
-    /// Where the last stretch ended, whether it went down the road or not.
-    next: i64,
-    /// How far its records have come.
-    time: Time,
-    paused: bool,
-}
-
-/// A file that was read as far as it goes, and is not on record yet.
-struct Ended {
-    path: PathBuf,
-    /// As it was when it was opened, where it was read whole; none where it has to be tried again.
-    read: Option<Stamp>,
-    /// It may be moved away.
-    whole: bool,
 }
 
 /// Nobody takes arrivals any more.
@@ -105,6 +65,9 @@ pub(super) struct Reader {
     twins: Vec<(Time, PathBuf)>,
     open: Vec<Open>,
     ended: BTreeMap<Origin, Ended>,
+    /// Files on record that could not be moved away, as they were read, and why.
+    unmoved: BTreeMap<PathBuf, (Stamp, String)>,
+    began: Instant,
 }
 
 impl Reader {
@@ -132,6 +95,8 @@ impl Reader {
             twins: Vec::new(),
             open: Vec::new(),
             ended: BTreeMap::new(),
+            unmoved: BTreeMap::new(),
+            began: Instant::now(),
         }
     }
 
@@ -196,19 +161,35 @@ impl Reader {
         }
         // One that has changed meanwhile, since the last look too, is not done with.
         let as_read = ended.read.is_some() && folder::stamp(&ended.path) == ended.read;
-        if let Some(done) = self.plan.done.as_ref().filter(|_| ended.whole && as_read) {
-            match folder::put_away(&ended.path, done) {
-                Ok(()) => {
-                    info!(file = %ended.path.display(), "it is on record and was moved away");
-                    self.status().unmoved = None;
-                }
-                Err(error) => {
-                    let what = format!("{} cannot be moved to {}: {error}", ended.path.display(), done.display());
+        if let Some(stamp) = ended.read.filter(|_| ended.whole && as_read) {
+            self.put_away(ended.path, stamp);
+        }
+    }
+
+    /// Moves a file away that is on record as it stands; one that cannot be moved is tried again with every look.
+    fn put_away(&mut self, path: PathBuf, stamp: Stamp) {
+        let Some(done) = self.plan.done.clone() else { return };
+        match folder::put_away(&path, &done) {
+            Ok(()) => info!(file = %path.display(), "it is on record and was moved away"),
+            Err(error) => {
+                let what = format!("{} cannot be moved to {}: {error}", path.display(), done.display());
+                let before = self.unmoved.insert(path, (stamp, what.clone()));
+                if before.is_none() {
                     warn!("{what}");
-                    self.status().unmoved = Some(what);
                 }
             }
         }
+    }
+
+    /// Tries again what could not be moved, where it still stands as it was read.
+    fn put_away_again(&mut self) {
+        let Some(done) = self.plan.done.clone() else { return };
+        self.unmoved
+            .retain(|path, (stamp, _)| folder::stamp(path) == Some(*stamp) && folder::put_away(path, &done).is_err());
+        let others = self.unmoved.len().saturating_sub(1);
+        let first = self.unmoved.values().next().map(|(_, what)| what.clone());
+        let what = first.map(|first| if others > 0 { format!("{first}, and {others} more") } else { first });
+        self.status().unmoved = what;
     }
 
     /// Those that somebody is at work on.
@@ -221,18 +202,22 @@ impl Reader {
     fn look(&mut self) -> Result<(), Gone> {
         let now = Instant::now();
         self.looked = Some(now);
+        self.put_away_again();
+        let mut is_well = false;
         let trouble = match folder::look(&self.plan) {
             Ok(mut found) => {
                 if let Some(owed) = &self.owed {
-                    found.retain(|path, _| owed.contains(path));
+                    found.files.retain(|path, _| owed.contains(path));
                 }
-                self.files.look(found, now);
-                None
+                self.files.look(found.files, now);
+                is_well = true;
+                found.trouble
             }
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(error),
         };
-        let (is_well, busy) = (trouble.is_none(), self.busy());
-        for path in self.files.ready(self.plan.quiet, (now, SystemTime::now())) {
+        let trouble = trouble.map(|error| error.to_string());
+        let busy = self.busy();
+        for path in self.files.ready(self.plan.quiet, now) {
             if !busy.contains(&path) {
                 let time = self.open(&path).ok().and_then(first);
                 self.pending.insert((time.unwrap_or(Time::MIN), path));
@@ -248,13 +233,21 @@ impl Reader {
         if is_well { self.miss() } else { Ok(()) }
     }
 
-    /// Files that were there at the start and are gone end as well.
+    /// Files that were there at the start and are gone end as well, and those that somebody goes on writing.
     fn miss(&mut self) -> Result<(), Gone> {
         let busy = self.busy();
         let gone = |path: &&PathBuf| self.files.stamp(path).is_none() && !busy.contains(*path);
         let gone: Vec<PathBuf> = self.owed.iter().flatten().filter(gone).cloned().collect();
         for path in gone {
             self.fail(&path, 0, gone_away(&path))?;
+        }
+        if self.began.elapsed() >= 2 * self.plan.quiet + GROWING {
+            let busy = self.busy();
+            let grows: Vec<PathBuf> =
+                self.owed.iter().flatten().filter(|path| !busy.contains(*path)).cloned().collect();
+            for path in grows {
+                self.fail(&path, 0, format!("{}: it is still being written", path.display()))?;
+            }
         }
         Ok(())
     }
@@ -365,7 +358,7 @@ impl Reader {
         if let Some(error) = failure.as_ref().filter(|error| error.retry()) {
             return self.fail(&file.path, file.to, error.to_string());
         }
-        let end = End::of(&file.reader, file.next);
+        let end = End::of(&file.reader, file.next.max(file.reader.position()));
         self.before.known.add(end.clone());
         self.before.positions.remove(&file.key);
         info!(file = %file.path.display(), records = file.next - 1, "it was read to its end");
@@ -400,19 +393,4 @@ impl Reader {
             owed.remove(path);
         }
     }
-}
-
-fn gone_away(path: &Path) -> String {
-    format!("{}: it was taken away before it was read", path.display())
-}
-
-/// The time of the earliest of the first records of a file.
-fn first(mut reader: FileReader) -> Option<Time> {
-    let chunk = reader.next_chunk(PEEK_ROWS, PEEK_BYTES).ok()??;
-    chunk.batch.rows().map(|event| event.time()).min()
-}
-
-/// The time of the latest record of a stretch.
-fn latest(chunk: &Decoded) -> Option<Time> {
-    chunk.batch.rows().map(|event| event.time()).max()
 }
