@@ -101,7 +101,15 @@ impl FileReader {
     /// Where it cannot be opened, or is damaged at its very start.
     pub fn open(path: impl AsRef<Path>, hints: Hints, limits: Limits) -> Result<FileReader, FileError> {
         let path = path.as_ref();
-        let name = path.to_string_lossy().into_owned();
+        FileReader::open_as(path, &path.to_string_lossy(), hints, limits)
+    }
+
+    /// The same under a name that is not its path.
+    ///
+    /// # Errors
+    /// Where it cannot be opened, or is damaged at its very start.
+    pub fn open_as(path: &Path, name: &str, hints: Hints, limits: Limits) -> Result<FileReader, FileError> {
+        let name = name.to_owned();
         let opened = |source| FileError::Open { name: name.clone(), source };
         let taken = Arc::new(AtomicU64::new(0));
         let (input, total): (Box<dyn Read + Send>, _) = if name == "-" {
@@ -114,7 +122,7 @@ impl FileReader {
             }
             (Box::new(file), about.is_file().then_some(about.len()))
         };
-        Self::new(name, Counted { input, taken }, total, hints, limits)
+        Self::new((path, name), Counted { input, taken }, total, hints, limits)
     }
 
     /// Reads what another reader gives, from its start, under this name.
@@ -128,11 +136,11 @@ impl FileReader {
         limits: Limits,
     ) -> Result<FileReader, FileError> {
         let counted = Counted { input: Box::new(input), taken: Arc::new(AtomicU64::new(0)) };
-        Self::new(name.to_owned(), counted, None, hints, limits)
+        Self::new((Path::new(name), name.to_owned()), counted, None, hints, limits)
     }
 
     fn new(
-        name: String,
+        (path, name): (&Path, String),
         counted: Counted,
         total: Option<u64>,
         hints: Hints,
@@ -143,7 +151,7 @@ impl FileReader {
         let (stream, compressed) = decompressed(counted).map_err(opened)?;
         let (head, stream) = peek(stream, HEAD);
         let source = if head.starts_with(b"PAR1") || head.starts_with(b"PARE") {
-            parquet(Path::new(&name), &name, stream, compressed || total.is_none())?
+            parquet(path, &name, stream, compressed || total.is_none())?
         } else {
             let shape = shape(&head, &name, hints.format, &limits);
             let reader = Box::new(BufReader::with_capacity(BUFFER, stream));

@@ -161,6 +161,23 @@ fn a_folder_beside_kafka() {
     assert_ne!(told["n"], 0);
 }
 
+/// Names that are no UTF-8 and differ in nothing else.
+#[test]
+fn names_of_any_bytes() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::create_dir(dir.join("in")).unwrap();
+    for (name, id) in [(&b"in/day\xff.jsonl"[..], "x"), (b"in/day\xfe.jsonl", "y")] {
+        std::fs::write(dir.join(std::ffi::OsStr::from_bytes(name)), line(id, 8)).unwrap();
+    }
+    let settings = "[files]\ndir = \"in\"\nquiet = \"0s\"\n[history]\ndir = \"history\"\n[monitor]\nlisten = \"off\"\n";
+    std::fs::write(dir.join("phiwatch.toml"), settings).unwrap();
+    let output = phiwatch(dir).args(["run", "--config", "phiwatch.toml", "--until-end"]).answer().unwrap();
+    done(&output, "run");
+    assert_eq!(ask(dir, "SELECT sum(events) AS n FROM spans")["n"], 2);
+}
+
 /// Without `done` a file may grow in its place.
 #[test]
 fn a_file_that_grows_is_read_on() {

@@ -256,7 +256,8 @@ impl Reader {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let feed = path.parent().filter(|folder| **folder != *self.plan.dir).and_then(Path::file_name);
         let hints = (self.hints)(feed.map(|feed| feed.to_string_lossy()).as_deref(), &name);
-        FileReader::open(path, hints, Limits::default())
+        let Origin::File { name } = origin(path) else { unreachable!("it is a file") };
+        FileReader::open_as(path, &name, hints, Limits::default())
     }
 
     /// Opens what time has come to; those that begin together are all known before anything of them is read.
