@@ -89,9 +89,7 @@ impl Gate {
     /// Declares a partition that will be read; it holds back the watermark until it has shown a record or is idle. Files that have ended
     /// are forgotten: where they come again they are new ones.
     pub fn open(&mut self, origin: &Origin) {
-        self.lanes.retain(|(known, lane)| {
-            known == origin || !matches!(known, Origin::File { .. }) || !lane.ended || !lane.queue.is_empty()
-        });
+        self.lanes.retain(|(known, lane)| known == origin || !known.is_file() || !lane.ended || !lane.queue.is_empty());
         self.current = None;
         let lane = self.lane(origin);
         (lane.ended, lane.idle, lane.short) = (false, false, false);
@@ -165,7 +163,7 @@ impl Gate {
         let wants = |lane: &Lane| {
             !lane.ended
                 && lane.waiting.is_none()
-                && (lane.queue.is_empty() || lane.following().take(WITNESSES).count() < WITNESSES)
+                && (lane.queue.is_empty() || lane.short || lane.following().take(WITNESSES).count() < WITNESSES)
         };
         self.lanes.iter().filter(|(_, lane)| wants(lane)).map(|(origin, _)| origin.clone()).collect()
     }

@@ -113,6 +113,9 @@ impl Lane {
 
     pub(super) fn judge(&self, declared: &dyn Fn(&str) -> bool) -> Option<Head> {
         let event = self.head()?;
+        if self.lacks_witnesses(event.offset()) {
+            return Some(Head::Undecided);
+        }
         if !declared(event.source()) {
             return Some(Head::Flagged(UNDECLARED));
         }
@@ -120,6 +123,20 @@ impl Lane {
             return Some(Head::Flagged(FUTURE));
         }
         Some(self.leap(event.time()))
+    }
+
+    /// Whether a record of several rows begins at the head of which one may leap, and too little follows the record to judge that by. Its
+    /// rows stay together: none of them may ask for more when the others were taken up.
+    fn lacks_witnesses(&self, offset: i64) -> bool {
+        let Some(batch) = self.queue.front().map(|stretch| &stretch.batch) else { return false };
+        let is_of = |row: usize| batch.row(row).offset() == offset;
+        let more = (self.row + 1..batch.len()).take_while(|row| is_of(*row)).count();
+        let begins = self.row == 0 || !is_of(self.row - 1);
+        if more == 0 || !begins || self.idle || self.ended {
+            return false;
+        }
+        let leaps = |time: Time| self.newest.is_none_or(|newest| time > newest.plus(LEAP));
+        self.following().take(more).any(leaps) && self.following().skip(more).take(WITNESSES).count() < WITNESSES
     }
 
     pub(super) fn is_ready(&self) -> bool {

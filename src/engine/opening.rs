@@ -179,6 +179,11 @@ mod tests {
         }
         assert_eq!(engine.queued(), 0, "everything was taken up");
         all.push(engine.step(now, Input::Close));
+        for applied in all.iter().flat_map(|effects| &effects.applied) {
+            let span = &applied.span;
+            let inside = |row: Event<'_>| (span.from..span.to).contains(&row.offset());
+            assert!(applied.enriched.batch.rows().all(inside), "{}..{} holds its records", span.from, span.to);
+        }
         all
     }
 
@@ -198,6 +203,20 @@ mod tests {
                     check_same(&single, &run(&partitions, cut), &format!("seed {seed}, {sizes:?}, {cut} at a time"));
                 }
             }
+        }
+    }
+
+    /// A feed that has nothing behind a record in which time leaps: the record is asked about as a whole, not in its middle.
+    #[test]
+    fn a_record_in_which_time_leaps_is_never_cut() {
+        let records = ward(3);
+        let leap = records.windows(2).position(|pair| pair[1].time > pair[0].time.plus(2 * DAY)).expect("a weekend");
+        for before in [1, 20, 200] {
+            // So many rows of a Friday and a few of the Monday in one record, and nothing behind it for a while.
+            let from = leap + 1 - before;
+            let few = [&records[from - 40..from], &records[from..leap + 5]].concat();
+            run(&[(few[..40].to_vec(), 1), (few[40..].to_vec(), before + 4)], 1);
+            run(&[(few, 40)], 1);
         }
     }
 

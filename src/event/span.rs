@@ -35,6 +35,11 @@ impl Origin {
         Origin::Topic { topic: topic.into(), partition }
     }
 
+    /// Whether it is a file.
+    pub fn is_file(&self) -> bool {
+        matches!(self, Origin::File { .. })
+    }
+
     /// The columns `topic`, `partition` and `file` for `rows` rows of this origin.
     pub fn columns(&self, rows: usize) -> (ArrayRef, ArrayRef, ArrayRef) {
         let texts =
