@@ -105,7 +105,7 @@ fn cost_of_ours(opened: &[(i64, Value)], rules: &SigmaCollection, ask_every: usi
             let feeds = windows.feeds(&["opened".to_owned()]);
             for (at, ((time, _), event)) in opened.iter().zip(&events).enumerate() {
                 let found = Match { time: Time(*time), day: Day(20_523), about: 0, evidence: at as u64 };
-                windows.offer(feeds[0], &|_| found, &|name| event.get_field(name));
+                windows.offer(feeds[0], &mut |_| found, &|name| event.get_field(name));
                 if at % ask_every == 0 {
                     windows.cross(&mut |_| panic!("the bound is out of reach"));
                 }
@@ -145,7 +145,7 @@ fn compare_answers(opened: &[(i64, Value)]) {
         // rsigma knows whole seconds only.
         let (event, second) = (JsonEvent::borrow(event), time / 1_000_000);
         let found = Match { time: Time(second * 1_000_000), day: Day(20_523), about: 0, evidence: at as u64 };
-        windows.offer(feeds[0], &|_| found, &|name| event.get_field(name));
+        windows.offer(feeds[0], &mut |_| found, &|name| event.get_field(name));
         for result in engine.process_event_at(&event, second) {
             let Some(found) = result.as_correlation() else { continue };
             let largest = theirs.entry(found.group_key[0].1.clone()).or_insert(0.0_f64);

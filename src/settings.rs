@@ -296,19 +296,14 @@ impl Reading<'_> {
                 None
             }
         });
-        let files = written.files.map(|files| files::read(&mut self.tree, (folder, history.as_ref()), files));
+        let files = written.files.map(|files| files::read(&mut self.tree, folder, files));
         let state = written.state.dir.map(|dir| folder.join(dir));
         let key = written.keys.file.map(|file| folder.join(file));
-        if let Some(history) = &history {
-            self.apart(&history.dir, &["state", "dir"], state.as_deref());
-            self.apart(&history.dir, &["keys", "file"], key.as_deref());
-        }
-        channels::apart(&mut self.tree, &channels, &places, history.as_ref());
         let monitor = written.monitor.check(self.file).unwrap_or_else(|problems| {
             problems.into_iter().for_each(|problem| self.tree.problem_in(&["monitor"], problem.what));
             crate::app::monitor::Plan::default()
         });
-        Settings {
+        let settings = Settings {
             engine,
             default_zone,
             rosters,
@@ -323,7 +318,9 @@ impl Reading<'_> {
             monitor,
             topics,
             sections: BTreeMap::new(),
-        }
+        };
+        paths::apart(&mut self.tree, self.file, &settings, &places);
+        settings
     }
 
     fn zone(&mut self, name: &str) -> Zone {
@@ -345,13 +342,6 @@ impl Reading<'_> {
             self.tree.problem(&["history", key], format!("{key} has to be above 0"));
         }
         history
-    }
-
-    /// Complains of what lies inside the history: what is under its folder is the history, and proven as that.
-    fn apart(&mut self, history: &Path, key: &[&str], path: Option<&Path>) {
-        if path.is_some_and(|path| is_inside(path, history)) {
-            self.tree.problem(key, "this lies inside the history, where only the history may lie".to_owned());
-        }
     }
 
     fn days(&mut self, key: &str, written: Option<i32>, shipped: i32) -> i32 {
@@ -476,6 +466,17 @@ mod tests {
             ],
         );
         check(&inside.replace("h/", "h.").replace("rows = 0", "rows = 1"), &[]);
+        // Nor does anything of ours lie in the drop folder.
+        let drop = "[files]\ndir = \".\"\n[rosters]\ndir = \"r\"\n[keys]\nfile = \"k\"\n[state]\ndir = \"../s\"\n";
+        check(
+            &format!("{drop}{}", file.replace("./h/a/", "")),
+            &[
+                (Some(2), "the settings lie in this folder"),
+                (Some(2), "the rosters lie in this folder"),
+                (Some(2), "the key lies in this folder"),
+                (Some(11), "its path lies inside the drop folder"),
+            ],
+        );
         let file = file.replace("./h/a/", "");
         let two = file.replace("kind", "name = \"b\"\nkind");
         check(&format!("{file}{two}"), &[(Some(7), "channel 1 writes to the same file")]);

@@ -61,7 +61,7 @@ impl Source for Feeds {
     }
 
     fn commit_hint(&mut self, positions: &BTreeMap<Origin, i64>) {
-        let topics = positions.iter().filter(|(origin, _)| is_topic(origin));
+        let topics = positions.iter().filter(|(origin, _)| !origin.is_file());
         let topics = topics.map(|(origin, position)| (origin.clone(), *position)).collect();
         self.kafka.iter_mut().for_each(|kafka| kafka.commit_hint(&topics));
     }
@@ -82,11 +82,7 @@ impl Source for Feeds {
     }
 }
 
-fn is_topic(origin: &Origin) -> bool {
-    matches!(origin, Origin::Topic { .. })
-}
-
 /// Kafka is asked for nothing that it cannot know.
 fn topics(origins: &[Origin]) -> Vec<Origin> {
-    origins.iter().filter(|origin| is_topic(origin)).cloned().collect()
+    origins.iter().filter(|origin| !origin.is_file()).cloned().collect()
 }

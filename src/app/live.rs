@@ -21,6 +21,7 @@ use super::watch::{self, Parts, Rosters, Watch};
 use super::{Begun, acts, now, own_seal, own_store, past, runtime, set_out};
 use crate::app::Stop;
 use crate::engine::Input;
+use crate::engine::rule::RuleSet;
 use crate::event::alert::MadeBy;
 use crate::event::{Raised, Time};
 use crate::history::{Change, Noted};
@@ -68,8 +69,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let (mut keep, Begun { engine, seen, before, loaded, rules }) = set_out(&settings, history, &runtime)?;
     let dirs = (history.dir.clone(), settings.state_dir(&history.dir));
     let store = own_store(&keep, &dirs.1)?;
-    let routing = |id: &str| rules.set.routing(id);
-    let drain = drain(&settings, (&keep, &store, &dirs.1), &routing, &runtime)?;
+    let drain = drain(&settings, (&keep, &store, &dirs.1), &rules.set, &runtime)?;
     let verdicts = Verdicts::new(&store, &keep)?;
     let past = runtime.block_on(past::outcomes(&history.dir, &settings.key_source(&history.dir), now()));
     let board = Shared::new(now(), past.map_err(Stop::failed)?);
@@ -131,15 +131,15 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     done.map(|_| tally).map_err(Stop::failed)
 }
 
-/// What was told is set against what the store has of it; `routing` is what the rules in force say where alerts go.
+/// What was told is set against what the store has of it; the rules in force say where alerts go.
 fn drain(
     settings: &Settings,
     (keep, store, state): (&Keep, &Arc<Store>, &Path),
-    routing: &dyn Fn(&str) -> Vec<String>,
+    rules: &RuleSet,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Drain, Stop> {
     let mut alerts = runtime.block_on(keep.history.alerts(Time::MIN)).map_err(Stop::failed)?;
-    alerts.iter_mut().for_each(|one| one.routing = routing(&one.alert.detection_id));
+    alerts.iter_mut().for_each(|one| one.routing = rules.routing(&one.alert.detection_id));
     let (routes, seal) = (routes(&settings.channels), own_seal(keep, state)?);
     Drain::open(&keep.history, (store.clone(), state, seal), &alerts, &routes, now())
 }

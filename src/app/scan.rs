@@ -19,7 +19,7 @@ use crate::engine::Input;
 use crate::event::{Disposition, Origin, Raised, Time};
 use crate::history::{Change, Noted};
 use crate::ingest::files::{FileError, FileReader};
-use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, KnownFiles, Surveyed};
+use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, KnownFiles, Surveyed, fresh};
 use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -211,11 +211,11 @@ impl Readers {
         let file = self.files.get_mut(origin).expect("the engine asks for files that were opened");
         let input = loop {
             match file.reader.next_chunk(CHUNK_ROWS, CHUNK_BYTES) {
-                Ok(Some(decoded)) if decoded.to <= file.from => {}
-                Ok(Some(decoded)) if decoded.from < file.from => {
-                    break Input::Decoded(Box::new(decoded.split(file.from).1));
+                Ok(Some(decoded)) => {
+                    if let Some(fresh) = fresh(decoded, file.from) {
+                        break Input::Decoded(Box::new(fresh));
+                    }
                 }
-                Ok(Some(decoded)) => break Input::Decoded(Box::new(decoded)),
                 Ok(None) => break Input::End(origin.clone()),
                 Err(error) => {
                     self.failure.get_or_insert(error.to_string());

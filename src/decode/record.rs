@@ -278,31 +278,20 @@ fn text_of(value: &[u8]) -> Result<&str, Reason> {
     if text.is_empty() { Err(Reason::Empty) } else { Ok(text) }
 }
 
-/// Decodes a whole record, splitting it where it holds several parts. Of one that is beyond the bounds as a whole each part is held to
-/// them by itself.
+/// Decodes a whole record, splitting it where it holds several parts.
 fn decode(whole: Part<'_>, out: &mut Out) {
-    let checked = out.limits.check(whole.text);
-    match (whole.text.as_bytes()[0], checked) {
-        (b'[', _) => elements(whole, checked, out),
-        (b'{', Ok(true)) => objects(whole, false, out),
-        (b'{', Err(reason)) => match split::objects(whole.text).0.len() {
-            0 | 1 if !fhir::bundle_beyond(whole, out) => {
-                out.reject(Refusal::new(reason), whole.byte, whole.text.as_bytes());
-            }
-            0 | 1 => {}
-            _ => objects(whole, true, out),
-        },
-        (_, Ok(_)) => decode_part(whole, out),
-        (_, Err(reason)) => out.reject(Refusal::new(reason), whole.byte, whole.text.as_bytes()),
+    match whole.text.as_bytes()[0] {
+        b'[' => elements(whole, out),
+        b'{' => objects(whole, out),
+        _ => decode_bounded(whole, out),
     }
 }
 
-/// Decodes a part of a record that is beyond the bounds as a whole, where it is not beyond them itself.
+/// Decodes one part, unless it is beyond the bounds; of a Bundle each entry is held to them by itself.
 fn decode_bounded(part: Part<'_>, out: &mut Out) {
     match out.limits.check(part.text) {
         Ok(_) => decode_part(part, out),
-        // A Bundle in an array.
-        Err(_) if part.text.starts_with('{') && fhir::bundle_beyond(part, out) => {}
+        Err(_) if fhir::bundle_by_brackets(part, out) => {}
         Err(reason) => out.reject(Refusal::new(reason), part.byte, part.text.as_bytes()),
     }
 }
@@ -314,7 +303,7 @@ pub(super) fn decode_part(part: Part<'_>, out: &mut Out) {
     match spec_of(part.text, out.hints.format) {
         Some(spec) => (spec.decode)(part, out),
         // One that is no JSON is told by its brackets.
-        None if part.text.starts_with('{') && fhir::bundle_beyond(part, out) => {}
+        None if fhir::bundle_by_brackets(part, out) => {}
         None => out.reject(Refusal::new(reason_unknown(part.text)), part.byte, part.text.as_bytes()),
     }
 }
@@ -333,38 +322,37 @@ fn reason_unknown(text: &str) -> Reason {
         .map_or_else(|e| Refusal::json(&e).reason, |_| Reason::UnknownFormat)
 }
 
-/// Decodes concatenated JSON objects one by one; what cannot be told apart is one reject, up to the end of the record.
-fn objects(whole: Part<'_>, bounded: bool, out: &mut Out) {
+/// Decodes concatenated JSON objects one by one, each held to the bounds by itself; what cannot be told apart is one reject, up to the
+/// end of the record.
+fn objects(whole: Part<'_>, out: &mut Out) {
+    // Nearly every record is one object.
+    if out.limits.check(whole.text) == Ok(false) {
+        return decode_part(whole, out);
+    }
     let (found, rest) = split::objects(whole.text);
-    decode_all(whole, found, bounded, out);
+    if found.is_empty() {
+        return decode_bounded(whole, out);
+    }
+    found.into_iter().for_each(|text| decode_bounded(whole.within(text), out));
     refuse_rest(whole, rest, out);
 }
 
 /// Decodes the elements of a JSON array one by one; what cannot be told apart is one reject, up to the end of the record.
-fn elements(whole: Part<'_>, checked: Result<bool, Reason>, out: &mut Out) {
+fn elements(whole: Part<'_>, out: &mut Out) {
     let (found, rest) = split::elements(whole.text);
     if found.is_empty() && rest.is_none() {
         return out.reject(Refusal::new(Reason::NotAnEvent), whole.byte, whole.text.as_bytes());
     }
     for text in found {
-        // Between some of them a comma may be missing.
-        match text.starts_with('{') && checked != Ok(false) {
-            true => objects(whole.within(text), checked.is_err(), out),
-            false => decode_all(whole, vec![text], checked.is_err(), out),
+        let part = whole.within(text);
+        match text.as_bytes().first() {
+            None => out.reject(Refusal::new(Reason::Syntax), part.byte, b""),
+            // Between some of them a comma may be missing.
+            Some(b'{') => objects(part, out),
+            Some(_) => decode_bounded(part, out),
         }
     }
     refuse_rest(whole, rest, out);
-}
-
-fn decode_all(whole: Part<'_>, found: Vec<&str>, bounded: bool, out: &mut Out) {
-    for text in found {
-        let part = whole.within(text);
-        match bounded {
-            _ if text.is_empty() => out.reject(Refusal::new(Reason::Syntax), part.byte, b""),
-            true => decode_bounded(part, out),
-            false => decode_part(part, out),
-        }
-    }
 }
 
 fn refuse_rest(whole: Part<'_>, rest: split::Rest<'_>, out: &mut Out) {

@@ -117,16 +117,11 @@ pub fn columns<'r>(roster: &'r Roster, event: &Event<'r>, names: &'r [String], f
     let who = identify(roster, event, at);
     let (id, vendor_id) = (event.actor_id(), facts.vendor_id);
     let vendor = vendor_id.and_then(|id| roster.vendor(id, at));
-    let actor = id.map(|id| roster.actor(id, who.user(), facts.role, facts.department));
     for name in names {
         let Some((table, column)) = name.split_once('.') else { continue };
         let each = |cell: &dyn Fn(&str) -> Option<Cow<'r, str>>| {
             let cells: Vec<Cow<'_, str>> = event.patients().map(|id| cell(id).unwrap_or_default()).collect();
             cells.iter().any(|cell| !cell.is_empty()).then(|| Cow::Owned(cells.join(BETWEEN_PATIENTS)))
-        };
-        let tied = |patient: &str| {
-            let (chart, actor) = (roster.chart(patient, at)?, actor.as_ref()?);
-            several(roster.relation_extras(&chart, actor, at, column))
         };
         let site = || event.site().or(facts.home_site);
         let approved = |named| roster.approval_extras(named, (vendor_id, event.target_host()), at, column);
@@ -135,7 +130,12 @@ pub fn columns<'r>(roster: &'r Roster, event: &Event<'r>, names: &'r [String], f
             "account" => who.account().and_then(|account| account.extra(column)).map(Cow::Borrowed),
             "vendor" => vendor.as_ref().and_then(|vendor| vendor.extra(column)).map(Cow::Borrowed),
             "patient" => each(&|id| roster.patient(id, at)?.extra(column).map(Cow::Borrowed)),
-            "relation" => each(&tied),
+            "relation" => {
+                let actor = id.map(|id| roster.actor(id, who.user(), facts.role, facts.department));
+                each(&|patient| {
+                    several(roster.relation_extras(&roster.chart(patient, at)?, actor.as_ref()?, at, column))
+                })
+            }
             "shift" => id.and_then(|id| several(roster.shift_extras(id, at, column))),
             "approval" => event.approval_ref().and_then(|named| several(approved(named))),
             "entitlement" => id.and_then(|id| several(roster.entitlement_extras(id, at, column))),

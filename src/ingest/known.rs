@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::files::FileReader;
+use crate::event::effects::Decoded;
 
 /// Rows and bytes of a stretch that is decoded at once.
 pub const CHUNK_ROWS: usize = 8_192;
@@ -28,6 +29,15 @@ impl End {
     /// The position key of the file.
     pub fn key(&self) -> String {
         format!("file:{}", self.sha256)
+    }
+}
+
+/// What of a stretch lies at `from` or beyond; none where all of it lies before.
+pub fn fresh(stretch: Decoded, from: i64) -> Option<Decoded> {
+    match stretch {
+        known if known.to <= from => None,
+        mixed if mixed.from < from => Some(mixed.split(from).1),
+        fresh => Some(fresh),
     }
 }
 

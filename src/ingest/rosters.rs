@@ -66,6 +66,16 @@ pub fn read_folder(dir: &Path) -> Result<Files, FolderError> {
     Ok(files)
 }
 
+/// What lies in a folder.
+pub(super) fn entries(dir: &Path) -> Result<impl Iterator<Item = Result<fs::DirEntry, FolderError>>, FolderError> {
+    let unreadable = |cause| FolderError::Unreadable { path: dir.to_owned(), cause };
+    let entries = fs::read_dir(dir).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => FolderError::Missing(dir.to_owned()),
+        _ => unreadable(cause),
+    })?;
+    Ok(entries.map(move |entry| entry.map_err(unreadable)))
+}
+
 /// Size and time of change of each file, by name.
 pub(super) type Look = BTreeMap<String, (u64, Option<SystemTime>)>;
 
@@ -161,14 +171,9 @@ impl FolderWatch {
 }
 
 fn look(dir: &Path) -> Result<Look, FolderError> {
-    let unreadable = |path: &Path, cause| FolderError::Unreadable { path: path.to_owned(), cause };
-    let entries = fs::read_dir(dir).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => FolderError::Missing(dir.to_owned()),
-        _ => unreadable(dir, cause),
-    })?;
     let mut found = Look::new();
-    for entry in entries {
-        let entry = entry.map_err(|cause| unreadable(dir, cause))?;
+    for entry in entries(dir)? {
+        let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         if name.starts_with('.') || !(name.ends_with(".csv") || name.ends_with(".jsonl")) {
             continue;
@@ -178,7 +183,7 @@ fn look(dir: &Path) -> Result<Look, FolderError> {
         let meta = match fs::metadata(&path) {
             Ok(meta) => meta,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
-            Err(cause) => return Err(unreadable(&path, cause)),
+            Err(cause) => return Err(FolderError::Unreadable { path, cause }),
         };
         if !meta.is_file() {
             continue;

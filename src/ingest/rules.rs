@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 
-use super::rosters::{Files, FolderError, FolderWatch, Look};
+use super::rosters::{Files, FolderError, FolderWatch, Look, entries};
 
 /// A file larger than this is taken for a mistake, in bytes.
 const FILE_MAX: u64 = 8 << 20;
@@ -54,21 +54,15 @@ fn look(dir: &Path) -> Result<Look, FolderError> {
 }
 
 fn below(dir: &Path, inner: &Path, depth: usize, found: &mut Look) -> Result<(), FolderError> {
-    let folder = dir.join(inner);
-    let unreadable = |path: PathBuf| move |cause| FolderError::Unreadable { path, cause };
-    let entries = fs::read_dir(&folder).map_err(|cause| match cause.kind() {
-        std::io::ErrorKind::NotFound => FolderError::Missing(folder.clone()),
-        _ => FolderError::Unreadable { path: folder.clone(), cause },
-    })?;
-    for entry in entries {
-        let entry = entry.map_err(unreadable(folder.clone()))?;
+    for entry in entries(&dir.join(inner))? {
+        let entry = entry?;
         let inner = inner.join(entry.file_name());
         let path = dir.join(&inner);
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
         // Follows links: folders of settings are often mounted through them.
-        let meta = fs::metadata(&path).map_err(unreadable(path.clone()))?;
+        let meta = fs::metadata(&path).map_err(|cause| FolderError::Unreadable { path: path.clone(), cause })?;
         if meta.is_dir() && depth < DEPTH_MAX {
             below(dir, &inner, depth + 1, found)?;
         } else if meta.is_file() && is_ours(&inner) {

@@ -124,7 +124,6 @@ fn go(road: &mut Road<'_>, ahead: &mut Ahead<'_>, orders: &mut Orders<'_>) -> Re
     Ok(false)
 }
 
-/// What a step means for the log. Records to look at may come with every step: `Beside` tells the operator of them, once.
 /// Takes up what became known, with all that follows from it.
 fn hear(
     road: &mut Road<'_>,
@@ -142,6 +141,7 @@ fn hear(
     Ok(())
 }
 
+/// What a step means for the log. Records to look at may come with every step: `Beside` tells the operator of them, once.
 fn tell(road: &Road<'_>, effects: &Effects) {
     for notice in &effects.notices {
         debug!(kind = notice.kind, about = notice.about, records = notice.count, "records to look at");
@@ -260,7 +260,7 @@ fn batch(
 
 /// The partitions that are read: a file is never at the end of a log.
 fn partitions<'r>(road: &'r Road<'_>) -> impl Iterator<Item = &'r Origin> {
-    road.keys.keys().filter(|origin| matches!(origin, Origin::Topic { .. }))
+    road.keys.keys().filter(|origin| !origin.is_file())
 }
 
 /// One turn of the wheel, and what the engine asks of the source.
@@ -283,8 +283,7 @@ fn pass_time(
     quiet: &mut Option<(Instant, Time)>,
     now: Time,
 ) -> Result<(), RoadError> {
-    let is_over =
-        |(origin, stand): &(&Origin, Stand)| stand.left || (stand.rests && matches!(origin, Origin::File { .. }));
+    let is_over = |(origin, stand): &(&Origin, Stand)| stand.left || (stand.rests && origin.is_file());
     let over: BTreeSet<&Origin> = road.engine.stands().filter(is_over).map(|(origin, _)| origin).collect();
     let rests = |origin: &Origin| idle.contains_key(origin) || over.contains(origin);
     let Some(watermark) = road.engine.watermark().filter(|_| road.keys.keys().all(rests)) else {

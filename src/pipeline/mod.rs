@@ -225,10 +225,7 @@ impl<'a> Road<'a> {
             let key_of = |origin: &Origin| {
                 let key = keys.get(origin);
                 // A position under another key would be read as that of another log by the next start.
-                assert!(
-                    key.is_some() || matches!(origin, Origin::File { .. }),
-                    "{origin} was opened before it is read"
-                );
+                assert!(key.is_some() || origin.is_file(), "{origin} was opened before it is read");
                 key.cloned().unwrap_or_else(|| origin.to_string())
             };
             let staged = keep.history.stage(effects, key_of)?;

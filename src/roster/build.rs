@@ -145,21 +145,16 @@ impl Builder {
 
     /// Keeps the cells of columns that we do not know, and of those from which no fact follows, and says where.
     pub(super) fn cells(&mut self, file: &'static str, row: &Row<'_>) -> u32 {
-        let spec = spec(file);
-        let bare = spec.bare.iter().map(|name| (*name, spec.slot(name)));
-        let bare: Vec<(&str, usize)> = bare.filter(|(_, slot)| row.layout.has(*slot)).collect();
-        let width = row.layout.extras.len() + bare.len();
+        let width = row.layout.others().count();
         if width == 0 {
             return 0;
         }
         let extras = self.extras.entry(file).or_default();
-        if extras.names.len() != width {
-            let own = row.layout.extras.iter().map(|(name, _)| name.as_str());
-            extras.names = own.chain(bare.iter().map(|(name, _)| *name)).map(str::to_owned).collect();
+        if extras.names.is_empty() {
+            extras.names = row.layout.others().map(|(name, _)| name.clone()).collect();
         }
         let ordinal = extras.cells.len() / width;
-        let own = (0..row.layout.extras.len()).map(|index| row.extra(index));
-        for cell in own.chain(bare.iter().map(|(_, slot)| row.get(*slot))) {
+        for cell in row.others() {
             extras.cells.push(cell.map_or(NONE, |cell| self.texts.put(cell)));
         }
         ordinal as u32

@@ -39,15 +39,17 @@ pub struct Scan {
 pub struct Layout {
     /// Place of each known column, in the order of [`FileSpec::known`].
     slots: Vec<Option<usize>>,
+    /// Known columns from which no fact follows, as far as the file has them.
+    bare: Vec<(String, usize)>,
     /// Columns we do not know, with their places, by name.
     pub extras: Vec<(String, usize)>,
     width: usize,
 }
 
 impl Layout {
-    /// Whether the file has this known column.
-    pub fn has(&self, slot: usize) -> bool {
-        self.slots[slot].is_some()
+    /// The columns that we do not know, and those from which no fact follows, with their places.
+    pub fn others(&self) -> impl Iterator<Item = &(String, usize)> {
+        self.extras.iter().chain(&self.bare)
     }
 }
 
@@ -74,6 +76,11 @@ impl<'a> Row<'a> {
     /// The cell of unknown column number `index` of the layout.
     pub fn extra(&self, index: usize) -> Option<&'a str> {
         self.cell(self.layout.extras[index].1)
+    }
+
+    /// The cells of the other columns of the layout, in their order.
+    pub fn others(&self) -> impl Iterator<Item = Option<&'a str>> {
+        self.layout.others().map(|(_, place)| self.cell(*place))
     }
 
     fn cell(&self, place: usize) -> Option<&'a str> {
@@ -147,7 +154,9 @@ fn layout(spec: &FileSpec, names: &[String]) -> Result<Layout, Refused> {
             return Err(refused(Some(1), format!("lacks the column `{name}`{hint}")));
         }
     }
-    Ok(Layout { slots, extras, width: names.len() })
+    let place = |name: &&str| Some(((*name).to_owned(), slots[spec.slot(name)]?));
+    let bare = spec.bare.iter().filter_map(place).collect();
+    Ok(Layout { slots, bare, extras, width: names.len() })
 }
 
 fn read_csv(

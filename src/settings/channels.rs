@@ -10,7 +10,7 @@ use super::tree::{StandIns, Tree, nearest};
 use crate::notify::{ChannelSettings, Settings, channel};
 
 /// A table as it stands in the file.
-type Place<'a> = Spanned<DeTable<'a>>;
+pub(super) type Place<'a> = Spanned<DeTable<'a>>;
 
 /// Reads every channel; relative paths begin at `folder`. Channels that cannot be read are problems of the tree.
 pub(super) fn read<'a>(tree: &mut Tree<'a>, folder: &Path) -> (Settings, Vec<Place<'a>>) {
@@ -19,14 +19,14 @@ pub(super) fn read<'a>(tree: &mut Tree<'a>, folder: &Path) -> (Settings, Vec<Pla
         let place = table.clone();
         let kind = table.get_mut().remove("kind");
         let known = || channel::ALL.iter().map(|spec| spec.kind);
-        let mut missing = StandIns::for_all();
+        let mut missing = StandIns::default();
         let read = match kind.as_ref().map(|kind| kind.get_ref().as_str().unwrap_or_default()) {
-            Some("file") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::File),
-            Some("stdout") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Stdout),
-            Some("kafka") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Kafka),
-            Some("email") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Email),
-            Some("webhook") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Webhook),
-            Some("syslog") => tree.read_on(table, "channels", &mut missing).map(ChannelSettings::Syslog),
+            Some("file") => tree.read(table, "channels", &mut missing).map(ChannelSettings::File),
+            Some("stdout") => tree.read(table, "channels", &mut missing).map(ChannelSettings::Stdout),
+            Some("kafka") => tree.read(table, "channels", &mut missing).map(ChannelSettings::Kafka),
+            Some("email") => tree.read(table, "channels", &mut missing).map(ChannelSettings::Email),
+            Some("webhook") => tree.read(table, "channels", &mut missing).map(ChannelSettings::Webhook),
+            Some("syslog") => tree.read(table, "channels", &mut missing).map(ChannelSettings::Syslog),
             other => {
                 let all = known().collect::<Vec<_>>().join(", ");
                 let meant = other.and_then(|other| nearest(other, known()));
@@ -53,18 +53,12 @@ pub(super) fn read<'a>(tree: &mut Tree<'a>, folder: &Path) -> (Settings, Vec<Pla
     (channels, places)
 }
 
-/// Complains of files inside the history, whose folder holds nothing else.
-pub(super) fn apart<'a>(
-    tree: &mut Tree<'a>,
-    channels: &Settings,
-    places: &[Place<'a>],
-    history: Option<&crate::history::Settings>,
-) {
-    let Some(history) = history else { return };
+/// Complains of files inside folders that have to be left alone, each with what it is.
+pub(super) fn apart<'a>(tree: &mut Tree<'a>, channels: &Settings, places: &[Place<'a>], folders: &[(&Path, &str)]) {
     for (channel, place) in channels.0.iter().zip(places) {
-        if matches!(channel, ChannelSettings::File(file) if is_inside(&file.path, &history.dir)) {
-            let what = "path: its path lies inside the history, where only the history may lie".to_owned();
-            tree.problem_of(place, what);
+        let ChannelSettings::File(file) = channel else { continue };
+        for (_, what) in folders.iter().filter(|(folder, _)| is_inside(&file.path, folder)) {
+            tree.problem_of(place, format!("path: its path lies inside {what}"));
         }
     }
 }

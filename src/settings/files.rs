@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::duration;
 use super::tree::Tree;
-use super::{duration, is_inside};
 use crate::event::time::HOUR;
 use crate::ingest::inbox::{Plan, Settings};
 
@@ -12,18 +12,10 @@ use crate::ingest::inbox::{Plan, Settings};
 const QUIET: &str = "10s";
 
 /// What `[files]` means; `folder` is that of the settings file.
-pub(super) fn read(
-    tree: &mut Tree<'_>,
-    (folder, history): (&Path, Option<&crate::history::Settings>),
-    written: Settings,
-) -> Plan {
+pub(super) fn read(tree: &mut Tree<'_>, folder: &Path, written: Settings) -> Plan {
     let (dir, done) = (folder.join(&written.dir), written.done.map(|done| folder.join(done)));
     for (key, path) in [("dir", Some(&dir)), ("done", done.as_ref())] {
-        let Some(path) = path else { continue };
-        if history.is_some_and(|history| is_inside(path, &history.dir) || is_inside(&history.dir, path)) {
-            tree.problem(&["files", key], "the history and this folder may not lie in one another".to_owned());
-        }
-        if !path.is_dir() {
+        if let Some(path) = path.filter(|path| !path.is_dir()) {
             tree.problem(&["files", key], format!("{} is no folder", path.display()));
         }
     }

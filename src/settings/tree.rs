@@ -81,16 +81,12 @@ impl<'a> Tree<'a> {
     /// Reads the whole file as `T`.
     pub fn read_root<T: DeserializeOwned>(&mut self) -> Option<T> {
         let root = self.root.clone();
-        self.read(root, "")
+        self.read(root, "", &mut StandIns::default())
     }
 
-    /// Reads a table as `T`, naming everything that it cannot be read for; `None` where too little is left. `above` is where it stands.
-    pub fn read<T: DeserializeOwned>(&mut self, table: Spanned<DeTable<'a>>, above: &str) -> Option<T> {
-        self.read_on(table, above, &mut StandIns::none())
-    }
-
-    /// The same where keys are missing: something stands in for them, so that the rest can be judged. `stand_ins` names those keys.
-    pub fn read_on<T: DeserializeOwned>(
+    /// Reads a table as `T`, naming everything that it cannot be read for; `None` where too little is left. `above` is where it stands. For
+    /// keys that are missing in the table itself something stands in, so that the rest can be judged.
+    pub fn read<T: DeserializeOwned>(
         &mut self,
         mut table: Spanned<DeTable<'a>>,
         above: &str,
@@ -142,27 +138,14 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// What stands in for keys that are missing.
-pub(super) struct StandIns {
-    /// The keys, each with how many kinds of value were tried.
-    keys: Vec<(String, usize)>,
-    wanted: bool,
-}
+/// What stands in for keys that are missing: each key with how many kinds of value were tried.
+#[derive(Default)]
+pub(super) struct StandIns(Vec<(String, usize)>);
 
 impl StandIns {
-    /// Nothing stands in: a table in which a key is missing is not read.
-    fn none() -> StandIns {
-        StandIns { keys: Vec::new(), wanted: false }
-    }
-
-    /// Something stands in for every key.
-    pub fn for_all() -> StandIns {
-        StandIns { keys: Vec::new(), wanted: true }
-    }
-
     /// Whether these words are about a key that is missing.
     pub fn are_meant(&self, what: &str) -> bool {
-        self.keys.iter().any(|(key, _)| what.split([':', ' ', '`']).next() == Some(key))
+        self.0.iter().any(|(key, _)| what.split([':', ' ', '`']).next() == Some(key))
     }
 
     /// Places that no text has, one for each key.
@@ -171,19 +154,19 @@ impl StandIns {
     }
 
     fn at(&self, span: &Range<usize>) -> Option<usize> {
-        (0..self.keys.len()).find(|at| StandIns::span(*at) == *span)
+        (0..self.0.len()).find(|at| StandIns::span(*at) == *span)
     }
 
     /// Lets something stand in for a key.
     fn begin(&mut self, table: &mut DeTable<'_>, key: &str) -> bool {
-        self.keys.push((key.to_owned(), 0));
-        self.wanted && self.put(table, self.keys.len() - 1)
+        self.0.push((key.to_owned(), 0));
+        self.put(table, self.0.len() - 1)
     }
 
     /// Lets a value of the next kind stand in; false where none is left.
     fn put(&mut self, table: &mut DeTable<'_>, at: usize) -> bool {
         let span = StandIns::span(at);
-        let (key, tried) = &mut self.keys[at];
+        let (key, tried) = &mut self.0[at];
         let text = || DeValue::String("".into());
         let value = match tried {
             0 => text(),

@@ -136,7 +136,7 @@ fn partitions(text: &mut Text, board: &Board) {
             "Files of the drop folder that were not read to their ends yet.",
         )
         .sample(&[], files.waiting as f64);
-        let open = board.lanes.keys().filter(|origin| matches!(origin, Origin::File { .. })).count();
+        let open = board.lanes.keys().filter(|origin| origin.is_file()).count();
         text.family("phiwatch_files_open", Sort::Gauge, "Files of the drop folder that are being read.")
             .sample(&[], open as f64);
     }
@@ -155,7 +155,7 @@ fn each_lane(text: &mut Text, board: &Board, value: impl Fn(&LaneStand) -> f64) 
 
 /// The partitions of topics; files come and go, and are counted.
 fn topics(board: &Board) -> impl Iterator<Item = (&Origin, &LaneStand)> {
-    board.lanes.iter().filter(|(origin, _)| matches!(origin, Origin::Topic { .. }))
+    board.lanes.iter().filter(|(origin, _)| !origin.is_file())
 }
 
 fn alerts(text: &mut Text, board: &Board) {

@@ -102,7 +102,7 @@ fn decode(part: Part<'_>, out: &mut Out) {
     let resource = match serde_json::from_str::<Resource<'_>>(part.text) {
         Ok(resource) => resource,
         // One entry that is no JSON takes none of the others with it.
-        Err(error) if !error.is_data() && bundle_beyond(part, out) => return,
+        Err(error) if !error.is_data() && bundle_by_brackets(part, out) => return,
         Err(error) if error.is_data() => return refuse(part, Refusal::of(Reason::MissingField, "resourceType"), out),
         Err(error) => return refuse(part, Refusal::json(&error), out),
     };
@@ -120,29 +120,6 @@ fn refuse(part: Part<'_>, refusal: Refusal, out: &mut Out) {
     out.reject(refusal, part.byte, part.text.as_bytes());
 }
 
-/// Decodes a Bundle that cannot be read as a whole, or is beyond the bounds as one: its entries are told apart by their brackets, and
-/// each is held to the bounds by itself. False where it is no Bundle, and nothing was decoded.
-pub(super) fn bundle_beyond(part: Part<'_>, out: &mut Out) -> bool {
-    let members = split::members(part.text).unwrap_or_default();
-    let has = |name: &str| members.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    let Some(entries) = has("entry").filter(|text| text.starts_with('[') && has("resourceType") == Some("\"Bundle\""))
-    else {
-        return false;
-    };
-    let (entries, rest) = split::elements(entries);
-    for text in entries.iter().copied().chain(rest.map(|(text, _)| text)) {
-        let inner = part.within(text);
-        match (out.limits.check(text), serde_json::from_str::<Entry<'_>>(text)) {
-            (Err(reason), _) => refuse(inner, Refusal::new(reason), out),
-            (Ok(_), Ok(Entry { resource: Some(resource) })) => decode_part(part.within(resource.get()), out),
-            (Ok(_), Ok(_)) => refuse(inner, Refusal::of(Reason::MissingField, "entry.resource"), out),
-            (Ok(_), Err(error)) if error.is_data() => refuse(inner, Refusal::of(Reason::WrongType, "entry"), out),
-            (Ok(_), Err(error)) => refuse(inner, Refusal::json(&error), out),
-        }
-    }
-    !entries.is_empty()
-}
-
 /// Every entry ends for itself: siblings of one that cannot be used become events all the same.
 fn bundle(part: Part<'_>, entries: Option<&RawValue>, out: &mut Out) {
     let entries = entries.map_or("null", RawValue::get);
@@ -153,13 +130,29 @@ fn bundle(part: Part<'_>, entries: Option<&RawValue>, out: &mut Out) {
     if entries.is_empty() {
         return refuse(part, Refusal::of(Reason::NotAnEvent, "entry"), out);
     }
-    for entry in entries {
-        let inner = part.within(entry.get());
-        match serde_json::from_str::<Entry<'_>>(entry.get()) {
-            Ok(Entry { resource: Some(resource) }) => decode_part(part.within(resource.get()), out),
-            Ok(_) => refuse(inner, Refusal::of(Reason::MissingField, "entry.resource"), out),
-            Err(_) => refuse(inner, Refusal::of(Reason::WrongType, "entry"), out),
-        }
+    entries.into_iter().for_each(|text| entry(part.within(text.get()), out));
+}
+
+/// The same of a Bundle that cannot be read as a whole, or is beyond the bounds as one: its entries are told apart by their brackets. False
+/// where it is no Bundle with entries, and nothing was decoded.
+pub(super) fn bundle_by_brackets(part: Part<'_>, out: &mut Out) -> bool {
+    let members = part.text.starts_with('{').then(|| split::members(part.text)).flatten().unwrap_or_default();
+    let has = |name: &str| members.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let entries = has("entry").filter(|text| text.starts_with('[') && has("resourceType") == Some("\"Bundle\""));
+    let Some((entries, rest)) = entries.map(split::elements) else { return false };
+    let rest = rest.map(|(text, _)| text).filter(|_| !entries.is_empty());
+    entries.iter().copied().chain(rest).for_each(|text| entry(part.within(text), out));
+    !entries.is_empty()
+}
+
+/// One entry, held to the bounds by itself.
+fn entry(part: Part<'_>, out: &mut Out) {
+    match (out.limits.check(part.text), serde_json::from_str::<Entry<'_>>(part.text)) {
+        (Err(reason), _) => refuse(part, Refusal::new(reason), out),
+        (Ok(_), Ok(Entry { resource: Some(resource) })) => decode_part(part.within(resource.get()), out),
+        (Ok(_), Ok(_)) => refuse(part, Refusal::of(Reason::MissingField, "entry.resource"), out),
+        (Ok(_), Err(error)) if error.is_data() => refuse(part, Refusal::of(Reason::WrongType, "entry"), out),
+        (Ok(_), Err(error)) => refuse(part, Refusal::json(&error), out),
     }
 }
 

@@ -264,7 +264,7 @@ fn fires(set: &RuleSet, rule: &Rule, example: &Example) -> Result<bool, String> 
             for feed in &plain.feeds {
                 let found = Match { time: event.time(), day: facts.day, about: 0, evidence: number as u32 };
                 for row in set.offered(*feed, &plain.condition, row) {
-                    windows.offer(*feed, &|_| found, &|name| rsigma_eval::Event::get_field(&row, name));
+                    windows.offer(*feed, &mut |_| found, &|name| rsigma_eval::Event::get_field(&row, name));
                 }
             }
         }

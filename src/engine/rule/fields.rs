@@ -139,12 +139,12 @@ impl Field {
             Field::Known(spec) => (spec.see)(row, take),
             Field::Column(name) => {
                 let cells = row.facts.extra.get(name.as_str()).map_or("", |cells| cells.as_ref());
-                let own =
-                    row.only.filter(|_| BY_PATIENT.iter().any(|table| name.starts_with(table))).and_then(|index| {
-                        // Rows of earlier versions do not say whose a cell is.
-                        let is_said = cells.split(BETWEEN_PATIENTS).count() == row.facts.patients.len();
-                        cells.split(BETWEEN_PATIENTS).nth(index).filter(|_| is_said)
-                    });
+                let is_by_patient = BY_PATIENT.iter().any(|table| name.starts_with(table));
+                let own = row.only.filter(|_| is_by_patient).and_then(|index| {
+                    // Rows of earlier versions do not say whose a cell is.
+                    let is_said = cells.split(BETWEEN_PATIENTS).count() == row.facts.patients.len();
+                    cells.split(BETWEEN_PATIENTS).nth(index).filter(|_| is_said)
+                });
                 let cells = own.unwrap_or(cells).split(BETWEEN_PATIENTS).flat_map(|cell| cell.split(';'));
                 let mut cells = cells.filter(|cell| !cell.is_empty());
                 cells.any(|cell| take(EventValue::Str(Cow::Borrowed(cell))))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Plan;
-use crate::ingest::rosters::FolderError;
+use crate::ingest::rosters::{FolderError, entries};
 
 /// What ends the name of a file that somebody else is still writing.
 const UNFINISHED: [&str; 7] = ["~", ".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp"];
@@ -42,14 +42,9 @@ pub(super) fn look(plan: &Plan) -> Result<Found, FolderError> {
 
 /// Adds the files of one folder; the folders in it.
 fn into(dir: &Path, found: &mut BTreeMap<PathBuf, Stamp>) -> Result<Vec<PathBuf>, FolderError> {
-    let unreadable = |path: &Path, cause| FolderError::Unreadable { path: path.to_owned(), cause };
-    let entries = fs::read_dir(dir).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => FolderError::Missing(dir.to_owned()),
-        _ => unreadable(dir, cause),
-    })?;
     let mut folders = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|cause| unreadable(dir, cause))?;
+    for entry in entries(dir)? {
+        let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy().to_ascii_lowercase();
         if name.starts_with('.') || UNFINISHED.iter().any(|ending| name.ends_with(ending)) {
@@ -153,9 +148,12 @@ pub(super) fn put_away(path: &Path, done: &Path) -> io::Result<()> {
             let mut hidden = OsString::from(".");
             hidden.push(to.file_name().unwrap_or_default());
             let part = done.join(hidden);
-            fs::copy(path, &part)?;
-            fs::File::open(&part)?.sync_all()?;
-            fs::rename(&part, &to)?;
+            let copied = fs::copy(path, &part).and_then(|_| fs::File::open(&part)?.sync_all());
+            if let Err(error) = copied.and_then(|()| fs::rename(&part, &to)) {
+                // Half a copy helps nobody, and it may be what fills the disk.
+                let _ = fs::remove_file(&part);
+                return Err(error);
+            }
             fs::remove_file(path)
         }
         moved => moved,

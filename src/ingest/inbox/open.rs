@@ -13,7 +13,8 @@ const PEEK_ROWS: usize = 64;
 /// Decompressed bytes of them.
 const PEEK_BYTES: u64 = 1 << 20;
 
-/// What a file is called on record: its path, with bytes that are no UTF-8 as `\\xNN`, so that two files never have one name.
+/// What a file is called on record: its path, with bytes that are no UTF-8 as `\\xNN`, so that
+/// names that differ in such bytes only are told apart.
 pub(in crate::ingest) fn origin(path: &Path) -> Origin {
     let mut name = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {

@@ -19,7 +19,7 @@ use crate::event::time::DAY;
 use crate::event::{Origin, Time};
 use crate::ingest::files::{FileError, FileReader};
 use crate::ingest::kafka::{Arrival, Depth, Depths};
-use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, Surveyed};
+use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, Surveyed, fresh};
 
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -67,6 +67,8 @@ pub(super) struct Reader {
     ended: BTreeMap<Origin, Ended>,
     /// Files on record that could not be moved away, as they were read, and why.
     unmoved: BTreeMap<PathBuf, (Stamp, String)>,
+    /// When that was tried last.
+    moved: Instant,
     began: Instant,
 }
 
@@ -96,6 +98,7 @@ impl Reader {
             open: Vec::new(),
             ended: BTreeMap::new(),
             unmoved: BTreeMap::new(),
+            moved: Instant::now(),
             began: Instant::now(),
         }
     }
@@ -160,32 +163,38 @@ impl Reader {
             None => self.files.put_off(&ended.path, Instant::now() + RETRY),
         }
         // One that has changed meanwhile, since the last look too, is not done with.
-        let as_read = ended.read.is_some() && folder::stamp(&ended.path) == ended.read;
-        if let Some(stamp) = ended.read.filter(|_| ended.whole && as_read) {
+        if let Some(stamp) = ended.read.filter(|read| ended.whole && folder::stamp(&ended.path) == Some(*read)) {
             self.put_away(ended.path, stamp);
         }
     }
 
-    /// Moves a file away that is on record as it stands; one that cannot be moved is tried again with every look.
+    /// Moves a file away that is on record as it stands; one that cannot be moved is tried again later.
     fn put_away(&mut self, path: PathBuf, stamp: Stamp) {
         let Some(done) = self.plan.done.clone() else { return };
         match folder::put_away(&path, &done) {
             Ok(()) => info!(file = %path.display(), "it is on record and was moved away"),
             Err(error) => {
                 let what = format!("{} cannot be moved to {}: {error}", path.display(), done.display());
-                let before = self.unmoved.insert(path, (stamp, what.clone()));
-                if before.is_none() {
-                    warn!("{what}");
-                }
+                warn!("{what}");
+                self.unmoved.insert(path, (stamp, what));
+                self.show_unmoved();
             }
         }
     }
 
     /// Tries again what could not be moved, where it still stands as it was read.
-    fn put_away_again(&mut self) {
+    fn put_away_again(&mut self, now: Instant) {
         let Some(done) = self.plan.done.clone() else { return };
+        if self.unmoved.is_empty() || now.saturating_duration_since(self.moved) < RETRY {
+            return;
+        }
+        self.moved = now;
         self.unmoved
             .retain(|path, (stamp, _)| folder::stamp(path) == Some(*stamp) && folder::put_away(path, &done).is_err());
+        self.show_unmoved();
+    }
+
+    fn show_unmoved(&self) {
         let others = self.unmoved.len().saturating_sub(1);
         let first = self.unmoved.values().next().map(|(_, what)| what.clone());
         let what = first.map(|first| if others > 0 { format!("{first}, and {others} more") } else { first });
@@ -202,7 +211,7 @@ impl Reader {
     fn look(&mut self) -> Result<(), Gone> {
         let now = Instant::now();
         self.looked = Some(now);
-        self.put_away_again();
+        self.put_away_again(now);
         let mut is_well = false;
         let trouble = match folder::look(&self.plan) {
             Ok(mut found) => {
@@ -264,20 +273,16 @@ impl Reader {
     fn begin(&mut self) -> Result<(), Gone> {
         let slowest = self.open.iter().map(|file| file.time).min();
         let Some(from) = slowest.or_else(|| self.pending.first().map(|(time, _)| *time)) else { return Ok(()) };
-        let mut later = self.pending.split_off(&(from.plus(AHEAD), PathBuf::new()));
-        let due = std::mem::take(&mut self.pending);
+        let is_due = |(time, _): &(Time, PathBuf)| *time < from.plus(AHEAD);
         let begun = self.open.len();
-        for (time, path) in due {
+        // The earliest come first, so that the others lose nothing by waiting.
+        while self.open.len() < OPEN_MAX && self.pending.first().is_some_and(is_due) {
             if self.is_stopped() {
                 return Err(Gone);
             }
-            // The earliest come first, so that the others lose nothing by waiting.
-            match self.open.len() < OPEN_MAX {
-                true => self.begin_one(time, path)?,
-                false => _ = later.insert((time, path)),
-            }
+            let (time, path) = self.pending.pop_first().expect("there is a first one");
+            self.begin_one(time, path)?;
         }
-        self.pending.append(&mut later);
         for file in &self.open[begun..] {
             self.say(Arrival::FileBegin { origin: file.origin.clone(), key: file.key.clone() })?;
         }
@@ -334,10 +339,7 @@ impl Reader {
             Ok(Some(chunk)) => {
                 file.next = chunk.to;
                 file.time = latest(&chunk).map_or(file.time, |time| time.max(file.time));
-                if chunk.to <= file.from {
-                    return Ok(());
-                }
-                let fresh = if chunk.from < file.from { chunk.split(file.from).1 } else { chunk };
+                let Some(fresh) = fresh(chunk, file.from) else { return Ok(()) };
                 file.to = fresh.to;
                 let (key, to, origin) = (file.key.clone(), fresh.to, file.origin.clone());
                 self.before.positions.insert(key, to);

@@ -7,7 +7,6 @@
 //!
 //! `tally` is what hits of a day amount to, `note` what a window keeps of an event, `rates` how usual hits are, `say` how it is said.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -235,21 +234,21 @@ impl Watcher {
         let Some(own) = set.speaker(feed.correlation) else { return };
         for row in set.offered(feed, condition, scene.row) {
             // To a correlation of correlations an event is what its own rule says of it.
-            let days = RefCell::new(Vec::new());
-            let found = |correlation: usize| {
+            let mut days = Vec::new();
+            let mut found = |correlation: usize| {
                 let rule = set.speaker(correlation).unwrap_or(own);
                 // There a record that was offered for each of its patients is one, unless it speaks of one of them.
                 let is_whole = correlation != feed.correlation && rule.meta.about != About::Patient;
                 let row = if is_whole { scene.row } else { row };
                 let target = target(rule.meta.about, row.only, scene);
                 let about = hash(&target.subject.id) ^ target.subject.kind as u64;
-                days.borrow_mut().push(target.day);
+                days.push(target.day);
                 let note = Arc::new(Note::new(rule, &row, target.subject, target.window, target.role));
                 Match { time: row.event.time(), day: target.day, about, evidence: note }
             };
             let fields = |name: &str| rsigma_eval::Event::get_field(&row, name);
-            if self.windows.offer(feed, &found, &fields) {
-                days.take().into_iter().for_each(|day| _ = self.crossed.entry(day).or_default());
+            if self.windows.offer(feed, &mut found, &fields) {
+                days.into_iter().for_each(|day| _ = self.crossed.entry(day).or_default());
             }
         }
     }

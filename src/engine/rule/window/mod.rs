@@ -140,11 +140,10 @@ impl<E: Evidence> Windows<E> {
         feeds(&self.correlations, names)
     }
 
-    /// Takes up a match of a base rule, which is `found(correlation)` to each correlation that has to do with it: false where its day has
+    /// Takes up a match of a base rule, which is `to(correlation)` to each correlation that has to do with it: false where its day has
     /// settled, and the match was not looked at.
-    pub fn offer(&mut self, feed: Feed, found: &dyn Fn(usize) -> Match<E>, fields: &Fields<'_>) -> bool {
-        let all = found;
-        let found = all(feed.correlation);
+    pub fn offer(&mut self, feed: Feed, to: &mut dyn FnMut(usize) -> Match<E>, fields: &Fields<'_>) -> bool {
+        let found = to(feed.correlation);
         if self.settled.is_some_and(|settled| found.day <= settled) {
             return false;
         }
@@ -153,7 +152,7 @@ impl<E: Evidence> Windows<E> {
         let (values, values_left_out) = read::values(correlation, fields);
         let (groups, groups_left_out) = read::groups(&correlation.group_fields[usize::from(position)], fields);
         self.states[number].left_out.combinations += values_left_out + groups_left_out;
-        let above = (!self.above[number].is_empty()).then(|| Box::new(Above(self.links(number, all, fields))));
+        let above = (!self.above[number].is_empty()).then(|| Box::new(Above(self.links(number, to, fields))));
         let request = read::request(found.day, fields);
         for (hash, key) in groups {
             for value in &values {
@@ -176,14 +175,14 @@ impl<E: Evidence> Windows<E> {
     }
 
     /// What an event is to every correlation above, in the order in which [`Windows::pass_on`] takes it.
-    fn links(&self, number: usize, found: &dyn Fn(usize) -> Match<E>, fields: &Fields<'_>) -> Vec<Link<E>> {
+    fn links(&self, number: usize, to: &mut dyn FnMut(usize) -> Match<E>, fields: &Fields<'_>) -> Vec<Link<E>> {
         let mut links = Vec::new();
         for feed in &self.above[number] {
             let names = &self.correlations[feed.correlation].group_fields[usize::from(feed.position)];
             let keys = read::groups(names, fields).0.into_iter().map(|(_, key)| key).collect();
-            let Match { day, about, evidence, .. } = found(feed.correlation);
+            let Match { day, about, evidence, .. } = to(feed.correlation);
             links.push(Link { keys, day, about, evidence });
-            links.extend(self.links(feed.correlation, found, fields));
+            links.extend(self.links(feed.correlation, to, fields));
         }
         links
     }

@@ -88,7 +88,7 @@ fn sums_are_those_of_decimals_in_any_order() {
         for feed in windows.feeds(&["a".to_owned()]) {
             let found = super::super::Match { time: opened.time(), day: opened.day(), about: 0, evidence: opened.id };
             let field = |name: &str| (name == "v").then_some(rsigma_eval::EventValue::Float(0.1));
-            assert!(windows.offer(feed, &|_| found, &field));
+            assert!(windows.offer(feed, &mut |_| found, &field));
         }
     }
     let mut values = Vec::new();
@@ -282,7 +282,7 @@ fn the_samples_of_the_specification() {
         for feed in windows.feeds(&[name.to_owned()]) {
             let found = super::super::Match { time: opened.time(), day: opened.day(), about: 0, evidence: opened.id };
             let field = |name: &str| (name == "User").then(|| opened.field("user")).flatten();
-            assert!(windows.offer(feed, &|_| found, &field));
+            assert!(windows.offer(feed, &mut |_| found, &field));
         }
     };
     for second in 0..10 {

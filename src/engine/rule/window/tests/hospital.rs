@@ -107,7 +107,7 @@ pub fn offer(windows: &mut Windows<u32>, event: &Opened) -> bool {
     for name in &event.matches {
         for feed in windows.feeds(&[(*name).to_owned()]) {
             let found = Match { time: event.time(), day: event.day(), about: 0, evidence: event.id };
-            looked_at &= windows.offer(feed, &|_| found, &|name| event.field(name));
+            looked_at &= windows.offer(feed, &mut |_| found, &|name| event.field(name));
         }
     }
     looked_at
