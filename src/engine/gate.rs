@@ -347,8 +347,9 @@ impl Gate {
             if lane.newest.is_none() && matches!(lane.judge(declared), Some(Head::Moves)) {
                 lane.newest = lane.head().map(|event| event.time());
             }
-            let undecided = matches!(lane.judge(declared), Some(Head::Undecided));
-            all &= !undecided && (lane.newest.is_some() || !lane.holds_back() || lane.head().is_some());
+            // Such a one asks for more records, however many rows its first record has.
+            lane.short = matches!(lane.judge(declared), Some(Head::Undecided));
+            all &= !lane.short && (lane.newest.is_some() || !lane.holds_back() || lane.head().is_some());
         }
         if all {
             // Lanes whose first records are all flagged have no newest time; they begin with the others.
