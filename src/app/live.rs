@@ -94,7 +94,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     ends.extend(source.inbox.iter().flat_map(Inbox::first).map(|file| (file.clone(), i64::MAX)));
     let rosters = Rosters::new(folder, &settings, &loaded, now());
     put_in_force(&settings, &mut road, before.as_ref(), loaded, rules)?;
-    open_lanes(&mut road, &places)?;
+    open_lanes(&mut road, &places, source.inbox.is_some())?;
     let operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
     let parts = Parts {
         settings: settings.clone(),
@@ -120,7 +120,8 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
         beside: &mut watch,
         clock: &now,
     };
-    let done = read(&mut road, &mut source, &mut orders).and_then(|ended| watch.close().map(|()| ended));
+    let done = read(&mut road, &mut source, &mut orders);
+    let done = done.and_then(|ended| watch.close(&mut road, now()).map(|()| ended));
     let done = leave(&mut road, source, done);
     let tally = road.tally.clone();
     drop(road);
@@ -238,7 +239,7 @@ fn show(settings: &Settings, sight: Sight) -> Result<(), Stop> {
 }
 
 /// Asks for the topics until the broker answers; one that waits says so once a minute, and on the board. Up to its end nobody can read a
-/// topic that does not exist, or that nothing is known of: then all of them have to be described.
+/// topic that does not exist, that may not be read, or that nothing is known of: then all of them have to be described.
 fn survey(plan: &Plan, board: &Shared, stop: &AtomicBool, until_end: bool) -> Result<Survey, Stop> {
     let mut told: Option<Instant> = None;
     loop {
@@ -249,9 +250,12 @@ fn survey(plan: &Plan, board: &Shared, stop: &AtomicBool, until_end: bool) -> Re
             },
             Err(failure) => failure,
         };
-        let missing = matches!(failure, kafka::Failure::Missing(_));
+        // Of these waiting is of no use to somebody who waits for the end.
+        let is_final = matches!(failure, kafka::Failure::Missing(_) | kafka::Failure::Refused(_));
         board.lock().open = vec![watch::unread(&failure, now())];
-        let Some(wait) = failure.retry().filter(|_| !(missing && until_end)) else { return Err(Stop::failed(failure)) };
+        let Some(wait) = failure.retry().filter(|_| !(is_final && until_end)) else {
+            return Err(Stop::failed(failure));
+        };
         if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(60)) {
             told = Some(Instant::now());
             warn!(%failure, "the topics cannot be read yet; they are asked for again and again");
@@ -274,7 +278,11 @@ fn note_begun(keep: &mut Keep, places: &Places) -> Result<(), Stop> {
     Ok(())
 }
 
-fn open_lanes(road: &mut Road<'_>, places: &Places) -> Result<(), Stop> {
+/// Time waits for the first records of partitions, and for the drop folder until that says where its files begin.
+fn open_lanes(road: &mut Road<'_>, places: &Places, has_files: bool) -> Result<(), Stop> {
+    if has_files {
+        road.turn(now(), Input::Hold(Some(Time::MIN))).map_err(Stop::failed)?;
+    }
     for (origin, key) in &places.partitions {
         road.keys.insert(origin.clone(), key.clone());
         road.turn(now(), Input::Open(origin.clone())).map_err(Stop::failed)?;

@@ -41,6 +41,9 @@ pub struct Gate {
     /// By name.
     lanes: Vec<(Origin, Lane)>,
     watermark: Option<Time>,
+    /// Files wait to be read whose records begin here: time does not go beyond it, and does not begin where it is the smallest time.
+    #[serde(skip)]
+    hold: Option<Time>,
     #[serde(skip)]
     current: Option<LaneIx>,
 }
@@ -138,6 +141,12 @@ impl Gate {
         self.refresh();
     }
 
+    /// Time waits for files that begin at `from`, and for those alone that were named last; [`Time::MIN`] where that is not known yet.
+    pub fn hold(&mut self, from: Option<Time>) {
+        self.hold = from;
+        self.refresh();
+    }
+
     /// Nobody reads any more: lanes of an earlier run hold nobody back until they are opened again.
     pub fn rest(&mut self) {
         for lane in self.all_mut() {
@@ -152,6 +161,7 @@ impl Gate {
 
     /// Nothing more will come from anywhere.
     pub fn end_all(&mut self) {
+        self.hold = None;
         for lane in self.all_mut() {
             (lane.ended, lane.short) = (true, false);
         }
@@ -184,7 +194,7 @@ impl Gate {
 
     /// Lets time pass by itself, which only all-idle partitions allow.
     pub fn advance(&mut self, to: Time) {
-        if self.all().all(|lane| !lane.holds_back()) {
+        if self.hold.is_none() && self.all().all(|lane| !lane.holds_back()) {
             self.watermark = self.watermark.map(|now| now.max(to));
         }
     }
@@ -342,7 +352,7 @@ impl Gate {
 
     /// Before time can begin every partition has to show its first record; then the watermark is the smallest of them.
     fn show_heads(&mut self, declared: &dyn Fn(&str) -> bool) -> bool {
-        let mut all = !self.lanes.is_empty();
+        let mut all = !self.lanes.is_empty() && self.hold != Some(Time::MIN);
         for lane in self.all_mut() {
             if lane.newest.is_none() && matches!(lane.judge(declared), Some(Head::Moves)) {
                 lane.newest = lane.head().map(|event| event.time());
@@ -353,7 +363,7 @@ impl Gate {
         }
         if all {
             // Lanes whose first records are all flagged have no newest time; they begin with the others.
-            self.watermark = self.all().filter(|l| l.holds_back()).filter_map(|l| l.newest).min();
+            self.watermark = self.all().filter(|l| l.holds_back()).filter_map(|l| l.newest).chain(self.hold).min();
             if self.watermark.is_none() && self.all().any(|lane| lane.head().is_some()) {
                 self.watermark = Some(Time::MIN);
             }
@@ -378,8 +388,8 @@ impl Gate {
 
     fn refresh(&mut self) {
         let holding = self.all().filter(|lane| lane.holds_back());
-        let smallest = holding.filter_map(|lane| lane.newest.or((!lane.undeclared).then_some(Time::MIN))).min();
-        if let (Some(now), Some(smallest)) = (self.watermark, smallest) {
+        let newest = holding.filter_map(|lane| lane.newest.or((!lane.undeclared).then_some(Time::MIN)));
+        if let (Some(now), Some(smallest)) = (self.watermark, newest.chain(self.hold).min()) {
             self.watermark = Some(now.max(smallest));
         }
         let watermark = self.watermark;

@@ -71,6 +71,8 @@ pub enum Input {
     Idle(Origin),
     /// Time no longer waits for the partition although there is more to read, or waits for it again.
     Leave(Origin, bool),
+    /// Time waits for files whose records begin there, and that are not open yet; for none where absent.
+    Hold(Option<Time>),
     /// Nothing more will come from it.
     End(Origin),
     /// Time has passed while every partition was idle.
@@ -168,6 +170,7 @@ impl Engine {
             }
             Input::Idle(origin) => self.gate.idle(&origin),
             Input::Leave(origin, left) => self.gate.leave(&origin, left),
+            Input::Hold(from) => self.gate.hold(from),
             Input::End(origin) => self.gate.end(&origin),
             Input::Advance(to) => self.gate.advance(to),
             Input::Roster(roster) => {

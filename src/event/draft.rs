@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Int64Builder, ListBuilder, RecordBatch, StringBuilder,
+    Array, ArrayBuilder, ArrayRef, BooleanBuilder, Int64Builder, ListBuilder, RecordBatch, StringBuilder,
     TimestampMicrosecondBuilder,
 };
 
@@ -174,6 +174,13 @@ impl Texts {
     }
 }
 
+/// Gives back what small columns do not need: builders begin with room for a thousand rows, and many small batches may wait for a segment.
+pub(super) fn trim(columns: &mut [ArrayRef]) {
+    if columns.first().is_some_and(|column| column.len() < 1_024) {
+        columns.iter_mut().for_each(Array::shrink_to_fit);
+    }
+}
+
 /// Builds the columns of one batch, row by row.
 #[derive(Default)]
 pub struct EventBuilder {
@@ -279,7 +286,7 @@ impl EventBuilder {
     pub fn finish(&mut self, origin: &Origin) -> EventBatch {
         let rows = std::mem::take(&mut self.rows);
         let (topic, partition, file) = origin.columns(rows);
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.kind.finish()),
             Arc::new(self.event_id.finish()),
             Arc::new(self.time.finish().with_timezone("UTC")),
@@ -323,6 +330,7 @@ impl EventBuilder {
             file,
             self.flags.finish(rows),
         ];
+        trim(&mut columns);
         let record = RecordBatch::try_new(RECORDED.clone(), columns).expect("the builder follows the schema");
         EventBatch::new(origin.clone(), record)
     }

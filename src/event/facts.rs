@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanBuilder, Date32Builder, Int32Builder, ListBuilder, RecordBatch, StringBuilder};
 
+use super::draft::trim;
 use super::kind::words;
 use super::schema::FACTS;
 use super::time::{Day, Local};
@@ -27,6 +28,8 @@ words! {
         Unknown = "unknown",
         /// The record names nobody.
         Unresolved = "unresolved",
+        /// Listed in `users.csv` as a service account.
+        Service = "service",
     }
 }
 
@@ -263,7 +266,7 @@ impl FactsBuilder {
 
     /// The columns of all rows pushed since the last call.
     pub fn finish(&mut self) -> RecordBatch {
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.account.finish()),
             Arc::new(self.person_id.finish()),
             Arc::new(self.role.finish()),
@@ -295,6 +298,7 @@ impl FactsBuilder {
             Arc::new(self.roster.finish()),
             Arc::new(self.extra.finish()),
         ];
+        trim(&mut columns);
         RecordBatch::try_new(FACTS.clone(), columns).expect("the builder follows the schema")
     }
 }

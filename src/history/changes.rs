@@ -134,13 +134,27 @@ pub enum Change {
     },
     /// Everything settled at the end of the input, on a copy of the engine.
     Close,
-    /// An input file was read.
+    /// Input files were read.
+    Files {
+        /// The files.
+        files: Vec<FileRead>,
+    },
+    /// An input file was read, as earlier versions wrote it.
     File {
         /// Hash of its decompressed bytes up to the position, in hexadecimal digits.
         sha256: String,
         /// The position: number of the next line or record.
         next: i64,
     },
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRead {
+    /// Hash of its decompressed bytes up to the position, in hexadecimal digits.
+    pub sha256: String,
+    /// The position: number of the next line or record.
+    pub next: i64,
 }
 
 impl Change {
@@ -161,7 +175,7 @@ impl Change {
             Change::Off { .. } => "off",
             Change::Sealed { .. } => "sealed",
             Change::Close => "close",
-            Change::File { .. } => "file",
+            Change::File { .. } | Change::Files { .. } => "file",
         }
     }
 
@@ -209,6 +223,9 @@ impl Resumed {
 pub struct Place {
     /// The next offset of each origin, by position key.
     pub positions: Positions,
+    /// Written are only the positions that have moved since the change before; whoever reads the log is given all of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) moved: bool,
     /// The segments of events up to this number lie before it.
     pub segment: u64,
     /// How far time had come; `None` before it has begun.
@@ -232,9 +249,16 @@ impl History {
     /// # Errors
     /// Where the disk refuses: the change must not take effect then.
     pub fn note(&mut self, at: Time, change: &Change, mark: Option<Mark>) -> Result<u64, HistoryError> {
-        let place = Place { positions: self.reached(), segment: self.log(Table::Events).version(), mark };
+        let reached = self.reached();
+        // A drop folder has a position for each of its files, so that the log would grow with the square of their number.
+        let before = self.noted.as_ref();
+        let has_moved = |(key, next): &(&String, &i64)| before.is_none_or(|before| before.get(*key) != Some(*next));
+        let positions = reached.iter().filter(has_moved).map(|(key, next)| (key.clone(), *next)).collect();
+        let place = Place { positions, moved: before.is_some(), segment: self.log(Table::Events).version(), mark };
         let bytes = serde_json::to_vec(&(place, change)).expect("a change is plain values");
-        self.control_append(change.kind(), at, &bytes)
+        let number = self.control_append(change.kind(), at, &bytes)?;
+        self.noted = Some(reached);
+        Ok(number)
     }
 
     /// Every change of the control log, in order.
@@ -344,13 +368,18 @@ pub fn newest_roster(changes: &[Noted]) -> Option<(&str, &str)> {
 }
 
 fn changes(dir: &Path, keyring: Option<Arc<Keyring>>) -> Result<Vec<Noted>, HistoryError> {
-    let mut changes = Vec::new();
+    let (mut changes, mut reached) = (Vec::new(), Positions::new());
     for entry in Control::read(dir, "control", keyring)? {
         let read = serde_json::from_slice(&entry.bytes);
-        let (place, change) = read.map_err(|_| HistoryError::Damaged {
+        let (mut place, change): (Place, Change) = read.map_err(|_| HistoryError::Damaged {
             file: "control".into(),
             what: format!("entry {} is none that this version knows", entry.number),
         })?;
+        match std::mem::take(&mut place.moved) {
+            true => reached.extend(std::mem::take(&mut place.positions)),
+            false => reached = std::mem::take(&mut place.positions),
+        }
+        place.positions = reached.clone();
         changes.push(Noted { number: entry.number, place, change });
     }
     Ok(changes)

@@ -55,7 +55,7 @@ pub(crate) mod fuse;
 mod tests;
 
 pub use crate::keys::KeySource;
-pub use changes::{Change, Noted, Place, Resumed, newest_roster};
+pub use changes::{Change, FileRead, Noted, Place, Resumed, newest_roster};
 pub use close::Committed;
 pub use compact::{Join, Joined};
 pub use control::Entry;

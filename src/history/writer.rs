@@ -30,6 +30,8 @@ pub struct History {
     pub(super) next_mark: Option<Mark>,
     pub(super) lookup: Lookup,
     control: Control,
+    /// The positions of the newest change that this writer noted; `None` before its first.
+    pub(super) noted: Option<Positions>,
     /// Which alerts are on record; read when the first alert is asked for.
     pub(super) told: Option<Told>,
     made_key: Option<PathBuf>,
@@ -87,6 +89,7 @@ impl History {
             next_mark: None,
             lookup: Lookup::default(),
             control,
+            noted: None,
             told: None,
             made_key,
             _lock: lock,

@@ -2,9 +2,11 @@
 //!
 //! A thread of its own looks, reads and decodes (`reader`); what is to be read and when is `folder`'s. A file is read once it has stood
 //! still for a while, and known afterwards by its content, under whatever name it comes again; one that has grown is read on. Files of
-//! one time are read side by side by event time, as `scan` reads its inputs, those of later days when time has come there. Nothing is
-//! written into the folder; where the settings name a second one, a file is moved there when all of it is on record.
+//! one time are read side by side by event time, as `scan` reads its inputs, those of later days when time has come there; time does not
+//! go beyond where the earliest begins that waits. Nothing is written into the folder; where the settings name a second one, a file is
+//! moved there when all of it is on record (`away`).
 
+mod away;
 mod folder;
 mod open;
 mod reader;
@@ -36,7 +38,8 @@ pub struct Settings {
     /// The drop folder: every file in it, and in the folders directly below it, is read once. A relative path begins at the folder of the
     /// settings file.
     pub dir: PathBuf,
-    /// Where a file is moved when all of it is on record; without it files stay where they are.
+    /// Where a file is moved when all of it is on record and it has stood still for six times `quiet`; without it files stay where they
+    /// are.
     #[serde(default)]
     pub done: Option<PathBuf>,
     /// For how long a file has to stand still before it is read; `10s` where absent.
@@ -63,7 +66,7 @@ pub type FileHints = Arc<dyn Fn(Option<&str>, &str) -> Hints + Send + Sync>;
 pub struct Status {
     /// Files that are there and were not read yet.
     pub waiting: usize,
-    /// Why the folder cannot be looked at.
+    /// Why the folder, or one below it, cannot be looked at.
     pub trouble: Option<String>,
     /// Why a file that is on record could not be moved away.
     pub unmoved: Option<String>,
@@ -76,6 +79,13 @@ pub struct Before {
     pub known: KnownFiles,
     /// How far those are on record that were not read to their ends, by position key.
     pub positions: BTreeMap<String, i64>,
+}
+
+impl Before {
+    /// Whether any file was read.
+    fn has_read(&self) -> bool {
+        !self.known.is_empty() || self.positions.keys().any(|key| key.starts_with("file:"))
+    }
 }
 
 /// A drop folder that is being read.
@@ -102,13 +112,14 @@ impl Inbox {
         depths: Depths,
         only_first: bool,
     ) -> Result<Inbox, FolderError> {
-        let first = folder::look(plan).map(|found| found.files.into_keys().collect::<BTreeSet<_>>());
-        let first = if only_first { Some(first?) } else { None };
+        let first = if only_first { Some(folder::look(plan)?) } else { None };
         let (out, arrivals) = sync_channel(WAITING);
         let (commands, orders) = channel();
         let (done, closed) = channel();
         let (stop, status) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Status>>::default());
-        let names = first.iter().flatten().map(|path| open::origin(path)).collect();
+        let unread = |found: &folder::Found| found.unread.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+        let names = first.iter().flat_map(|found| found.files.keys().cloned().chain(unread(found)));
+        let names = names.map(|path| open::origin(&path)).collect();
         let reader = Reader::new(plan, hints, before, first, (out, orders), (stop.clone(), depths, status.clone()));
         let body = move || {
             reader.run();

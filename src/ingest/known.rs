@@ -57,6 +57,11 @@ pub struct Surveyed {
 pub struct KnownFiles(BTreeMap<i64, Vec<String>>);
 
 impl KnownFiles {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds one.
     pub fn add(&mut self, end: End) {
         self.0.entry(end.next).or_default().push(end.sha256);

@@ -2,7 +2,7 @@
 
 use super::{Road, RoadError};
 use crate::event::{Origin, Time};
-use crate::history::Change;
+use crate::history::{Change, FileRead};
 use crate::ingest::known::End;
 
 /// A file of which nothing more comes.
@@ -35,12 +35,13 @@ impl Road<'_> {
         let is_durable = |passed: &Passed| passed.to == 0 || at(&passed.origin) >= Some(passed.to);
         let (durable, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.passed).into_iter().partition(is_durable);
         self.passed = others;
-        for Passed { origin, end, .. } in &durable {
-            if let Some(End { sha256, next }) = end.clone() {
-                self.note(now, &Change::File { sha256, next }, None)?;
-            }
-            self.keys.remove(origin);
+        let ends = durable.iter().filter_map(|passed| passed.end.clone());
+        let files: Vec<FileRead> = ends.map(|End { sha256, next }| FileRead { sha256, next }).collect();
+        if !files.is_empty() {
+            self.note(now, &Change::Files { files }, None)?;
         }
-        Ok(durable.into_iter().map(|passed| passed.origin).collect())
+        let origins: Vec<Origin> = durable.into_iter().map(|passed| passed.origin).collect();
+        origins.iter().for_each(|origin| _ = self.keys.remove(origin));
+        Ok(origins)
     }
 }

@@ -310,6 +310,7 @@ fn calm(
     match arrival {
         Arrival::Batch(_) => Ok(None),
         Arrival::Stretch(decoded) => batch(decoded, road, source, orders, ends),
+        Arrival::FilesWait(from) => Ok(Some(Input::Hold(from))),
         Arrival::FileBegin { origin, key } => {
             road.keys.insert(origin.clone(), key);
             Ok(Some(Input::Open(origin)))

@@ -257,6 +257,7 @@ impl<'a> Road<'a> {
     /// # Errors
     /// Where an edge fails.
     pub fn close(&mut self, now: Time) -> Result<(), RoadError> {
+        self.turn(now, Input::Hold(None))?;
         for origin in self.keys.keys().cloned().collect::<Vec<_>>() {
             self.turn(now, Input::End(origin))?;
         }
@@ -285,7 +286,7 @@ fn unrecorded(input: &Input) -> Option<&'static str> {
         Input::Idle(_) => Some("idle"),
         Input::Leave(..) => Some("left"),
         Input::End(_) => Some("ended"),
-        Input::Advance(_) => Some("passed"),
+        Input::Advance(_) | Input::Hold(_) => Some("passed"),
         _ => None,
     }
 }

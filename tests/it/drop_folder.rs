@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::kill::Watched;
 use crate::operate::{Running, Site};
-use crate::program::{Hospital, ask, check_same, done, phiwatch, settled};
+use crate::program::{Hospital, ask, check_same, deal, done, phiwatch, settled};
 use crate::start::Start;
 
 /// Settings of a site that has no Kafka.
@@ -102,6 +102,91 @@ fn killed_and_moved_away() {
     Watched::start(dir, true).finish();
     check_sums(dir, hospital.lines.len());
     check_same(&hospital.expected, &settled(&dir.join("alerts.jsonl")));
+}
+
+/// Writes lines to a file of the drop folder.
+fn put(dir: &Path, name: &str, lines: impl Iterator<Item = impl AsRef<str>>) {
+    let path = dir.join("in").join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    lines.for_each(|line| writeln!(file, "{}", line.as_ref()).unwrap());
+}
+
+/// Eighty clinics with a file each, over the same weeks: more than are open at a time, and time waits for those that are not.
+#[test]
+fn more_files_than_are_open_at_a_time() {
+    let (dir, hospital) = (tempfile::tempdir().unwrap(), Hospital::busy());
+    let dir = dir.path();
+    std::fs::write(dir.join("phiwatch.toml"), settings(hospital, "")).unwrap();
+    for clinic in 0..80 {
+        put(dir, &format!("clinic-{clinic}.jsonl"), hospital.lines.iter().skip(clinic).step_by(80));
+    }
+    Watched::start(dir, true).finish();
+    check_same(&hospital.expected, &settled(&dir.join("alerts.jsonl")));
+    check_sums(dir, hospital.lines.len());
+}
+
+/// Files that lie there at the start, and a topic that is ready at once: time waits until it is known when the files begin.
+#[test]
+fn the_past_in_files_and_in_a_topic() {
+    let (dir, hospital) = (tempfile::tempdir().unwrap(), Hospital::busy());
+    let dir = dir.path();
+    let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+    cluster.create_topic("ehr", 2, 1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    // No more than the broker inside the process keeps.
+    deal(&brokers, "ehr", 2, hospital.lines.iter().step_by(50));
+    let others = hospital.lines.iter().enumerate().filter(|(number, _)| number % 50 != 0);
+    for (feed, third) in [("ward", 0), ("clinic", 1), ("lab", 2)] {
+        let own = others.clone().filter(|(number, _)| number % 3 == third).map(|(_, line)| line);
+        put(dir, &format!("{feed}/all.jsonl"), own);
+    }
+    let kafka = crate::program::settings(hospital, &brokers, "ehr");
+    let files = "[files]\ndir = \"in\"\nquiet = \"1s\"\n[monitor]\nlisten = \"off\"\n";
+    std::fs::write(dir.join("phiwatch.toml"), format!("{files}{kafka}")).unwrap();
+    Watched::start(dir, true).finish();
+    check_same(&hospital.expected, &settled(&dir.join("alerts.jsonl")));
+    check_sums(dir, hospital.lines.len());
+}
+
+/// What was read and is not on record yet is lost by a kill: until then it is not done with, under whatever name.
+#[test]
+fn a_file_gets_another_name_before_it_is_on_record() {
+    let site = Site::new();
+    let dir = site.dir.path();
+    std::fs::create_dir(dir.join("done")).unwrap();
+    let settings = "[files]\ndir = \"in\"\ndone = \"done\"\nquiet = \"0s\"\n[history]\ndir = \"history\"\n[monitor]\nlisten = \"off\"\n";
+    std::fs::write(dir.join("phiwatch.toml"), settings).unwrap();
+    put(dir, "a.jsonl", (0..50).map(|n| line(&format!("a{n}"), 8).trim_end().to_owned()));
+    let run = site.run();
+    run.until("its end", || run.said("it was read to its end") == 1);
+    std::fs::rename(dir.join("in/a.jsonl"), dir.join("in/b.jsonl")).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    drop(run);
+    assert!(dir.join("in/b.jsonl").exists(), "nothing of it is on record");
+    let again = Watched::start(dir, true).finish().join("\n");
+    assert!(again.contains("it was read to its end"), "{again}");
+    assert_eq!(ask(dir, "SELECT sum(events) AS n FROM spans")["n"], 50);
+}
+
+/// What a program writes to a file that was moved away under its hands is read as well.
+#[test]
+fn a_file_is_written_to_after_it_was_moved() {
+    let site = Site::new();
+    let dir = site.dir.path();
+    ["in", "in/er", "done"].iter().for_each(|folder| std::fs::create_dir(dir.join(folder)).unwrap());
+    site.settings("[files]\ndir = \"in\"\ndone = \"done\"\nquiet = \"0s\"\n");
+    (0..2).for_each(|partition| site.produce(partition, (0..20).map(|n| line(&format!("k{partition}-{n}"), 8))));
+    let mut file = std::fs::File::create(dir.join("in/er/a.jsonl")).unwrap();
+    file.write_all(line("f1", 8).as_bytes()).unwrap();
+    let run = site.run();
+    run.until("it to be moved", || dir.join("done/a.jsonl").exists());
+    file.write_all((line("f2", 8) + &line("f3", 9)).as_bytes()).unwrap();
+    run.until("the rest", || run.said("it was read to its end") == 2);
+    run.stop();
+    let counts = "SELECT sum(events) AS events, sum(duplicates) AS duplicates FROM spans WHERE topic IS NULL";
+    let counts = ask(dir, counts);
+    assert_eq!((&counts["events"], &counts["duplicates"]), (&3.into(), &0.into()));
 }
 
 fn line(id: &str, hour: u32) -> String {

@@ -134,7 +134,7 @@ pub(super) fn wrong(
     }
     if let Some(files) = &board.files {
         if let Some(what) = &files.trouble {
-            say(&operator::FOLDER, "look", format!("Nothing new is read of the drop folder: {what}."));
+            say(&operator::FOLDER, "look", format!("{what}."));
         }
         if let Some(what) = &files.unmoved {
             say(&operator::FOLDER, "move", format!("{what}. It is on record and is not read again."));

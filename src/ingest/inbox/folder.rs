@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Plan;
 use crate::ingest::rosters::{FolderError, entries};
@@ -14,16 +14,17 @@ use crate::ingest::rosters::{FolderError, entries};
 /// What ends the name of a file that somebody else is still writing.
 const UNFINISHED: [&str; 7] = ["~", ".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp"];
 
-/// By what a file is seen to change: its size, its time of change and its number on the disk.
-pub(super) type Stamp = (u64, Option<SystemTime>, u64);
+/// By what a file is seen to change: its size, when its content or anything else of it changed, which nobody can set, and its number on
+/// the disk.
+pub(super) type Stamp = (u64, SystemTime, u64);
 
 /// What lies in the drop folder.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The files.
     pub files: BTreeMap<PathBuf, Stamp>,
-    /// Why a folder below cannot be looked at; the others were.
-    pub trouble: Option<FolderError>,
+    /// Folders below that cannot be looked at, and why; the others were.
+    pub unread: Vec<(PathBuf, FolderError)>,
 }
 
 /// The files of the folder and of the folders directly below it, whoever has finished them or not. Hidden ones, those with the name of
@@ -34,7 +35,7 @@ pub(super) fn look(plan: &Plan) -> Result<Found, FolderError> {
     for folder in into(&plan.dir, &mut found.files)? {
         let is_done = done.is_some() && folder.canonicalize().ok() == done;
         if !is_done && let Err(trouble) = into(&folder, &mut found.files) {
-            found.trouble = Some(trouble);
+            found.unread.push((folder, trouble));
         }
     }
     Ok(found)
@@ -62,7 +63,13 @@ fn into(dir: &Path, found: &mut BTreeMap<PathBuf, Stamp>) -> Result<Vec<PathBuf>
 }
 
 fn stamp_of(about: &fs::Metadata) -> Stamp {
-    (about.len(), about.modified().ok(), about.ino())
+    let seconds = Duration::new(about.ctime().unsigned_abs(), about.ctime_nsec().unsigned_abs() as u32);
+    (about.len(), UNIX_EPOCH + seconds, about.ino())
+}
+
+/// For how long a file stands like this, by the clock of this machine.
+pub(super) fn age((_, changed, _): Stamp) -> Duration {
+    SystemTime::now().duration_since(changed).unwrap_or_default()
 }
 
 /// How a file stands at this moment.
@@ -111,6 +118,11 @@ impl Files {
         self.unread().filter(|path| may(&self.0[*path])).map(Path::to_owned).collect()
     }
 
+    /// Whether it was never read, and nothing has kept it from being read.
+    pub fn is_untried(&self, path: &Path) -> bool {
+        self.0.get(path).is_some_and(|seen| seen.read.is_none() && seen.not_before.is_none())
+    }
+
     /// How the file stands now.
     pub fn stamp(&self, path: &Path) -> Option<Stamp> {
         self.0.get(path).map(|seen| seen.stamp)
@@ -131,8 +143,9 @@ impl Files {
     }
 }
 
-/// Moves a file away; a name that is taken there gets a number. To another file system it is copied, whole and durable before it goes.
-pub(super) fn put_away(path: &Path, done: &Path) -> io::Result<()> {
+/// Moves a file away, and says to where; a name that is taken there gets a number. To another file system it is copied, whole and
+/// durable before it goes. A link is moved as a link to the same file.
+pub(super) fn put_away(path: &Path, done: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default();
     let mut to = done.join(name);
     for number in 1.. {
@@ -142,6 +155,11 @@ pub(super) fn put_away(path: &Path, done: &Path) -> io::Result<()> {
         let mut numbered = name.to_os_string();
         numbered.push(format!(".{number}"));
         to = done.join(numbered);
+    }
+    if fs::symlink_metadata(path)?.is_symlink() {
+        symlink(fs::canonicalize(path)?, &to)?;
+        fs::remove_file(path)?;
+        return Ok(to);
     }
     match fs::rename(path, &to) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
@@ -154,10 +172,11 @@ pub(super) fn put_away(path: &Path, done: &Path) -> io::Result<()> {
                 let _ = fs::remove_file(&part);
                 return Err(error);
             }
-            fs::remove_file(path)
+            fs::remove_file(path)?;
         }
-        moved => moved,
+        moved => moved?,
     }
+    Ok(to)
 }
 
 #[cfg(test)]
@@ -169,13 +188,13 @@ mod tests {
     /// A file of which each look sees this size; the looks are a second apart. Whether it may be read after each of them, where ten
     /// seconds are asked for, whatever the clock of whoever wrote it says.
     fn check(sizes: &[u64], expected: &[bool]) {
-        for changed in [SystemTime::UNIX_EPOCH, SystemTime::now() + 3_600 * SECOND] {
+        for changed in [UNIX_EPOCH, SystemTime::now() + 3_600 * SECOND] {
             let begin = Instant::now();
             let mut files = Files::default();
             let found: Vec<bool> = (0..)
                 .zip(sizes)
                 .map(|(at, size)| {
-                    files.look([(PathBuf::from("in/a"), (*size, Some(changed), 1))].into(), begin + at * SECOND);
+                    files.look([(PathBuf::from("in/a"), (*size, changed, 1))].into(), begin + at * SECOND);
                     !files.ready(10 * SECOND, begin + at * SECOND).is_empty()
                 })
                 .collect();
@@ -196,7 +215,7 @@ mod tests {
         let path = PathBuf::from("in/a");
         let mut files = Files::default();
         let look = |files: &mut Files, size: u64, at: u32| {
-            files.look([(path.clone(), (size, None, 1))].into(), now + at * SECOND);
+            files.look([(path.clone(), (size, UNIX_EPOCH, 1))].into(), now + at * SECOND);
             files.ready(Duration::ZERO, now + at * SECOND).len()
         };
         assert_eq!(look(&mut files, 5, 0), 1);

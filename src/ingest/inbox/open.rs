@@ -7,6 +7,7 @@ use super::folder::Stamp;
 use crate::event::effects::Decoded;
 use crate::event::{Origin, Time};
 use crate::ingest::files::FileReader;
+use crate::ingest::known::End;
 
 /// Rows by which it is seen when a file begins.
 const PEEK_ROWS: usize = 64;
@@ -45,6 +46,10 @@ pub(super) struct Open {
 /// A file that was read as far as it goes, and is not on record yet.
 pub(super) struct Ended {
     pub path: PathBuf,
+    /// The position key of what it holds; none where that is not known, or was read before.
+    pub key: Option<String>,
+    /// Where it ends, where it was read to there.
+    pub end: Option<End>,
     /// As it was when it was opened, where it was read whole; none where it has to be tried again.
     pub read: Option<Stamp>,
     /// It may be moved away.

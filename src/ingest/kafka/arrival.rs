@@ -47,6 +47,9 @@ pub trait Source: Send {
 pub enum Arrival {
     /// Records of one origin.
     Batch(RawBatch),
+    /// Files wait to be read whose records begin at this time; [`Time::MIN`] where that is not known yet, none where no file waits. Those
+    /// that have begun are not among them.
+    FilesWait(Option<Time>),
     /// A file begins; its stretches follow.
     FileBegin {
         /// The file.
@@ -142,7 +145,7 @@ impl Arrival {
             | Arrival::FileBegin { origin, .. }
             | Arrival::FileEnd { origin, .. } => Some(origin),
             Arrival::Stretch(decoded) => Some(&decoded.batch.origin),
-            Arrival::Trouble { .. } | Arrival::Recovered { .. } | Arrival::Fatal { .. } => None,
+            Arrival::FilesWait(_) | Arrival::Trouble { .. } | Arrival::Recovered { .. } | Arrival::Fatal { .. } => None,
         }
     }
 }
