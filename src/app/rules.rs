@@ -1,5 +1,6 @@
 //! The rules of an installation: those of its folder, the shipped ones, or both.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -232,6 +233,19 @@ pub fn export_rules(dir: &Path) -> Result<usize, Stop> {
     Ok(files.len())
 }
 
+/// The lists that differ and that a rule names.
+fn changed_lists(rule: &Rule, old: &Files, new: &Files) -> Vec<String> {
+    let find =
+        |files: &Files, name: &str| files.iter().find(|(other, _)| other == name).map(|(_, bytes)| bytes.clone());
+    let text = find(new, &rule.file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let inner = |name: &str| name.strip_prefix(SHIPPED).unwrap_or(name).to_owned();
+    let names = old.iter().chain(new).map(|(name, _)| name).collect::<BTreeSet<_>>();
+    let changed = names.into_iter().filter(|name| find(old, name) != find(new, name)).map(|name| inner(name));
+    let lists = changed.filter_map(|name| Some(name.strip_prefix("lists/")?.strip_suffix(".csv")?.to_owned()));
+    lists.filter(|name| text.contains(&format!("%{name}%"))).map(|name| format!("the list {name}")).collect()
+}
+
 /// What differs between two versions of the rules, one line a rule: `+` new, `-` gone, `~` changed and in which keys.
 ///
 /// # Errors
@@ -246,6 +260,8 @@ pub fn diff_rules(before: &Rules, after: &Rules) -> Result<Vec<String>, Stop> {
             None => lines.push(format!("+ {}{standing}: {}", rule.id, rule.title)),
             Some(other) if other.hash != rule.hash => {
                 let keys = rule::changed_keys((other, &old_files), (rule, &new_files));
+                let lists = changed_lists(rule, &old_files, &new_files);
+                let keys = [keys, lists].concat();
                 let keys = if keys.is_empty() { "what it leans on".to_owned() } else { keys.join(", ") };
                 lines.push(format!("~ {}{standing}: {keys}", rule.id));
             }

@@ -23,7 +23,7 @@ use std::borrow::Cow;
 use crate::event::facts::{Account, Agreement, Approval, BETWEEN_PATIENTS, Facts, PatientFacts, Privilege, Status};
 use crate::event::time::{Day, HOUR, Local, Time};
 use crate::event::{Event, Kind};
-use crate::roster::{Actor, Near, RelationKind, Roster, User, Vendor, VendorAccount};
+use crate::roster::{Actor, Near, RelationKind, Roster, User, UserKind, Vendor, VendorAccount};
 
 /// Shifts further away than this say nothing about whether the roster of shifts covers the person at that time.
 const SHIFTS_NEAR: i64 = 14 * 24 * HOUR;
@@ -191,6 +191,7 @@ impl<'r> Who<'r> {
 
     fn kind(&self) -> Account {
         match self {
+            Who::User(user) if user.kind == UserKind::Service => Account::Service,
             Who::User(_) => Account::User,
             Who::Account(_) => Account::VendorAccount,
             Who::Unknown => Account::Unknown,

@@ -171,7 +171,8 @@ impl Subjects {
     /// Role, group and holiday that shape a threshold are those valid at 04:00 of the day.
     fn present(&mut self, roster: &Roster, facts: &Facts<'_>, id: &str, place: usize) -> (GroupIx, u32, Form) {
         let asked = roster.zone(None).day_start(facts.day);
-        let user = if facts.account == Account::User { roster.user(id, asked) } else { None };
+        let user =
+            if matches!(facts.account, Account::User | Account::Service) { roster.user(id, asked) } else { None };
         let home = user.as_ref().and_then(|user| user.site);
         let zone = roster.zone(home);
         let (start, end) = (zone.day_start(facts.day), zone.day_start(facts.day.plus(1)));

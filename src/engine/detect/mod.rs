@@ -108,10 +108,7 @@ impl Detected {
     pub fn references(&self) -> Vec<String> {
         match self {
             Detected::Detector(detection) => detection.references.iter().map(|text| (*text).to_owned()).collect(),
-            Detected::Rule(rule, _) => {
-                let runbook = rule.meta.runbook.strip_suffix(".md").unwrap_or(&rule.meta.runbook);
-                rule.references.iter().cloned().chain([format!("runbook:{runbook}")]).collect()
-            }
+            Detected::Rule(rule, _) => rule.references.iter().cloned().chain(rule.meta.runbook_reference()).collect(),
         }
     }
 

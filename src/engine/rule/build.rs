@@ -7,7 +7,7 @@ use rsigma_eval::compiler::{CompiledRule, compile_rule};
 use rsigma_parser::{FilterRule, Level, SigmaCollection, SigmaRule};
 
 use super::condition::Condition;
-use super::correlate::{Content, core};
+use super::correlate::{Content, Fed, core};
 use super::filters::is_for;
 use super::load::{Document, Draft, Loaded, Loading, kind, selecting};
 use super::mapping::Mapping;
@@ -23,17 +23,16 @@ impl<'f> Loading<'f> {
         let mut set = RuleSet::default();
         let (plain, filters) = (std::mem::take(&mut self.plain), std::mem::take(&mut self.filters));
         let drafted = std::mem::take(&mut self.correlations);
-        let fed: BTreeSet<&String> =
-            drafted.iter().filter(|drafted| !drafted.rule.generate).flat_map(|drafted| &drafted.rule.rules).collect();
+        let fed = Fed::new(&drafted);
         let names =
             |id: &Option<String>, name: &Option<String>| id.iter().chain(name).cloned().collect::<Vec<String>>();
         let mut contents: Vec<Content> = Vec::new();
         for (plain, compiled) in plain.iter().zip(&compiled).filter(|(plain, _)| plain.ours) {
             let names = names(&plain.rule.id, &plain.rule.name);
             let content = content(plain, compiled, &filters);
-            let silent = names.iter().any(|name| fed.contains(name));
             let mut complaints = Complaints::default();
             let root = At::root(&plain.document.value);
+            let silent = fed.silences(&names, &root);
             let kind = root.get("logsource").and_then(|at| at.get("category")).map(|at| kind(&at, &mut complaints));
             let head = Head::of(&plain.rule, &plain.id, &plain.document);
             let speaks = (!silent).then(|| self.build(head, Body::Plain, &content, &mut complaints)).flatten();
@@ -191,7 +190,7 @@ fn translated<'r>(
     engine.rules().first().cloned().ok_or_else(|| "it cannot be compiled".to_owned())
 }
 
-fn standing(status: Option<rsigma_parser::Status>) -> Standing {
+pub(super) fn standing(status: Option<rsigma_parser::Status>) -> Standing {
     match status {
         Some(rsigma_parser::Status::Experimental) => Standing::Shadow,
         _ => Standing::Live,

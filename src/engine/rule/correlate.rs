@@ -1,20 +1,47 @@
 //! Correlations at loading: what they name, and the windows that they ask for.
 
+use std::collections::BTreeSet;
+
 use rsigma_parser::CorrelationRule;
 use xxhash_rust::xxh3::xxh3_64;
 use yaml_serde::Value;
 
-use super::build::Head;
+use super::build::{Head, standing};
 use super::load::{Document, Loading};
 use super::reading::{At, Complaints};
 use super::window::{Correlation, Limits, Refused, Windows};
-use super::{Body, RuleSet, canonical, strict};
+use super::{Body, RuleSet, Standing, canonical, strict};
 
 /// A correlation on its way.
 pub struct Drafted<'f> {
     pub(super) document: Document<'f>,
     pub(super) rule: CorrelationRule,
     pub(super) id: String,
+}
+
+/// Names of the rules that correlations speak for.
+#[derive(Debug, Default)]
+pub struct Fed {
+    in_force: BTreeSet<String>,
+    on_trial: BTreeSet<String>,
+}
+
+impl Fed {
+    pub(super) fn new(drafted: &[Drafted<'_>]) -> Fed {
+        let mut fed = Fed::default();
+        for drafted in drafted.iter().filter(|drafted| !drafted.rule.generate) {
+            let is_trial = standing(drafted.rule.status) == Standing::Shadow;
+            let names = if is_trial { &mut fed.on_trial } else { &mut fed.in_force };
+            names.extend(drafted.rule.rules.iter().cloned());
+        }
+        fed
+    }
+
+    /// Whether a rule of these names does not speak for itself. One on trial takes the word from nobody who has one.
+    pub(super) fn silences<'n>(&self, names: impl IntoIterator<Item = &'n String>, root: &At<'_>) -> bool {
+        let has_words = root.get("phiwatch").is_some();
+        names.into_iter().any(|name| self.in_force.contains(name) || (self.on_trial.contains(name) && !has_words))
+    }
 }
 
 impl<'f> Loading<'f> {
@@ -25,8 +52,7 @@ impl<'f> Loading<'f> {
             let value = &drafted.document.value;
             Content { names: names(&drafted.rule), whole: canonical(value), core: core(value) }
         }));
-        let fed: Vec<&String> =
-            drafted.iter().filter(|other| !other.rule.generate).flat_map(|other| &other.rule.rules).collect();
+        let fed = Fed::new(&drafted);
         let ours = ours(&drafted, &plain);
         for (drafted, is_ours) in drafted.iter().zip(ours) {
             let root = At::root(&drafted.document.value);
@@ -53,7 +79,7 @@ impl<'f> Loading<'f> {
             let compiled =
                 Correlation::compile(&drafted.rule, &names_of, &Limits::default(), xxh3_64(counted.as_bytes()));
             check_names(&root, &contents, compiled.as_ref().err(), &mut complaints);
-            let silent = names(&drafted.rule).iter().any(|name| fed.contains(&name));
+            let silent = fed.silences(&names(&drafted.rule), &root);
             let head = Head {
                 document: &drafted.document,
                 id: &drafted.id,

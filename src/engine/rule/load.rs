@@ -18,6 +18,7 @@ use super::filters::{check_filter, is_called};
 use super::lists::{self, Lists};
 use super::mapping::Mapping;
 use super::mend::mend;
+use super::meta::Meta;
 use super::place::{self, Path};
 use super::reading::{At, Complaints};
 use super::{RuleSet, strict};
@@ -176,6 +177,11 @@ impl<'f> Loading<'f> {
             }
             Err(what) if clean => complaints.say(&root.blamed(&what), what),
             Err(_) => {}
+        }
+        // What else is wrong with it is said now, and not when this is mended.
+        if let Some(at) = root.get("phiwatch").filter(|_| !complaints.0.is_empty()) {
+            let id = root.get("id").and_then(|id| id.value.as_str()).unwrap_or_default();
+            Meta::read(&at, id, &mut |at, complaints| self.when(at, complaints), &mut complaints);
         }
         self.problems.extend(complaints.0.into_iter().map(|(path, what)| document.problem(&path, what)));
     }

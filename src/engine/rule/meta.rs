@@ -92,9 +92,17 @@ pub struct Example {
 }
 
 impl Meta {
+    /// The runbook as alerts refer to it; rules of others have none.
+    pub fn runbook_reference(&self) -> Option<String> {
+        let name = self.runbook.strip_suffix(".md").unwrap_or(&self.runbook);
+        (!name.is_empty()).then(|| format!("runbook:{name}"))
+    }
+
     /// What holds for a rule of somebody else that says nothing of its own.
     pub fn of_others(title: &str) -> Meta {
-        let sentence = Sentence::parse(&title.replace(['{', '}'], "'")).expect("a text without places");
+        let title = title.replace(['{', '}'], "'");
+        let sentence = format!("{title}: {{actor.id|an account not stated}}, {{count|record|records}} of {{source}}.");
+        let sentence = Sentence::parse(&sentence).expect("the places are known");
         Meta {
             sentence,
             about: About::User,

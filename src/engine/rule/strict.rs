@@ -104,7 +104,9 @@ pub fn keys(root: &At<'_>, complaints: &mut Complaints) {
 /// Checks the named parts of a detection: fields, modifiers, words.
 pub fn detection(at: &At<'_>, complaints: &mut Complaints) {
     for (name, part) in at.entries() {
-        if name != "condition" && name != "timeframe" && name != "rules" {
+        if name == "timeframe" {
+            complaints.say(&part, "a `timeframe` is used by nothing here; a `correlation` has its `timespan`");
+        } else if name != "condition" && name != "rules" {
             selection(&part, complaints);
         }
     }
@@ -148,6 +150,10 @@ fn item(key: &str, at: &At<'_>, complaints: &mut Complaints) {
         let Value::String(word) = value.value else { continue };
         if is_placeholder(word) && !modifiers.contains(&"expand") {
             complaints.say(value, format!("`{word}` names a list where the modifier `expand` asks for it"));
+        }
+        if modifiers.contains(&"expand") && word.matches('%').count() < 2 {
+            complaints
+                .say(value, "`expand` puts a list in the place of its name, such as `%watched%`; there is none here");
         }
         let pattern = word.contains(['*', '?', '\\']);
         if whole && !words.is_empty() && !pattern && !words.iter().any(|known| known.eq_ignore_ascii_case(word)) {

@@ -124,8 +124,9 @@ pub async fn backtest(
         let day = zone.local(time).day;
         if zone.day_start(day) < time { day.plus(1) } else { day }
     };
-    let days =
-        Days { first: window.since.map(begins_from), last: window.until.map(|until| begins_from(until).plus(-1)) };
+    // Its last hours, before the next local day begins, are no reason to leave a day out.
+    let ends_with = |time: Time| zone.local(time).date.plus(-1);
+    let days = Days { first: window.since.map(begins_from), last: window.until.map(ends_with) };
     let new = |rules: &Arc<RuleSet>| Side::new(rules.clone(), plan.per_1000, days);
     let mut sides = vec![new(&plan.rules)];
     sides.extend(plan.against.iter().map(|(_, rules)| new(rules)));

@@ -81,7 +81,8 @@ pub fn ended(papers: &Papers, file: &'static str, id: &str, at: Time) -> Option<
 
 /// Fills in what is true of the account.
 pub fn account(papers: &Papers, record: &Record, who: &Who<'_>, facts: &mut Facts) {
-    facts.set("account", Some(who.account));
+    let is_service = who.user().is_some_and(|row| cell(row, "kind") == Some("service"));
+    facts.set("account", Some(if is_service { "service" } else { who.account }));
     let id = record.actor.as_deref();
     let person = match who.account {
         "user" => who.user().and_then(|row| cell(row, "person_id")),

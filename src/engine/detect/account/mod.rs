@@ -272,7 +272,7 @@ fn cause(seen: &Seen<'_>, constants: &Constants<'_>) -> Option<(usize, Option<Ti
         // Where no roster names anybody, nobody is missing from it.
         Account::Unknown if constants.roster.user_ids().next().is_none() => return None,
         Account::Unknown if seen.presence.sort != Sort::Machine => return Some((4, None)),
-        Account::User => constants.roster.user(id, event.time())?.ended,
+        Account::User | Account::Service => constants.roster.user(id, event.time())?.ended,
         Account::VendorAccount => constants.roster.vendor_account(id, event.time())?.ended,
         Account::Unknown | Account::Unresolved => return None,
     };

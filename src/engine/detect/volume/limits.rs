@@ -50,6 +50,13 @@ pub(super) struct Shape {
     p: f64,
 }
 
+impl Shape {
+    /// The smallest count of a metric that crosses where this is expected.
+    pub(super) fn crossing(&self, expected: &Expected, metric: usize) -> u64 {
+        crossing(metric, expected, self.p)
+    }
+}
+
 /// What crosses on one account's day. Nearly no day comes near: until a count does, only a bound is known.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Limits {

@@ -37,6 +37,7 @@ pub(super) fn describe(
     let busy = match view.allowed {
         Some(allowed) => format!(" even if the whole group turns out to be {} times as busy as usual.", shown(allowed)),
         None if view.surge > 1.2 => format!(". The whole group was {} times as busy as usual.", shown(view.surge)),
+        None if view.surge < 0.8 => format!(". The whole group was only {} times as busy as usual.", shown(view.surge)),
         None => ".".to_owned(),
     };
     finding.reason = format!(
@@ -56,7 +57,14 @@ pub(super) fn describe(
         ("peers", json!(round(peers))),
         ("peer_group", json!(group)),
         ("expected_today", json!(round(view.expected.mu + 1.0))),
-        ("threshold", json!(limits.cross(metric, shape, habit))),
+        // At settling the surge of the day is known, and what decides is no longer the largest that was allowed for.
+        (
+            "threshold",
+            json!(
+                view.allowed
+                    .map_or_else(|| shape.crossing(&view.expected, metric), |_| limits.cross(metric, shape, habit))
+            ),
+        ),
         ("group_surge", json!(round(view.surge))),
         ("events", json!(tally.count(0))),
         ("patients", json!(tally.count(1))),

@@ -87,6 +87,7 @@ struct Saved {
     open: BTreeMap<Day, BTreeMap<Key, Tally>>,
     crossed: BTreeMap<Day, BTreeMap<Key, u32>>,
     windows: Vec<u8>,
+    left_out: BTreeMap<String, u64>,
     off: BTreeMap<String, String>,
 }
 
@@ -345,6 +346,7 @@ impl Watcher {
             open: self.open.clone(),
             crossed: self.crossed.clone(),
             windows: self.windows.save(),
+            left_out: self.left_out.clone(),
             off: self.off.clone(),
         };
         postcard::to_stdvec(&saved).expect("memory is plain values")
@@ -354,6 +356,7 @@ impl Watcher {
     pub fn load(&mut self, bytes: &[u8]) -> bool {
         let Ok(saved) = postcard::from_bytes::<Saved>(bytes) else { return false };
         (self.rates, self.open, self.crossed, self.off) = (saved.rates, saved.open, saved.crossed, saved.off);
+        self.left_out = saved.left_out;
         self.windows.load(&saved.windows)
     }
 }

@@ -278,6 +278,12 @@ fn correlations_and_what_they_name() {
     let found = loaded(&[("a.yml", text)]);
     assert_eq!(found.problems, []);
     assert_eq!(found.set.rules().len(), 1, "the rule that it leans on is silent");
+    let spoken = format!("{text}phiwatch:\n  sentence: A failure.\n  subject: user\n  class: hard\n");
+    let on_trial = |text: &str| text.replacen("status: stable", "status: experimental", 1);
+    for (text, rules) in [(&spoken, 1), (&on_trial(text), 1), (&on_trial(&spoken), 2)] {
+        let found = loaded(&[("a.yml", text)]);
+        assert_eq!((found.problems.as_slice(), found.set.rules().len()), (&[][..], rules), "{text}");
+    }
     check(
         &[("a.yml", &text.replace("[failure]", "[failures]"))],
         &[
