@@ -17,7 +17,7 @@ use crate::decode::Limits;
 use crate::engine::Input;
 
 use crate::event::{Disposition, Origin, Raised, Time};
-use crate::history::{Change, Noted};
+use crate::history::{Change, FileRead, Noted};
 use crate::ingest::files::{FileError, FileReader};
 use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, KnownFiles, Surveyed, fresh};
 use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
@@ -118,9 +118,10 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
     readers.bar.finish_and_clear();
     if let Some(keep) = &mut road.keep {
         let known = known_files(&keep.history.changes().map_err(Stop::failed)?);
-        for end in readers.ends().filter(|end| !known.has(end)) {
-            let End { sha256, next } = end.clone();
-            keep.history.note(now(), &Change::File { sha256, next }, None).map_err(Stop::failed)?;
+        let fresh = readers.ends().filter(|end| !known.has(end)).cloned();
+        let files: Vec<FileRead> = fresh.map(|End { sha256, next }| FileRead { sha256, next }).collect();
+        if !files.is_empty() {
+            keep.history.note(now(), &Change::Files { files }, None).map_err(Stop::failed)?;
         }
     }
     let (tally, keep) = (road.tally.clone(), road.keep.take());
@@ -168,12 +169,10 @@ impl Readers {
         for path in inputs {
             let name = path.to_string_lossy().into_owned();
             // What has to be recognised when it comes again is read twice.
-            let spool = match keep {
-                Some(keep) if name == "-" => Some(Spool::take(std::io::stdin(), keep.state()).map_err(Stop::failed)?),
-                _ => None,
-            };
+            let spool = keep.filter(|_| !is_kept(path)).map(|keep| spooled(path, keep)).transpose()?;
+            let named = path.file_name().map_or(name.as_str().into(), |name| name.to_string_lossy());
             let reader = || match &spool {
-                Some(spool) => FileReader::of(&name, spool.reader(), settings.hints(&name), Limits::default()),
+                Some(spool) => FileReader::of(&name, spool.reader(), settings.hints(&named), Limits::default()),
                 None => open(settings, path),
             };
             let reader = || reader().map_err(Stop::failed);
@@ -228,6 +227,20 @@ impl Readers {
     }
 }
 
+/// Whether it can be read once more: standard input, a pipe and the like give each byte once.
+fn is_kept(path: &Path) -> bool {
+    path.as_os_str() != "-" && std::fs::metadata(path).is_ok_and(|about| about.is_file() || about.is_dir())
+}
+
+/// What gives each byte once, read to its end.
+fn spooled(path: &Path, keep: &Keep) -> Result<Spool, Stop> {
+    let wrong = |error| Stop::Failed(format!("{}: {error}", path.display()));
+    match path.as_os_str() == "-" {
+        true => Spool::take(std::io::stdin(), keep.state()).map_err(Stop::failed),
+        false => Spool::take(std::fs::File::open(path).map_err(wrong)?, keep.state()).map_err(wrong),
+    }
+}
+
 fn open(settings: &Settings, path: &Path) -> Result<FileReader, FileError> {
     let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
     FileReader::open(path, settings.hints(&name), Limits::default())
@@ -235,9 +248,11 @@ fn open(settings: &Settings, path: &Path) -> Result<FileReader, FileError> {
 
 /// The files that a history has read, by its control log.
 pub(super) fn known_files(changes: &[Noted]) -> KnownFiles {
-    let file = |noted: &Noted| match &noted.change {
-        Change::File { sha256, next } => Some(End { sha256: sha256.clone(), next: *next }),
-        _ => None,
+    let end = |sha256: &String, next: &i64| End { sha256: sha256.clone(), next: *next };
+    let files = |noted: &Noted| match &noted.change {
+        Change::Files { files } => files.iter().map(|file| end(&file.sha256, &file.next)).collect(),
+        Change::File { sha256, next } => vec![end(sha256, next)],
+        _ => Vec::new(),
     };
-    changes.iter().filter_map(file).collect()
+    changes.iter().flat_map(files).collect()
 }

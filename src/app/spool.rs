@@ -1,4 +1,4 @@
-//! Standard input that has to be read twice: once for its hash, once in earnest.
+//! An input that gives each byte once, such as standard input or a pipe, and has to be read twice: for its hash, and in earnest.
 //!
 //! It lies in a file that has no name any more, sealed with a key that only this process knows: nothing of it is left behind, and
 //! nobody can read it meanwhile.

@@ -299,6 +299,21 @@ fn a_file_under_another_name_that_overlaps_adds_no_row_twice() {
     site.check_sums(records.len() + half - third + half, records.len());
 }
 
+/// A pipe gives each byte once, and is looked at twice.
+#[test]
+fn a_pipe_with_a_name_is_read_whole() {
+    let site = Site::of_ward();
+    let lines = ward(1).concat();
+    let pipe = site.path("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let records = lines.lines().count();
+    let writer = std::thread::spawn(move || std::fs::write(pipe, lines).unwrap());
+    let (tally, _) = site.scan(&["pipe"]);
+    writer.join().unwrap();
+    assert_eq!((tally.events + tally.duplicates, tally.rejects), (records as u64, 0));
+    site.check_sums(records, tally.events as usize);
+}
+
 #[test]
 fn a_verdict_is_taken_up_once_wherever_the_process_dies() {
     let site = Site::new();

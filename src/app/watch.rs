@@ -121,11 +121,14 @@ impl<'a> Watch<'a> {
         Watch { parts, rules, partitions, verdicts, drain, upkeep, operator, signs, happened, reloading, slow_at: now }
     }
 
-    /// The loop has ended: what it was given is in the control log.
-    pub(super) fn close(&mut self) -> Result<(), RoadError> {
+    /// The loop has ended: what it was given is in the control log. What comes to light in the last minute is told as long as somebody
+    /// is there who can be told.
+    pub(super) fn close(&mut self, road: &mut Road<'_>, now: Time) -> Result<(), RoadError> {
         self.partitions.close();
         self.end_reload("the end came before");
-        Ok(self.verdicts.taken()?)
+        self.verdicts.taken()?;
+        self.drain(now);
+        self.tell(road, now)
     }
 
     /// Writes on the board how everything stands.

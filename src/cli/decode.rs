@@ -44,7 +44,9 @@ impl Decode {
         if let Some(mut rejects) = rejects {
             rejects.flush().map_err(Stop::failed)?;
         }
-        eprintln!("{} records: {} events, {} rejects", counts.records, counts.events, counts.rejects);
+        // A line or Bundle that holds several is as many records.
+        let records = counts.events + counts.rejects;
+        eprintln!("{records} records: {} events, {} rejects", counts.events, counts.rejects);
         Ok(())
     }
 }

@@ -205,12 +205,12 @@ impl Courier {
         };
         let name = self.name.clone();
         let last = self.on_store(move |store| store.last_heartbeat(&name)).await?;
-        if now < self.heartbeat_retry.0 || !plan::heartbeat_due(last, now, at, &zone) {
-            return Ok(());
-        }
+        let due = plan::heartbeat_due(last, now, at, &zone).filter(|_| now >= self.heartbeat_retry.0);
+        let Some(due) = due else { return Ok(()) };
         let tally = self.on_store(move |store| store.tally(now.plus(-DAY))).await?;
         let body = Body::Heartbeat(Vitals { tally, lines: (self.vital)() });
-        let id = format!("heartbeat-{}-{}", self.name, zone.local(now).date);
+        // That of its time, not of today: on the day of the first start there are two.
+        let id = format!("heartbeat-{}-{}", self.name, zone.local(due).date);
         let sent = self.sender.send(&Notification { id, at: now, body }).await;
         if let Some(failure) = sent.failure {
             let attempts = self.heartbeat_retry.1 + 1;

@@ -142,12 +142,12 @@ pub fn delay(name: &str, attempts: u32, asked: Option<i64>) -> i64 {
     jittered.max(asked.unwrap_or(0).clamp(0, LONGEST_ASKED))
 }
 
-/// Whether the daily sign of life is due: none was sent since the last time the clock showed `at`.
-pub fn heartbeat_due(last: Option<Time>, now: Time, at: ClockTime, zone: &Zone) -> bool {
+/// The time of the daily sign of life that is due: the last at which the clock showed `at`, where none was sent since.
+pub fn heartbeat_due(last: Option<Time>, now: Time, at: ClockTime, zone: &Zone) -> Option<Time> {
     let today = zone.local(now).date;
     let scheduled = [today, today.plus(-1)].map(|date| zone.at(date, at.hour, at.minute));
     let newest = scheduled.into_iter().find(|time| *time <= now);
-    newest.is_some_and(|newest| last.is_none_or(|last| last < newest))
+    newest.filter(|newest| last.is_none_or(|last| last < *newest))
 }
 
 #[cfg(test)]
@@ -290,7 +290,7 @@ mod tests {
         let zone = Zone::get("America/Chicago").unwrap();
         let eight = ClockTime { hour: 8, minute: 0 };
         let time = |text: &str| Time::parse(text).unwrap();
-        let due = |last: Option<&str>, now: &str| heartbeat_due(last.map(time), time(now), eight, &zone);
+        let due = |last: Option<&str>, now: &str| heartbeat_due(last.map(time), time(now), eight, &zone).is_some();
         assert!(due(None, "2026-11-22T05:00:00Z"), "at the first start, to see that the way is open");
         assert!(!due(Some("2026-11-21T14:00:00Z"), "2026-11-22T13:59:59Z"));
         assert!(due(Some("2026-11-21T14:00:00Z"), "2026-11-22T14:00:00Z"));
@@ -300,7 +300,7 @@ mod tests {
         let (mut last, mut count) = (None, 0);
         for step in 0..(365 * 48) {
             let now = time("2026-01-01T14:00:00Z").plus(step * DAY / 48);
-            if heartbeat_due(last, now, eight, &zone) {
+            if heartbeat_due(last, now, eight, &zone).is_some() {
                 (last, count) = (Some(now), count + 1);
             }
         }
