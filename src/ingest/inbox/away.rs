@@ -53,8 +53,9 @@ impl Away {
 
     /// A file is on record as it stood at `stamp`.
     pub fn add(&mut self, path: PathBuf, stamp: Stamp, now: Instant) {
-        let is_there = self.moved.contains_key(&path);
-        if self.done.is_some() && !is_there {
+        if let Some(done) = &self.done
+            && path.parent() != Some(done)
+        {
             self.leaving.insert(path, Leaving { stamp, why: None, not_before: now });
         }
     }
@@ -73,7 +74,9 @@ impl Away {
             match folder::put_away(&path, done) {
                 Ok(to) => {
                     info!(file = %path.display(), "it is on record and was moved away");
-                    if let Some(stamp) = folder::stamp(&to) {
+                    if let Some((_, changed, number)) = folder::stamp(&to) {
+                        // The size is that which was read: somebody may have written to it in the very moment.
+                        let stamp = (leaving.stamp.0, changed, number);
                         self.moved.insert(to, Moved { from: path, stamp, at: now });
                     }
                 }

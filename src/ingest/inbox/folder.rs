@@ -166,7 +166,10 @@ pub(super) fn put_away(path: &Path, done: &Path) -> io::Result<PathBuf> {
             let mut hidden = OsString::from(".");
             hidden.push(to.file_name().unwrap_or_default());
             let part = done.join(hidden);
-            let copied = fs::copy(path, &part).and_then(|_| fs::File::open(&part)?.sync_all());
+            let copied = fs::copy(path, &part).and_then(|bytes| match fs::metadata(path)?.len() == bytes {
+                true => fs::File::open(&part)?.sync_all(),
+                false => Err(io::Error::other("somebody writes to it")),
+            });
             if let Err(error) = copied.and_then(|()| fs::rename(&part, &to)) {
                 // Half a copy helps nobody, and it may be what fills the disk.
                 let _ = fs::remove_file(&part);
