@@ -233,17 +233,15 @@ pub fn export_rules(dir: &Path) -> Result<usize, Stop> {
     Ok(files.len())
 }
 
-/// The lists that differ and that a rule names.
-fn changed_lists(rule: &Rule, old: &Files, new: &Files) -> Vec<String> {
-    let find =
-        |files: &Files, name: &str| files.iter().find(|(other, _)| other == name).map(|(_, bytes)| bytes.clone());
-    let text = find(new, &rule.file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let inner = |name: &str| name.strip_prefix(SHIPPED).unwrap_or(name).to_owned();
-    let names = old.iter().chain(new).map(|(name, _)| name).collect::<BTreeSet<_>>();
-    let changed = names.into_iter().filter(|name| find(old, name) != find(new, name)).map(|name| inner(name));
-    let lists = changed.filter_map(|name| Some(name.strip_prefix("lists/")?.strip_suffix(".csv")?.to_owned()));
-    lists.filter(|name| text.contains(&format!("%{name}%"))).map(|name| format!("the list {name}")).collect()
+fn content<'f>(files: &'f Files, name: &str) -> Option<&'f [u8]> {
+    files.iter().find(|(other, _)| other == name).map(|(_, bytes)| bytes.as_slice())
+}
+
+/// The names of the lists that differ.
+fn changed_lists<'f>(old: &'f Files, new: &'f Files) -> BTreeSet<&'f str> {
+    let changed = old.iter().chain(new).map(|(name, _)| name).filter(|name| content(old, name) != content(new, name));
+    let inner = changed.map(|name| name.strip_prefix(SHIPPED).unwrap_or(name));
+    inner.filter_map(|name| name.strip_prefix("lists/")?.strip_suffix(".csv")).collect()
 }
 
 /// What differs between two versions of the rules, one line a rule: `+` new, `-` gone, `~` changed and in which keys.
@@ -253,15 +251,17 @@ fn changed_lists(rule: &Rule, old: &Files, new: &Files) -> Vec<String> {
 pub fn diff_rules(before: &Rules, after: &Rules) -> Result<Vec<String>, Stop> {
     let look = |rules: &Rules| look_at_rules(rules).map_err(|problem| Stop::Problems(vec![problem]));
     let ((old_files, old), (new_files, new)) = (look(before)?, look(after)?);
+    let lists = changed_lists(&old_files, &new_files);
     let mut lines = Vec::new();
     for rule in new.set.rules() {
         let standing = if rule.standing == Standing::Shadow { " (shadow)" } else { "" };
         match old.set.get(&rule.id) {
             None => lines.push(format!("+ {}{standing}: {}", rule.id, rule.title)),
             Some(other) if other.hash != rule.hash => {
-                let keys = rule::changed_keys((other, &old_files), (rule, &new_files));
-                let lists = changed_lists(rule, &old_files, &new_files);
-                let keys = [keys, lists].concat();
+                let mut keys = rule::changed_keys((other, &old_files), (rule, &new_files));
+                let text = String::from_utf8_lossy(content(&new_files, &rule.file).unwrap_or_default());
+                let named = lists.iter().filter(|name| text.contains(&format!("%{name}%")));
+                keys.extend(named.map(|name| format!("the list {name}")));
                 let keys = if keys.is_empty() { "what it leans on".to_owned() } else { keys.join(", ") };
                 lines.push(format!("~ {}{standing}: {keys}", rule.id));
             }

@@ -13,14 +13,14 @@ use super::spool::Spool;
 use super::verdicts::Verdicts;
 use super::{Begun, is_there, now, own_seal, own_store, progress, runtime, set_out};
 use crate::app::Stop;
-use crate::decode::Limits;
+use crate::decode::{Hints, Limits};
 use crate::engine::Input;
 
 use crate::event::{Disposition, Origin, Raised, Time};
-use crate::history::{Change, FileRead, Noted};
+use crate::history::{Change, Noted};
 use crate::ingest::files::{FileError, FileReader};
 use crate::ingest::known::{CHUNK_BYTES, CHUNK_ROWS, End, KnownFiles, Surveyed, fresh};
-use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally};
+use crate::pipeline::{Keep, Outlet, Road, RoadError, Tally, read_files};
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -118,10 +118,8 @@ pub fn scan(settings: &Settings, inputs: &[PathBuf], out: &mut dyn Write) -> Res
     readers.bar.finish_and_clear();
     if let Some(keep) = &mut road.keep {
         let known = known_files(&keep.history.changes().map_err(Stop::failed)?);
-        let fresh = readers.ends().filter(|end| !known.has(end)).cloned();
-        let files: Vec<FileRead> = fresh.map(|End { sha256, next }| FileRead { sha256, next }).collect();
-        if !files.is_empty() {
-            keep.history.note(now(), &Change::Files { files }, None).map_err(Stop::failed)?;
+        if let Some(change) = read_files(readers.ends().filter(|end| !known.has(end)).cloned()) {
+            keep.history.note(now(), &change, None).map_err(Stop::failed)?;
         }
     }
     let (tally, keep) = (road.tally.clone(), road.keep.take());
@@ -170,9 +168,8 @@ impl Readers {
             let name = path.to_string_lossy().into_owned();
             // What has to be recognised when it comes again is read twice.
             let spool = keep.filter(|_| !is_kept(path)).map(|keep| spooled(path, keep)).transpose()?;
-            let named = path.file_name().map_or(name.as_str().into(), |name| name.to_string_lossy());
             let reader = || match &spool {
-                Some(spool) => FileReader::of(&name, spool.reader(), settings.hints(&named), Limits::default()),
+                Some(spool) => FileReader::of(&name, spool.reader(), hints(settings, path), Limits::default()),
                 None => open(settings, path),
             };
             let reader = || reader().map_err(Stop::failed);
@@ -241,9 +238,14 @@ fn spooled(path: &Path, keep: &Keep) -> Result<Spool, Stop> {
     }
 }
 
-fn open(settings: &Settings, path: &Path) -> Result<FileReader, FileError> {
+/// What is known of the records of an input, by its name without the folder.
+fn hints(settings: &Settings, path: &Path) -> Hints {
     let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
-    FileReader::open(path, settings.hints(&name), Limits::default())
+    settings.hints(&name)
+}
+
+fn open(settings: &Settings, path: &Path) -> Result<FileReader, FileError> {
+    FileReader::open(path, hints(settings, path), Limits::default())
 }
 
 /// The files that a history has read, by its control log.

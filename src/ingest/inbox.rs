@@ -117,9 +117,7 @@ impl Inbox {
         let (commands, orders) = channel();
         let (done, closed) = channel();
         let (stop, status) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Status>>::default());
-        let unread = |found: &folder::Found| found.unread.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
-        let names = first.iter().flat_map(|found| found.files.keys().cloned().chain(unread(found)));
-        let names = names.map(|path| open::origin(&path)).collect();
+        let names = first.iter().flat_map(folder::Found::all).map(|path| open::origin(path)).collect();
         let reader = Reader::new(plan, hints, before, first, (out, orders), (stop.clone(), depths, status.clone()));
         let body = move || {
             reader.run();

@@ -16,6 +16,12 @@ pub(super) struct Passed {
     pub end: Option<End>,
 }
 
+/// What the control log says of files that were read; none where there are none.
+pub fn read_files(ends: impl Iterator<Item = End>) -> Option<Change> {
+    let files: Vec<FileRead> = ends.map(|End { sha256, next }| FileRead { sha256, next }).collect();
+    (!files.is_empty()).then_some(Change::Files { files })
+}
+
 impl Road<'_> {
     /// Nothing more comes of a file.
     pub(super) fn pass(&mut self, passed: Passed) {
@@ -35,10 +41,8 @@ impl Road<'_> {
         let is_durable = |passed: &Passed| passed.to == 0 || at(&passed.origin) >= Some(passed.to);
         let (durable, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.passed).into_iter().partition(is_durable);
         self.passed = others;
-        let ends = durable.iter().filter_map(|passed| passed.end.clone());
-        let files: Vec<FileRead> = ends.map(|End { sha256, next }| FileRead { sha256, next }).collect();
-        if !files.is_empty() {
-            self.note(now, &Change::Files { files }, None)?;
+        if let Some(change) = read_files(durable.iter().filter_map(|passed| passed.end.clone())) {
+            self.note(now, &change, None)?;
         }
         let origins: Vec<Origin> = durable.into_iter().map(|passed| passed.origin).collect();
         origins.iter().for_each(|origin| _ = self.keys.remove(origin));

@@ -35,6 +35,7 @@ mod write;
 
 use commit::Closed;
 use files::Passed;
+pub use files::read_files;
 pub use keep::{Keep, KeepError};
 pub use news::News;
 pub use outcomes::{Counts, Outcomes};

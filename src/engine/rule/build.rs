@@ -46,7 +46,7 @@ impl<'f> Loading<'f> {
             contents.push(Content { names, whole: content, core: core(&plain.document.value) });
         }
         plain.iter().filter(|plain| !plain.ours).for_each(|plain| self.map(plain, &filters, &mut set));
-        self.correlate(drafted, contents, &mut set);
+        self.correlate((drafted, &fed), contents, &mut set);
         set.close();
         self.problems.sort();
         self.problems.dedup();

@@ -46,13 +46,17 @@ impl Fed {
 
 impl<'f> Loading<'f> {
     /// Makes correlations ready. `contents` has the names of the plain rules that were loaded, and what each is made of.
-    pub(super) fn correlate(&mut self, drafted: Vec<Drafted<'f>>, mut contents: Vec<Content>, set: &mut RuleSet) {
+    pub(super) fn correlate(
+        &mut self,
+        (drafted, fed): (Vec<Drafted<'f>>, &Fed),
+        mut contents: Vec<Content>,
+        set: &mut RuleSet,
+    ) {
         let plain: Vec<String> = contents.iter().flat_map(|content| content.names.clone()).collect();
         contents.extend(drafted.iter().map(|drafted| {
             let value = &drafted.document.value;
             Content { names: names(&drafted.rule), whole: canonical(value), core: core(value) }
         }));
-        let fed = Fed::new(&drafted);
         let ours = ours(&drafted, &plain);
         for (drafted, is_ours) in drafted.iter().zip(ours) {
             let root = At::root(&drafted.document.value);

@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::Plan;
-use super::folder::{self, Stamp};
+use super::folder::{self, RETRY, Stamp};
 
 /// A file has to stand still for so many times as long before it is moved as before it is read.
 const STILL: u32 = 6;
-/// A file that could not be moved is tried again after this.
-const RETRY: Duration = Duration::from_secs(60);
 /// For how long a file is looked at after it was moved.
 const WATCHED: Duration = Duration::from_secs(3_600);
 

@@ -14,6 +14,9 @@ use crate::ingest::rosters::{FolderError, entries};
 /// What ends the name of a file that somebody else is still writing.
 const UNFINISHED: [&str; 7] = ["~", ".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp"];
 
+/// What failed with a file is tried again after this.
+pub(super) const RETRY: Duration = Duration::from_secs(60);
+
 /// By what a file is seen to change: its size, when its content or anything else of it changed, which nobody can set, and its number on
 /// the disk.
 pub(super) type Stamp = (u64, SystemTime, u64);
@@ -25,6 +28,13 @@ pub(super) struct Found {
     pub files: BTreeMap<PathBuf, Stamp>,
     /// Folders below that cannot be looked at, and why; the others were.
     pub unread: Vec<(PathBuf, FolderError)>,
+}
+
+impl Found {
+    /// The files, and the folders whose files nobody knows.
+    pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.keys().chain(self.unread.iter().map(|(path, _)| path))
+    }
 }
 
 /// The files of the folder and of the folders directly below it, whoever has finished them or not. Hidden ones, those with the name of

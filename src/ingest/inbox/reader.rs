@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::away::Away;
-use super::folder::{self, Files, Found, Stamp};
+use super::folder::{self, Files, Found, RETRY, Stamp};
 use super::open::{Ended, Open, first, gone_away, latest, origin};
 use super::{Before, FileHints, Plan, Status};
 use crate::event::time::DAY;
@@ -31,8 +31,6 @@ const REST: Duration = Duration::from_millis(50);
 const GROWING: Duration = Duration::from_secs(60);
 /// For as long as this time waits at a start for files that may be known.
 const FINDING: Duration = Duration::from_secs(600);
-/// A file that could not be read is tried again after this.
-const RETRY: Duration = Duration::from_secs(60);
 /// A file is opened when the slowest of the others has come as near as this to its first record: no partition runs further ahead of the
 /// others than the three open days (DESIGN, section 5).
 const AHEAD: i64 = 4 * DAY;
@@ -90,17 +88,16 @@ impl Reader {
         (out, commands): (SyncSender<Arrival>, Receiver<Command>),
         (stop, depths, status): (Arc<AtomicBool>, Depths, Arc<Mutex<Status>>),
     ) -> Reader {
-        let unread = first.iter().flat_map(|found| &found.unread).map(|(path, why)| (path.clone(), why.to_string()));
-        let unread: Vec<(PathBuf, String)> = unread.collect();
-        let owed = first.map(|found| found.files.into_keys().chain(unread.iter().map(|(path, _)| path.clone())));
+        let owed = first.as_ref().map(|found| found.all().cloned().collect());
+        let unread = first.into_iter().flat_map(|found| found.unread);
         let perhaps_known = before.has_read().then(BTreeSet::new);
         Reader {
             away: Away::new(plan),
             plan: plan.clone(),
             hints,
             before,
-            owed: owed.map(Iterator::collect),
-            unread,
+            owed,
+            unread: unread.map(|(path, why)| (path, why.to_string())).collect(),
             unsettled: None,
             perhaps_known,
             // Whoever began to read waits for the first look.

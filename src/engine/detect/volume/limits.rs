@@ -53,7 +53,7 @@ pub(super) struct Shape {
 impl Shape {
     /// The smallest count of a metric that crosses where this is expected.
     pub(super) fn crossing(&self, expected: &Expected, metric: usize) -> u64 {
-        crossing(metric, expected, self.p)
+        (1 + quantile(expected.mu, expected.phi, self.p)).max(MASS[metric]).min(LIMIT_MAX)
     }
 }
 
@@ -94,7 +94,7 @@ impl Limits {
                 // The tail at twice the count says nearly always that it is far.
                 let far = counts[metric].max(expected.mu as u64).saturating_mul(2);
                 self.exact[metric] = far >= LIMIT_MAX || tail(expected.mu, expected.phi, far) <= shape.p;
-                let exact = self.exact[metric].then(|| crossing(metric, &expected, shape.p));
+                let exact = self.exact[metric].then(|| shape.crossing(&expected, metric));
                 self.cross[metric] = narrow(exact.unwrap_or_else(|| far + 2));
             }
         }
@@ -105,7 +105,7 @@ impl Limits {
         if self.exact[metric] {
             self.cross[metric].into()
         } else {
-            crossing(metric, &surged(shape, habit, metric), shape.p)
+            shape.crossing(&surged(shape, habit, metric), metric)
         }
     }
 
@@ -126,10 +126,6 @@ impl Limits {
 /// What is expected with the largest surge that is allowed for.
 pub(super) fn surged(shape: &Shape, habit: &Habit, metric: usize) -> Expected {
     habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * shape.allowed[metric])
-}
-
-fn crossing(metric: usize, expected: &Expected, p: f64) -> u64 {
-    (1 + quantile(expected.mu, expected.phi, p)).max(MASS[metric]).min(LIMIT_MAX)
 }
 
 /// What fits into a limit as it is kept.
@@ -351,7 +347,7 @@ mod tests {
             let factors = [1.0, 0.7, 1.9];
             let shape = Shape { factor: factors, turn: [1.0; METRICS], allowed: factors, peers, group: 0, p: 10_f64.powf(-digits) };
             let habit = Habit::default();
-            let cross = [0, 1, 2].map(|metric| crossing(metric, &surged(&shape, &habit, metric), shape.p));
+            let cross = [0, 1, 2].map(|metric| shape.crossing(&surged(&shape, &habit, metric), metric));
             let exact = Limits { cross: cross.map(narrow), exact: [true; METRICS], off_day: false };
             let mut limits = Limits::new(false);
             let mut counts = [1, 0, 0];

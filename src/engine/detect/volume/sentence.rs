@@ -48,6 +48,11 @@ pub(super) fn describe(
         date_of(constants, home_zone(constants, subject, presence), events),
         once_in(view.p_day),
     );
+    // At settling the surge of the day is known, and what decides is no longer the largest that was allowed for.
+    let threshold = match view.allowed {
+        Some(_) => limits.cross(metric, shape, habit),
+        None => shape.crossing(&view.expected, metric),
+    };
     finding.p = Some(view.p_day);
     finding.patients = tally.patients.len() as u64;
     finding.facts = facts([
@@ -57,14 +62,7 @@ pub(super) fn describe(
         ("peers", json!(round(peers))),
         ("peer_group", json!(group)),
         ("expected_today", json!(round(view.expected.mu + 1.0))),
-        // At settling the surge of the day is known, and what decides is no longer the largest that was allowed for.
-        (
-            "threshold",
-            json!(
-                view.allowed
-                    .map_or_else(|| shape.crossing(&view.expected, metric), |_| limits.cross(metric, shape, habit))
-            ),
-        ),
+        ("threshold", json!(threshold)),
         ("group_surge", json!(round(view.surge))),
         ("events", json!(tally.count(0))),
         ("patients", json!(tally.count(1))),
