@@ -162,7 +162,8 @@ pub fn spread(settings: &Settings, roster: &Roster) -> Option<Problem> {
         file: PathBuf::from("sites.csv"),
         line: None,
         what: format!(
-            "the largest settle ({} h) and the spread of the sites' time zones ({} h) add up to more than 47 h",
+            "the largest settle ({} h) and the spread of the sites' time zones ({} h) add up to more than 47 h; a shorter [sources.NAME] settle \
+             for every source makes room",
             settings.engine.settle() / HOUR,
             (last - first) / HOUR
         ),

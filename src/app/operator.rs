@@ -68,6 +68,9 @@ pub static FALLEN: Kind = kind("switched-off", "A detection is switched off", Se
 /// Records met a bug of decoding.
 pub static UNDECODED: Kind = kind("undecoded", "Records cannot be decoded", Severity::High, SubjectKind::System);
 
+/// Records come from a source that the settings do not name.
+pub static UNDECLARED: Kind = kind("undeclared", "A source is not declared", Severity::High, SubjectKind::Source);
+
 /// Nothing of a topic can be used.
 pub static REJECTED: Kind = kind("rejected", "A feed cannot be used", Severity::High, SubjectKind::System);
 /// A file of the drop folder was not read to its end.
@@ -78,7 +81,8 @@ pub static FOLDER: Kind = kind("folder", "The drop folder cannot be used", Sever
 pub static TOPIC: Kind = kind("topic-missing", "A topic does not exist", Severity::High, SubjectKind::System);
 
 /// Every kind: the docs have to say what to do about each.
-static ALL: [&Kind; 22] = [
+static ALL: [&Kind; 23] = [
+    &UNDECLARED,
     &FILE,
     &FOLDER,
     &UNDECODED,

@@ -137,7 +137,7 @@ pub(super) fn put_in_force(
         audit("rosters", &words)?;
     }
     if road.engine.rules().hash() != rules.set.hash() {
-        let words = rules::in_force(rules.set.hash(), road.engine.rules().hash());
+        let words = rules::in_force(&rules.set, road.engine.rules());
         road.hear(now(), rules.news()).map_err(Stop::failed)?;
         audit("rules", &words)?;
     }

@@ -81,10 +81,14 @@ impl RulesNow {
     }
 }
 
-/// What is noted of a change of the rules: their hashes.
-pub(super) fn in_force(now: &str, before: &str) -> String {
-    let name = |hash: &str| if hash.is_empty() { "none".to_owned() } else { hash.to_owned() };
-    format!("new rules are in force ({}, before {})", name(now), name(before))
+/// What is noted of a change of the rules: their hashes, and whose open windows are lost by it.
+pub(super) fn in_force(now: &RuleSet, before: &RuleSet) -> String {
+    let name = |set: &RuleSet| if set.hash().is_empty() { "none".to_owned() } else { set.hash().to_owned() };
+    let anew = match now.begun_anew(before) {
+        ids if ids.is_empty() => String::new(),
+        ids => format!("; windows begin anew: {}", ids.join(", ")),
+    };
+    format!("new rules are in force ({}, before {}{anew})", name(now), name(before))
 }
 
 /// Whether nothing that is in force, no detector, rule or trouble of the operator, is called like this pattern.
@@ -166,7 +170,9 @@ pub fn unproven(set: &RuleSet, files: &Files, dir: Option<&Path>) -> Vec<Problem
         .map(|what| Problem { file: rule.file.clone().into(), line: None, what: format!("{} has {what}", rule.id) })
         .collect::<Vec<_>>()
     };
-    let mut problems: Vec<Problem> = set.rules().iter().flat_map(|rule| lacks(rule)).collect();
+    // Rules of others have no place for examples, and name no runbook.
+    let own = set.rules().iter().filter(|rule| !rule.meta.runbook.is_empty());
+    let mut problems: Vec<Problem> = own.flat_map(|rule| lacks(rule)).collect();
     below(&mut problems, dir);
     problems
 }

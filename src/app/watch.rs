@@ -296,7 +296,7 @@ impl<'a> Watch<'a> {
     fn poll_rules(&mut self, before: &Engine) -> Option<News> {
         let looked = self.rules.poll(&self.parts.settings, before);
         if let Some(News::Rules { rules, .. }) = &looked.news {
-            self.audit("rules", &super::rules::in_force(rules.hash(), before.rules().hash()));
+            self.audit("rules", &super::rules::in_force(rules, before.rules()));
         }
         self.answered(None, looked.answer);
         looked.news
@@ -334,6 +334,10 @@ impl Beside for Watch<'_> {
                     "Records repeat an identifier and say something else; they are kept and flagged.",
                 ),
                 "future" => (&operator::FUTURE, "Records lie in the future; they are kept and flagged."),
+                "undeclared" => (
+                    &operator::UNDECLARED,
+                    "Records are of a source that no section [sources.NAME] of the settings names, while others are named: they are kept, and no detector judges them.",
+                ),
                 "undecoded" => (
                     &operator::UNDECODED,
                     "Records cannot be decoded because of a bug of phiwatch; they are kept as rejects.",

@@ -22,7 +22,7 @@ use crate::event::Day;
 use crate::roster::Roster;
 
 /// Raised whenever the meaning or the form of the state changes.
-pub const MEMORY_VERSION: u32 = 17;
+pub const MEMORY_VERSION: u32 = 18;
 
 #[derive(Serialize, Deserialize)]
 struct Memory<'a> {

@@ -332,6 +332,9 @@ impl Engine {
         if flags & FUTURE != 0 {
             notice(effects, "future", event.source(), event.time());
         }
+        if flags & UNDECLARED != 0 {
+            notice(effects, "undeclared", event.source(), event.time());
+        }
         run.flags.push(flags);
         run.facts.push(&facts, roster.hash());
         let mut watch = Watch {

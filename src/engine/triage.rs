@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::detect::{Finding, Stage, Verdict, cut, significant};
+use super::detect::{Detected, Finding, Stage, Verdict, cut, significant};
 use crate::event::alert::{MadeBy, Patients, Window, family};
 use crate::event::{Alert, Class, Day, Disposition, Raised, Severity, State, Subject};
 
@@ -70,7 +70,15 @@ pub struct Triage {
     told: BTreeMap<Thread, Told>,
     exceptions: Vec<Exception>,
     /// Newest revision of the alerts of recent days, for what comes as backfill after they have settled.
-    revisions: BTreeMap<(Thread, Day), u32>,
+    revisions: BTreeMap<(Thread, Day), Newest>,
+}
+
+/// The newest revision of an alert.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Newest {
+    revision: u32,
+    /// It was settled: where a rule goes and comes back on one day, what it says then goes beyond that.
+    settled: bool,
 }
 
 /// Revisions are remembered for this many days.
@@ -113,15 +121,19 @@ impl Triage {
             alert.episode = Some(self.episode(&thread, finding.day));
         }
         let newest = self.revisions.entry((thread.clone(), finding.day)).or_default();
+        let is_rule = matches!(finding.detection, Detected::Rule(..));
+        if finding.aside.is_some() || (is_rule && newest.settled) {
+            alert.revision = alert.revision.max(newest.revision + 1);
+        }
         if let Some(why) = finding.aside {
-            alert.revision = alert.revision.max(*newest + 1);
             alert.settled = true;
             alert.facts.insert(why.to_owned(), true.into());
         }
         if let Some(family) = own_family {
             alert.detection_id = format!("{family}.{}", alert.detection_id);
         }
-        *newest = alert.revision.max(*newest);
+        let settled = newest.settled || (alert.settled && own_family.is_none());
+        *newest = Newest { revision: alert.revision.max(newest.revision), settled };
         if excepted && finding.detection.class() != Class::Hard {
             alert.disposition = Disposition::Suppressed;
         }

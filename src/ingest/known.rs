@@ -1,7 +1,7 @@
 //! Files that were read before: each is known by the hash of its decompressed bytes up to the position that was reached, so that it is
 //! recognised under any name, packed or not, and read on where it has grown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::FileReader;
 use crate::event::effects::Decoded;
@@ -72,6 +72,17 @@ impl KnownFiles {
         self.0.get(&end.next).is_some_and(|hashes| hashes.contains(&end.sha256))
     }
 
+    /// Of files that are on record as far as `positions` say, by position key, those that were not read to their ends. One that has grown
+    /// while it was read is known by where it ended.
+    pub fn begun<'p>(&self, positions: impl Iterator<Item = (&'p String, &'p i64)>) -> BTreeSet<String> {
+        let hashes: BTreeSet<&str> = self.0.values().flatten().map(String::as_str).collect();
+        let is_begun = |(key, next): &(&'p String, &'p i64)| {
+            let hash = key.strip_prefix("file:");
+            **next > 1 && hash.is_some_and(|hash| !hashes.contains(hash)) && !self.0.contains_key(*next)
+        };
+        positions.filter(is_begun).map(|(key, _)| key.clone()).collect()
+    }
+
     /// Reads a file once for its hash. `None` where `goes_on` said no.
     pub fn survey(&self, mut reader: FileReader, goes_on: &dyn Fn() -> bool) -> Option<Surveyed> {
         let (mut at, mut from, mut damage) = (1_i64, 0_i64, None);
@@ -105,5 +116,29 @@ impl FromIterator<End> for KnownFiles {
         let mut known = KnownFiles::default();
         ends.into_iter().for_each(|end| known.add(end));
         known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(known: &[(&str, i64)], positions: &[(&str, i64)], begun: &[&str]) {
+        let ends = known.iter().map(|(sha256, next)| End { sha256: (*sha256).to_owned(), next: *next });
+        let known: KnownFiles = ends.collect();
+        let positions: BTreeMap<String, i64> = positions.iter().map(|(key, next)| ((*key).to_owned(), *next)).collect();
+        assert_eq!(known.begun(positions.iter()).iter().collect::<Vec<_>>(), begun, "{known:?} {positions:?}");
+    }
+
+    #[test]
+    fn what_was_not_read_to_its_end() {
+        check(&[], &[], &[]);
+        check(&[("aa", 11)], &[("file:aa", 11), ("file:bb", 5)], &["file:bb"]);
+        // The end of a file may lie beyond its last record.
+        check(&[("aa", 12)], &[("file:aa", 11)], &[]);
+        // It grew while it was read: the key is of what it held before.
+        check(&[("ab", 21)], &[("file:aa", 21)], &[]);
+        // Nothing of it was read, or it is no file.
+        check(&[], &[("file:aa", 0), ("file:bb", 1), ("kafka:0", 7)], &[]);
     }
 }

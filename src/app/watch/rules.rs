@@ -121,7 +121,7 @@ impl RulesInForce {
             return (None, "the rules have not changed".to_owned());
         }
         rules.complain(settings, before.roster());
-        let words = in_force(rules.set.hash(), hash);
+        let words = in_force(&rules.set, before.rules());
         info!("{words}");
         (Some(rules.news()), words)
     }

@@ -11,6 +11,7 @@ use super::correlate::{Content, Fed, core};
 use super::filters::is_for;
 use super::load::{Document, Draft, Loaded, Loading, kind, selecting};
 use super::mapping::Mapping;
+use super::mend::empty_is_absent;
 use super::meta::{LEVELS, Meta};
 use super::reading::{At, Complaints};
 use super::sentence::OF_CORRELATIONS;
@@ -119,6 +120,7 @@ impl<'f> Loading<'f> {
             return None;
         }
         let compiled = parsed.and_then(|mut rule| {
+            rule.detection.named.values_mut().for_each(empty_is_absent);
             self.expand(&mut rule.detection, at, complaints);
             compile_rule(&rule).map_err(|error| error.to_string())
         });

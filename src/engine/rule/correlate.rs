@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rsigma_parser::CorrelationRule;
+use rsigma_parser::{CorrelationRule, Timespan};
 use xxhash_rust::xxh3::xxh3_64;
 use yaml_serde::Value;
 
@@ -193,6 +193,18 @@ pub fn core(document: &Value) -> String {
     }
     if let Some(Value::Mapping(correlation)) = document.get("correlation") {
         let mut correlation = correlation.clone();
+        // Who speaks decides nothing, and one span or group may be written in several ways.
+        correlation.retain(|key, _| key.as_str() != Some("generate"));
+        for (key, value) in &mut correlation {
+            match key.as_str() {
+                Some("group-by") if value.is_string() => *value = Value::Sequence(vec![value.clone()]),
+                Some("timespan" | "timeframe") => {
+                    let span = value.as_str().and_then(|text| Timespan::parse(text).ok());
+                    span.into_iter().for_each(|span| *value = Value::from(span.seconds));
+                }
+                _ => {}
+            }
+        }
         if let Some(Value::Mapping(condition)) = correlation.get_mut("condition") {
             condition.retain(|key, _| !key.as_str().is_some_and(|key| THRESHOLDS.contains(&key)));
         }

@@ -58,7 +58,8 @@ pub fn events(example: &Example) -> Result<EventBatch, String> {
         if activity == Activity::LoginFailed && given.iter().any(of_vendor) {
             draft.kind = Kind::VendorSession;
         }
-        for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+        // Nor does a decoder take an empty text for a value.
+        for (name, value) in given.iter().filter(|(_, value)| !value.is_null() && value.as_str() != Some("")) {
             set(&mut draft, name, value)?;
         }
         builder.push(&draft, number as i64, 0);

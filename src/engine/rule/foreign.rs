@@ -107,7 +107,9 @@ fn windows(event: &Value) -> Option<(Map<String, Value>, Vec<LogSource>)> {
         );
     }
     let channel = system.get("Channel").and_then(Value::as_str).unwrap_or_default();
-    let number = system.get("EventID").and_then(|id| id.as_u64().or_else(|| id.get("#text")?.as_u64()));
+    // Some shippers write numbers as texts.
+    let number = |id: &Value| id.as_u64().or_else(|| id.as_str()?.trim().parse().ok());
+    let number = system.get("EventID").and_then(|id| number(id).or_else(|| number(id.get("#text")?)));
     let service = CHANNELS.iter().find(|(name, _)| *name == channel).map(|(_, service)| (*service).to_owned());
     let categories: &[&str] = match (service.as_deref(), number) {
         (Some("sysmon"), Some(number)) => {

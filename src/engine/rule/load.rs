@@ -17,7 +17,7 @@ use super::correlate::Drafted;
 use super::filters::{check_filter, is_called};
 use super::lists::{self, Lists};
 use super::mapping::Mapping;
-use super::mend::mend;
+use super::mend::{empty_is_absent, mend};
 use super::meta::Meta;
 use super::place::{self, Path};
 use super::reading::{At, Complaints};
@@ -191,6 +191,9 @@ impl<'f> Loading<'f> {
         if let Some(at) = root.get("detection").filter(|_| ours) {
             strict::condition(&at, &rule.detection, complaints);
         }
+        if ours {
+            rule.detection.named.values_mut().for_each(empty_is_absent);
+        }
         let lists = self.expand(&mut rule.detection, &root, complaints);
         let id = rule.id.clone().unwrap_or_else(|| rule.title.clone());
         if ours {
@@ -256,11 +259,22 @@ impl<'f> Loading<'f> {
         for (document, filter) in &mut self.filters {
             let root = At::root(&document.value);
             let mut complaints = Complaints::default();
+            if is_ours(&root) {
+                filter.detection.named.values_mut().for_each(empty_is_absent);
+            }
             expand(&mut filter.detection, &self.lists, &root, &mut complaints);
             if let FilterRuleTarget::Specific(_) = &filter.rules {
                 let named = root.get("filter").and_then(|at| at.get("rules")).map(|at| at.each()).unwrap_or_default();
                 for (at, name) in named.iter().filter_map(|at| Some((at, at.value.as_str()?))) {
-                    if !rules.iter().any(|rule| is_called(rule, name)) {
+                    let is_correlation = |one: &Drafted<'_>| {
+                        one.id == name || one.rule.name.as_deref() == Some(name) || one.rule.title == name
+                    };
+                    if self.correlations.iter().any(is_correlation) {
+                        complaints.say(
+                            at,
+                            format!("`{name}` is a correlation: a filter is for plain rules, those that it names"),
+                        );
+                    } else if !rules.iter().any(|rule| is_called(rule, name)) {
                         let known = rules.iter().filter_map(|rule| rule.id.as_deref());
                         complaints.say(at, super::unknown("rule", name, known));
                     }

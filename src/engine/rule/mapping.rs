@@ -9,6 +9,7 @@ use rsigma_parser::{Detection, FilterRule, LogSource, Modifier, SigmaRule, Sigma
 
 use super::Field;
 use super::condition::Condition;
+use super::mend::{empty_is_absent, mend};
 use super::meta::unknown_field;
 use super::reading::{At, Complaints};
 
@@ -66,7 +67,7 @@ impl Mapping {
     /// Those fields.
     pub fn translated(&self, rule: &SigmaRule) -> Result<SigmaRule, BTreeSet<String>> {
         let (mut rule, mut unknown) = (rule.clone(), BTreeSet::new());
-        rule.detection.named.values_mut().for_each(|detection| self.rename(detection, &mut unknown));
+        rule.detection.named.values_mut().for_each(|detection| self.translate(detection, &mut unknown));
         if unknown.is_empty() { Ok(rule) } else { Err(unknown) }
     }
 
@@ -76,9 +77,15 @@ impl Mapping {
     /// The fields that no native event has.
     pub fn translated_filter(&self, filter: &FilterRule) -> Result<FilterRule, BTreeSet<String>> {
         let (mut filter, mut unknown) = (filter.clone(), BTreeSet::new());
-        filter.detection.named.values_mut().for_each(|detection| self.rename(detection, &mut unknown));
+        filter.detection.named.values_mut().for_each(|detection| self.translate(detection, &mut unknown));
         unknown.retain(|name| Field::find(name).is_none());
         if unknown.is_empty() { Ok(filter) } else { Err(unknown) }
+    }
+
+    fn translate(&self, detection: &mut Detection, unknown: &mut BTreeSet<String>) {
+        self.rename(detection, unknown);
+        empty_is_absent(detection);
+        mend(detection);
     }
 
     fn rename(&self, detection: &mut Detection, unknown: &mut BTreeSet<String>) {

@@ -6,6 +6,8 @@
 //!   leaves the last of them in, which finds one place in three where the length of the value is no multiple of three.
 //! - `windash` lets a dash be any of five characters, and so a slash that begins a word; stars beside it are wildcards. rsigma writes out
 //!   all texts, eight dashes at most, and takes stars for themselves.
+//! - `null` in a list of values means what it means alone: the field is absent. rsigma never finds it there.
+//! - `neq` holds where the field is absent, as `not` does: what is not there is not that.
 //! - `'|all'` without a field means that each word stands somewhere in the event, not all of them in one value.
 //!
 //! By the Sigma specification (appendix on modifiers) and what pySigma does.
@@ -41,6 +43,25 @@ pub fn mend(detection: &mut Detection) {
     }
 }
 
+/// An empty text is no value of a native event: decoders leave it out, and whoever asks for it means that the field is absent.
+pub fn empty_is_absent(detection: &mut Detection) {
+    match detection {
+        Detection::AnyOf(parts) | Detection::And(parts) => parts.iter_mut().for_each(empty_is_absent),
+        Detection::AllOf(items) => {
+            let whole = [Modifier::All, Modifier::Neq, Modifier::Cased];
+            let is_whole = |item: &&mut DetectionItem| {
+                item.field.name.is_some() && item.field.modifiers.iter().all(|one| whole.contains(one))
+            };
+            for value in items.iter_mut().filter(is_whole).flat_map(|item| &mut item.values) {
+                if matches!(value, SigmaValue::String(text) if text.as_plain().is_some_and(|text| text.is_empty())) {
+                    *value = SigmaValue::Null;
+                }
+            }
+        }
+        Detection::Keywords(_) | Detection::ArrayMatch { .. } | Detection::Conditional { .. } => {}
+    }
+}
+
 fn has(item: &DetectionItem, modifier: Modifier) -> bool {
     item.field.has_modifier(modifier)
 }
@@ -62,8 +83,15 @@ fn is_pattern(value: &SigmaValue, field: &FieldSpec) -> bool {
     is_wild(value) || (field.has_modifier(Modifier::WindAsh) && matches!(value, SigmaValue::String(_)))
 }
 
+/// Whether it asks for an absent field among other values.
+fn has_absent(item: &DetectionItem) -> bool {
+    item.field.name.is_some() && item.values.len() > 1 && item.values.contains(&SigmaValue::Null)
+}
+
 fn needs_mending(item: &DetectionItem) -> bool {
     is_words(item)
+        || has(item, Modifier::Neq)
+        || has_absent(item)
         || has(item, Modifier::Base64Offset)
         || (is_text(item) && item.values.iter().any(|value| is_pattern(value, &item.field)))
 }
@@ -73,10 +101,14 @@ fn mended(item: DetectionItem) -> Detection {
     if !needs_mending(&item) {
         return Detection::AllOf(vec![item]);
     }
+    if has(&item, Modifier::Neq) {
+        return other_than(item);
+    }
     let splits = has(&item, Modifier::Base64Offset) || is_words(&item);
     let all = has(&item, Modifier::All);
-    let (apart, plain): (Vec<_>, Vec<_>) =
-        item.values.into_iter().partition(|value| splits || is_pattern(value, &item.field));
+    let (apart, plain): (Vec<_>, Vec<_>) = item.values.into_iter().partition(|value| {
+        splits || is_pattern(value, &item.field) || (item.field.name.is_some() && *value == SigmaValue::Null)
+    });
     let is_keyword = item.field.name.is_none()
         && item.field.modifiers.iter().all(|one| matches!(one, Modifier::All | Modifier::Contains));
     let one = |value: SigmaValue| match is_keyword && !is_wild(&value) {
@@ -99,6 +131,21 @@ fn mended(item: DetectionItem) -> Detection {
     }
 }
 
+/// What is none of the values: also an absent field, unless `null` is one of them.
+fn other_than(mut item: DetectionItem) -> Detection {
+    let field = |modifiers: Vec<Modifier>| FieldSpec::new(item.field.name.clone(), modifiers);
+    let is_there = DetectionItem { field: field(vec![Modifier::Exists]), values: vec![SigmaValue::Bool(true)] };
+    let is_absent = DetectionItem { field: field(Vec::new()), values: vec![SigmaValue::Null] };
+    let before = item.values.len();
+    item.values.retain(|value| *value != SigmaValue::Null);
+    match (item.values.len() < before, item.values.is_empty()) {
+        (true, true) => Detection::AllOf(vec![is_there]),
+        (true, false) => Detection::AllOf(vec![is_there, item]),
+        (false, _) if item.field.name.is_none() => Detection::AllOf(vec![item]),
+        (false, _) => Detection::AnyOf(vec![Detection::AllOf(vec![item]), Detection::AllOf(vec![is_absent])]),
+    }
+}
+
 /// The item of one value.
 fn single(field: &FieldSpec, value: SigmaValue) -> DetectionItem {
     let without = |gone: &[Modifier]| -> Vec<Modifier> {
@@ -110,6 +157,7 @@ fn single(field: &FieldSpec, value: SigmaValue) -> DetectionItem {
     };
     let text = match &value {
         SigmaValue::String(text) => text,
+        SigmaValue::Null => return item(Vec::new(), &[], vec![value]),
         _ => return item(without(&[]), &[], vec![value]),
     };
     if field.has_modifier(Modifier::Base64Offset) {
@@ -295,6 +343,25 @@ mod tests {
             ("{f|windash|contains: ' -a-b-c-d-e-f-g-h-i'}", "z /a/b-c-d-e-f-g-h/i", true),
         ] {
             check(selection, text, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_absent_is_no_value() {
+        let (some, none, null, empty) = (json!({"f": "x"}), json!({"g": "x"}), json!({ "f": null }), json!({"f": ""}));
+        for (selection, expected) in [
+            ("{f: null}", [false, true, true, false]),
+            ("{f: [null, x]}", [true, true, true, false]),
+            ("{f: [null, y]}", [false, true, true, false]),
+            ("{f|contains: [null, y]}", [false, true, true, false]),
+            ("{f|neq: x}", [false, true, true, true]),
+            ("{f|neq: [x, y]}", [false, true, true, true]),
+            ("{f|neq: y}", [true, true, true, true]),
+            ("{f|neq: null}", [true, false, false, true]),
+            ("{f|neq: [null, x]}", [false, false, false, true]),
+        ] {
+            let found = [&some, &none, &null, &empty].map(|event| holds(selection, event));
+            assert_eq!(found, expected, "{selection}");
         }
     }
 

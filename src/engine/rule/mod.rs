@@ -169,6 +169,16 @@ impl RuleSet {
             .expect("correlations were checked when they were loaded")
     }
 
+    /// Correlations that were there before and count something else now: their windows begin anew.
+    pub fn begun_anew(&self, before: &RuleSet) -> Vec<String> {
+        let names = |set: &RuleSet| set.windows::<()>().names();
+        let (now, known) = (names(self), names(before));
+        let is_anew = |(content, id): &(u64, String)| {
+            known.iter().any(|(_, other)| other == id) && known.iter().all(|(other, _)| other != content)
+        };
+        now.into_iter().filter(is_anew).map(|(_, id)| id).collect()
+    }
+
     /// The plain rules that a row may meet.
     pub fn candidates<'s>(&'s self, row: &Row<'_>, room: &'s mut Room) -> impl Iterator<Item = &'s Plain> {
         self.sieve.candidates(row, room).map(|at| &self.plain[at])

@@ -139,6 +139,9 @@ fn item(key: &str, at: &At<'_>, complaints: &mut Complaints) {
     let whole = modifiers.iter().all(|modifier| ["all", "neq", "cased"].contains(modifier));
     let words = if let Some(Field::Known(spec)) = &field { (spec.words)() } else { Vec::new() };
     let shape = if let Some(Field::Known(spec)) = &field { Some(spec.shape) } else { None };
+    if modifiers.contains(&"exists") && modifiers.len() > 1 {
+        complaints.say(at, "`exists` stands alone");
+    }
     for value in &at.each() {
         if modifiers.contains(&"exists") && !value.value.is_bool() {
             complaints.say(value, "`exists` is asked with true or false");
@@ -177,6 +180,11 @@ pub fn correlation(at: &At<'_>, complaints: &mut Complaints) {
         ["type", "rules", "group-by", "timespan", "timeframe", "condition", "aliases", "generate", "window", "gap"];
     at.only(&KEYS, complaints);
     at.get("type").into_iter().for_each(|at| _ = at.word("type of correlation", &TYPES, complaints));
+    let is_span = |at: &At<'_>| at.value.as_str().is_some_and(|text| text.ends_with(|last: char| last.is_alphabetic()));
+    let span = at.get("timespan").or_else(|| at.get("timeframe"));
+    if let Some(at) = span.filter(|at| !is_span(at)) {
+        complaints.say(&at, "a span is a number and its unit: s, m, h, d, w, M or y");
+    }
     let aliases = at.get("aliases").map(|at| at.entries()).unwrap_or_default();
     let known = |at: &At<'_>, complaints: &mut Complaints| {
         for name in at.texts(complaints) {
@@ -192,6 +200,12 @@ pub fn correlation(at: &At<'_>, complaints: &mut Complaints) {
     if let Some(condition) = at.get("condition").filter(|at| at.value.is_mapping()) {
         condition.only(&["lt", "lte", "gt", "gte", "eq", "neq", "field", "percentile"], complaints);
         condition.get("field").into_iter().for_each(|at| known(&at, complaints));
+        let kind = at.get("type").and_then(|at| at.value.as_str()).unwrap_or_default();
+        if let Some(at) =
+            condition.get("field").filter(|_| ["event_count", "temporal", "temporal_ordered"].contains(&kind))
+        {
+            complaints.say(&at, format!("`{kind}` looks at no field; `value_count` counts the values of one"));
+        }
     }
     for (_, field) in aliases.iter().flat_map(|(_, fields)| fields.entries()) {
         known(&field, complaints);

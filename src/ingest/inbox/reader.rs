@@ -60,6 +60,8 @@ pub(super) struct Reader {
     unsettled: Option<BTreeSet<PathBuf>>,
     /// The files of the first look, where files were read before: many of them may be known, which takes a while to find out.
     perhaps_known: Option<BTreeSet<PathBuf>>,
+    /// Files that an earlier start has read in part and that were not met again, by position key.
+    begun: BTreeSet<String>,
     /// What was said last of the time at which waiting files begin.
     held: Option<Time>,
     out: SyncSender<Arrival>,
@@ -90,6 +92,7 @@ impl Reader {
     ) -> Reader {
         let owed = first.as_ref().map(|found| found.all().cloned().collect());
         let unread = first.into_iter().flat_map(|found| found.unread);
+        let begun = before.known.begun(before.positions.iter());
         let perhaps_known = before.has_read().then(BTreeSet::new);
         Reader {
             away: Away::new(plan),
@@ -100,6 +103,7 @@ impl Reader {
             unread: unread.map(|(path, why)| (path, why.to_string())).collect(),
             unsettled: None,
             perhaps_known,
+            begun,
             // Whoever began to read waits for the first look.
             held: Some(Time::MIN),
             out,
@@ -135,6 +139,7 @@ impl Reader {
         }
         self.begin()?;
         self.hold()?;
+        self.miss_begun();
         // Time waits for the first records of all that are open.
         let key = |file: &Open| (file.to > 0, file.time);
         let next = (0..self.open.len()).filter(|ix| !self.open[*ix].paused).min_by_key(|ix| key(&self.open[*ix]));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::meta::About;
 use super::sieve::Room;
-use super::window::{Answer, Feed, Match, Windows};
+use super::window::{Answer, Feed, Match, Windows, doubled};
 use super::{Condition, Plain, Row, Rule, RuleSet};
 use crate::engine::budget::Alphas;
 use crate::engine::detect::{Findings, Stage, cut};
@@ -36,6 +36,9 @@ mod say;
 mod settle;
 mod tally;
 mod target;
+
+/// Why a row of a settled day counts in no open one.
+const BACKFILL: &str = "backfill";
 
 /// A rule on a subject.
 type Key = (String, Subject);
@@ -59,10 +62,12 @@ pub struct Watcher {
     windows: Windows<Arc<Note>>,
     rates: Rates,
     open: BTreeMap<Day, BTreeMap<Key, Tally>>,
-    /// Hits of rows that count in no day, by why.
+    /// What was said of recent days when they settled: what comes late counts on from there.
+    settled: BTreeMap<Day, BTreeMap<Key, Tally>>,
+    /// Hits of rows that count in no open day, by why.
     aside: BTreeMap<(&'static str, Day), BTreeMap<Key, Tally>>,
-    /// What was told of correlations inside each day with hits for them.
-    crossed: BTreeMap<Day, BTreeMap<Key, u32>>,
+    /// What crossed of correlations inside each day with hits for them.
+    crossed: BTreeMap<Day, BTreeMap<Key, Crossed>>,
     /// Budgeted findings that passed when the newest day settled, over its threshold: tests for the budget.
     tests: f64,
     /// What the windows had left out when that was said last.
@@ -85,10 +90,32 @@ impl Default for Watcher {
 struct Saved {
     rates: Rates,
     open: BTreeMap<Day, BTreeMap<Key, Tally>>,
-    crossed: BTreeMap<Day, BTreeMap<Key, u32>>,
+    settled: BTreeMap<Day, BTreeMap<Key, Tally>>,
+    crossed: BTreeMap<Day, BTreeMap<Key, Crossed>>,
     windows: Vec<u8>,
     left_out: BTreeMap<String, u64>,
     off: BTreeMap<String, String>,
+}
+
+/// What the windows of a rule have come to that are about one subject, of whatever groups.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Crossed {
+    ratio: f64,
+    grades: u8,
+    /// What was told last.
+    told: Option<u32>,
+}
+
+impl Crossed {
+    fn add(&mut self, reached: &Reached) {
+        self.ratio = self.ratio.max(reached.ratio);
+        self.grades |= reached.grades;
+    }
+
+    /// What crosses.
+    fn quantity(&self) -> f64 {
+        doubled(self.ratio, self.grades)
+    }
 }
 
 /// An answer of the windows, taken out of them.
@@ -100,6 +127,7 @@ struct Reached {
     value: f64,
     threshold: i64,
     ratio: f64,
+    grades: u8,
     holds: bool,
     /// The first and the last of its events.
     from: Time,
@@ -115,6 +143,7 @@ impl Watcher {
             windows,
             rates: Rates::default(),
             open: BTreeMap::new(),
+            settled: BTreeMap::new(),
             aside: BTreeMap::new(),
             crossed: BTreeMap::new(),
             tests: 0.0,
@@ -131,24 +160,23 @@ impl Watcher {
         &self.set
     }
 
-    /// Takes other rules into force. What open days hold of rules that are gone is settled as it stands.
+    /// Takes other rules into force. What open days hold of rules that are gone is settled as it stands; one that comes back on the same
+    /// day counts on.
     pub fn replace(&mut self, set: Arc<RuleSet>, alphas: &dyn Fn(Day) -> Alphas, out: &mut Findings) {
         let mut fresh = set.windows();
         fresh.adopt(std::mem::replace(&mut self.windows, set.windows()));
         self.windows = fresh;
         let before = std::mem::replace(&mut self.set, set);
-        for (day, tallies) in &mut self.open {
-            let gone: Vec<Key> = tallies.keys().filter(|(id, _)| self.set.get(id).is_none()).cloned().collect();
-            for key in gone {
-                let tally = tallies.remove(&key).expect("its key was just read");
-                if let Some(rule) = before.get(&key.0) {
-                    settle::settle_tally(&self.rates, rule, &key.1, *day, &tally, alphas(*day), out);
+        for (day, tallies) in &self.open {
+            for ((id, subject), tally) in tallies.iter().filter(|((id, _), _)| self.set.get(id).is_none()) {
+                if let Some(rule) = before.get(id) {
+                    settle::settle_tally(&self.rates, rule, subject, *day, tally, alphas(*day), out);
                 }
             }
         }
         // A rule with another text may be mended.
         self.off.retain(|id, hash| self.set.get(id).is_some_and(|rule| rule.hash == *hash));
-        self.aside.clear();
+        self.aside.retain(|(why, _), _| *why == BACKFILL);
         self.crossed.values_mut().for_each(|told| told.retain(|(id, _), _| self.set.get(id).is_some()));
     }
 
@@ -210,18 +238,23 @@ impl Watcher {
         out: &mut Findings,
     ) {
         let key = (rule.id.clone(), target.subject.clone());
-        let tallies = match aside {
-            None => self.open.entry(target.day).or_default(),
-            Some(why) => self.aside.entry((why, target.day)).or_default(),
+        let is_settled = self.windows.settled().is_some_and(|settled| target.day <= settled);
+        let aside = aside.filter(|why| *why != BACKFILL || is_settled);
+        let tally = match aside {
+            None => self.open.entry(target.day).or_default().entry(key).or_default(),
+            Some(why) => {
+                let said = || self.settled.get(&target.day).and_then(|tallies| tallies.get(&key)).cloned();
+                let said = if why == BACKFILL { said() } else { None };
+                self.aside.entry((why, target.day)).or_default().entry(key).or_insert_with(|| said.unwrap_or_default())
+            }
         };
-        let tally = tallies.entry(key).or_default();
         tally.role = tally.role.or(target.role);
         tally.add(rule, row, &target);
         let p = p(&self.rates, rule, target.day, tally.role);
         let told = p.is_none_or(|p| p <= alphas(target.day).told);
         let quantity = if told { tally.quantity(rule) } else { 0.0 };
         let Some(cut) = cut(quantity).filter(|cut| tally.told.is_none_or(|told| *cut > told)) else { return };
-        tally.told = Some(cut);
+        (tally.told, tally.said) = (Some(cut), tally.events.count());
         let mut finding = say::tally(rule, &target.subject, target.day, tally, p);
         finding.raised_at = row.event.time();
         finding.stage = Stage::Crossing(quantity);
@@ -264,15 +297,15 @@ impl Watcher {
             if p.is_some_and(|p| p > alphas(target.day).told) {
                 continue;
             }
-            let told = self.crossed.entry(target.day).or_default();
             let key = (rule.id.clone(), target.subject.clone());
-            let Some(cut) = cut(reached.ratio).filter(|cut| told.get(&key).is_none_or(|told| cut > told)) else {
-                continue;
-            };
-            told.insert(key, cut);
+            let crossed = self.crossed.entry(target.day).or_default().entry(key).or_default();
+            crossed.add(&reached);
+            let quantity = crossed.quantity();
+            let Some(cut) = cut(quantity).filter(|cut| crossed.told.is_none_or(|told| *cut > told)) else { continue };
+            crossed.told = Some(cut);
             let mut finding = say::reached(&reached, p);
             finding.raised_at = now;
-            finding.stage = Stage::Crossing(reached.ratio);
+            finding.stage = Stage::Crossing(quantity);
             out.push(finding);
         }
     }
@@ -344,6 +377,7 @@ impl Watcher {
         let saved = Saved {
             rates: self.rates.clone(),
             open: self.open.clone(),
+            settled: self.settled.clone(),
             crossed: self.crossed.clone(),
             windows: self.windows.save(),
             left_out: self.left_out.clone(),
@@ -356,7 +390,7 @@ impl Watcher {
     pub fn load(&mut self, bytes: &[u8]) -> bool {
         let Ok(saved) = postcard::from_bytes::<Saved>(bytes) else { return false };
         (self.rates, self.open, self.crossed, self.off) = (saved.rates, saved.open, saved.crossed, saved.off);
-        self.left_out = saved.left_out;
+        (self.settled, self.left_out) = (saved.settled, saved.left_out);
         self.windows.load(&saved.windows)
     }
 }
@@ -380,14 +414,14 @@ fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
     let subject =
         patient.map_or_else(|| last.subject.clone(), |id| Subject { kind: SubjectKind::Patient, id: id.to_owned() });
     let target = Target { subject, day: answer.day, window: last.window, role: last.role };
-    let further = together.severities.saturating_sub(1);
     Some(Reached {
         rule,
         target,
         group,
         value: answer.value,
         threshold: answer.correlation.bound(),
-        ratio: answer.ratio * f64::from(1_u32 << further),
+        ratio: answer.ratio,
+        grades: answer.grades,
         holds: answer.is_satisfied,
         from: notes.first()?.0,
         to: answer.to,

@@ -1,10 +1,11 @@
 //! What a correlation keeps of an event in its windows: what its alert will say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Row, Rule};
+use super::super::{Row, Rule, window};
 use super::tally::{Said, Spoken, Word};
 use crate::engine::stats::distinct::{Distinct, hash};
 use crate::engine::subjects::GroupIx;
@@ -29,6 +30,13 @@ pub struct Note {
     /// Hashes of its patients, in order.
     patients: Vec<u64>,
     said: BTreeMap<String, BTreeSet<Word>>,
+}
+
+/// The windows tell of the gravest.
+impl window::Evidence for Arc<Note> {
+    fn grade(&self) -> u8 {
+        self.severity as u8
+    }
 }
 
 impl Note {
@@ -73,8 +81,6 @@ pub struct Together {
     pub spoken: Spoken,
     /// The worst severity.
     pub severity: Severity,
-    /// How many different severities there are.
-    pub severities: usize,
 }
 
 impl Together {
@@ -90,16 +96,15 @@ impl Together {
             event_ids: notes.clone().take(LISTED).map(shown).collect(),
         };
         let (mut patients, mut spoken) = (Distinct::default(), Spoken::new());
-        let mut severities = BTreeSet::new();
+        let mut severity = Severity::Informational;
         for note in notes {
-            severities.insert(note.severity);
+            severity = severity.max(note.severity);
             note.patients.iter().for_each(|patient| patients.insert_hash(*patient));
             for (field, words) in &note.said {
                 let said: &mut Said = spoken.entry(field.clone()).or_default();
                 words.iter().for_each(|word| said.add(word.clone()));
             }
         }
-        let severity = severities.last().copied().unwrap_or(Severity::Informational);
-        Together { evidence, patients: patients.len() as u64, spoken, severity, severities: severities.len() }
+        Together { evidence, patients: patients.len() as u64, spoken, severity }
     }
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use super::rates::{Rates, Step};
 use super::tally::Tally;
-use super::{Key, Reached, Watcher, p, say, taken};
+use super::{BACKFILL, Crossed, Key, Reached, Watcher, p, say, taken};
 use crate::engine::budget::Alphas;
 use crate::engine::detect::{Findings, Stage, Verdict};
 use crate::engine::off::is_sound;
 use crate::engine::rule::Rule;
 use crate::engine::subjects::{GroupIx, Presence, Subjects};
 use crate::event::{Class, Day, Subject};
+
+/// For so many days late hits are added to what was said of a day.
+const LATE_DAYS: i32 = 14;
 
 impl Watcher {
     /// Settles a day: what its hits amount to, then what is learnt of them. `present` are the accounts that were there.
@@ -36,17 +39,21 @@ impl Watcher {
             if !is_sound(|| settle_tally(&self.rates, rule, &subject, day, &tally, alphas, out)) {
                 out.truncate(before);
                 self.off.insert(id, rule.hash.clone());
-            } else if rule.meta.class == Class::Budgeted && out.len() > before {
-                self.rates.tell((&id, &rule.hash), &subject, day, tally.role);
+            } else if out.len() > before {
+                if rule.meta.class == Class::Budgeted {
+                    self.rates.tell((&id, &rule.hash), &subject, day, tally.role);
+                }
+                let said = tally.as_said(rule);
+                self.settled.entry(day).or_default().insert((id, subject), said);
             }
         }
         let (before, mut reached) = (out.len(), Vec::new());
         let sound = is_sound(|| {
             reached = self.windows_settle(day);
-            reached.iter().for_each(|reached| settle_reached(&self.rates, reached, alphas, out));
+            reached.iter().for_each(|(reached, all)| settle_reached(&self.rates, reached, all.quantity(), alphas, out));
         });
         if sound {
-            for Reached { rule, target, .. } in &reached {
+            for (Reached { rule, target, .. }, _) in &reached {
                 teach(&rule.id, target.role);
                 if rule.meta.class == Class::Budgeted {
                     self.rates.tell((&rule.id, &rule.hash), &target.subject, day, target.role);
@@ -65,28 +72,57 @@ impl Watcher {
         }
         self.crossed = self.crossed.split_off(&day.plus(1));
         self.open = self.open.split_off(&day.plus(1));
-        self.aside.clear();
+        self.settled = self.settled.split_off(&day.plus(-LATE_DAYS));
+        self.say_late(alphas, out);
     }
 
-    /// What the windows say of a day: one answer for each rule and subject, the one that reached furthest.
-    fn windows_settle(&mut self, day: Day) -> Vec<Reached> {
+    /// Says once more what late hits have made of days that had settled, where they did not cross by themselves.
+    fn say_late(&mut self, alphas: Alphas, out: &mut Findings) {
+        for ((why, day), tallies) in std::mem::take(&mut self.aside) {
+            for ((id, subject), tally) in tallies.into_iter().filter(|_| why == BACKFILL) {
+                let Some(rule) = self.set.get(&id).filter(|_| !self.off.contains_key(&id)) else { continue };
+                let before = out.len();
+                let has_grown = tally.events.count() > tally.said;
+                let say = || settle_tally(&self.rates, rule, &subject, day, &tally, alphas, out);
+                if has_grown && !is_sound(say) {
+                    out.truncate(before);
+                    self.off.insert(id, rule.hash.clone());
+                    continue;
+                }
+                out[before..].iter_mut().for_each(|finding| finding.aside = Some(why));
+                let said = tally.as_said(rule);
+                self.settled.entry(day).or_default().insert((id, subject), said);
+            }
+        }
+    }
+
+    /// What the windows say of a day: one answer for each rule and subject, the gravest and of those the one that reached furthest, and
+    /// what all of them come to.
+    fn windows_settle(&mut self, day: Day) -> Vec<(Reached, Crossed)> {
         let set = self.set.clone();
-        let mut best: BTreeMap<Key, Reached> = BTreeMap::new();
+        let mut best: BTreeMap<Key, (Reached, Crossed)> = BTreeMap::new();
         self.windows.settle(day, &mut |answer| {
             if let Some(reached) = taken(&set, answer) {
                 let key = (reached.rule.id.clone(), reached.target.subject.clone());
-                let rank = |reached: &Reached| (reached.holds, reached.ratio, std::cmp::Reverse(reached.to));
-                let further = |known: &Reached| {
-                    let (own, other) = (rank(&reached), rank(known));
-                    let order = own.0.cmp(&other.0).then(own.1.total_cmp(&other.1)).then(own.2.cmp(&other.2));
-                    order.then_with(|| known.group.cmp(&reached.group)).is_gt()
-                };
-                if reached.target.day == day && best.get(&key).is_none_or(further) {
-                    best.insert(key, reached);
+                if reached.target.day != day {
+                    return;
                 }
+                let mut all = best.get(&key).map(|(_, all)| *all).unwrap_or_default();
+                all.add(&reached);
+                let known = best.remove(&key).map(|(known, _)| known).filter(|known| !reached.is_beyond(known));
+                best.insert(key, (known.unwrap_or(reached), all));
             }
         });
         best.into_values().collect()
+    }
+}
+
+impl Reached {
+    /// Whether this and not the other is what is said of a rule and subject.
+    fn is_beyond(&self, other: &Reached) -> bool {
+        let grave = |reached: &Reached| (reached.holds, reached.together.severity);
+        let order = grave(self).cmp(&grave(other)).then(self.ratio.total_cmp(&other.ratio));
+        order.then(other.to.cmp(&self.to)).then_with(|| other.group.cmp(&self.group)).is_gt()
     }
 }
 
@@ -109,12 +145,12 @@ pub(super) fn settle_tally(
     }
 }
 
-fn settle_reached(rates: &Rates, reached: &Reached, alphas: Alphas, out: &mut Findings) {
+fn settle_reached(rates: &Rates, reached: &Reached, quantity: f64, alphas: Alphas, out: &mut Findings) {
     let (rule, target) = (&reached.rule, &reached.target);
     let p = p(rates, rule, target.day, target.role);
     let told = p.is_none_or(|p| p <= alphas.told);
     if told || p.is_some_and(|p| p <= alphas.held) {
-        let ratio = if told { reached.ratio } else { 0.0 };
+        let ratio = if told { quantity } else { 0.0 };
         let mut finding = say::reached(reached, p);
         finding.stage = Stage::Settled(Verdict { ratio, passes: told && reached.holds, held: !told });
         out.push(finding);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::sentence::{SAID_MAX, Sentence, listed};
 use super::super::{Field, Row, Rule, window};
 use super::Target;
+use crate::engine::detect::cut;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
 use crate::engine::subjects::GroupIx;
@@ -126,6 +127,8 @@ pub struct Tally {
     pub role: Option<GroupIx>,
     /// What was told last.
     pub told: Option<u32>,
+    /// How many events there were when something was said last.
+    pub said: u64,
 }
 
 impl Tally {
@@ -157,6 +160,12 @@ impl Tally {
         self.times.insert(at, time);
     }
 
+    /// The same, when all of it was said.
+    pub fn as_said(self, rule: &Rule) -> Tally {
+        let (told, said) = (cut(self.quantity(rule)).max(self.told), self.events.count());
+        Tally { told, said, ..self }
+    }
+
     /// The worst severity of its hits.
     pub fn severity(&self) -> Severity {
         let bit = |severity: &&Severity| self.severities & (1 << **severity as u8) != 0;
@@ -180,7 +189,6 @@ impl Tally {
 
     /// What crosses: the hits that count, doubled for each further severity, so that a worse hit is told at once.
     pub fn quantity(&self, rule: &Rule) -> f64 {
-        let further = self.severities.count_ones().saturating_sub(1);
-        self.hits(rule) as f64 * f64::from(1_u32 << further)
+        window::doubled(self.hits(rule) as f64, self.severities)
     }
 }

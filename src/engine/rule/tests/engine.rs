@@ -158,21 +158,52 @@ fn what_counts_in_no_day_is_matched_under_a_family_of_its_own() {
     assert_eq!(raised[0].alert.facts["undeclared"], true);
 }
 
+/// Revision, whether it is settled, and how many events of the alerts of one rule.
+fn told<'r>(raised: impl Iterator<Item = &'r crate::event::Raised>) -> Vec<(u32, bool, u64)> {
+    let of_rule = raised.map(|raised| &raised.alert).filter(|alert| alert.detection_id == "hard-stranger");
+    of_rule.map(|alert| (alert.revision, alert.settled, alert.evidence.count)).collect()
+}
+
 #[test]
-fn rules_that_are_gone_settle_what_they_have_found() {
-    let mut engine = Engine::new(Settings::default(), roster());
-    let origin = Origin::file("x");
-    let mut all = vec![engine.step(Time(0), Input::Rules(rules())), engine.step(Time(0), Input::Open(origin.clone()))];
-    let records = [record(0, "stranger", 0, 0, "a"), record(1, "stranger", 0, 1, "a")];
-    all.push(engine.step(Time(0), Input::Decoded(Box::new(decoded(&origin, 0, &records)))));
-    all.push(engine.step(Time(0), Input::Idle(origin)));
-    all.push(engine.step(Time(0), Input::Rules(Arc::default())));
-    all.push(engine.step(Time(0), Input::Close));
-    let told: Vec<(u32, bool)> = all
+fn rules_that_are_gone_settle_what_they_have_found_and_count_on_when_they_come_back() {
+    for (comes_back, expected) in [
+        (false, vec![(1, false, 1), (2, true, 2)]),
+        (true, vec![(1, false, 1), (2, true, 2), (3, false, 3), (4, true, 3)]),
+    ] {
+        let mut engine = Engine::new(Settings::default(), roster());
+        let origin = Origin::file("x");
+        let mut steps = vec![Input::Rules(rules()), Input::Open(origin.clone())];
+        let records = [record(0, "stranger", 0, 0, "a"), record(1, "stranger", 0, 1, "a")];
+        steps.extend([Input::Decoded(Box::new(decoded(&origin, 0, &records))), Input::Idle(origin.clone())]);
+        steps.push(Input::Rules(Arc::default()));
+        if comes_back {
+            steps.push(Input::Rules(rules()));
+            let more = [record(2, "stranger", 0, 45, "a")];
+            steps.extend([Input::Decoded(Box::new(decoded(&origin, 2, &more))), Input::Idle(origin)]);
+        }
+        steps.push(Input::Close);
+        let all: Vec<Effects> = steps.into_iter().map(|step| engine.step(Time(0), step)).collect();
+        assert_eq!(told(all.iter().flat_map(|effects| &effects.raised)), expected, "comes back: {comes_back}");
+    }
+}
+
+/// What comes when its day has settled is added to what was said of it, at once where it crosses, else when the next day settles.
+#[test]
+fn late_hits_are_added_to_what_was_said() {
+    let mut records = vec![record(0, "stranger", 0, 0, "a"), record(1, "stranger", 0, 31, "a")];
+    let others = |from: i32, to: i32| {
+        (from..to)
+            .flat_map(|day| (0..40_i64).map(move |n| record(100 * (day + 1) as u32 + n as u32, "u01", day, n, "p1")))
+    };
+    records.extend(others(1, 6));
+    records.push(record(2, "stranger", 0, 62, "a"));
+    records.extend(others(6, 9));
+    let raised = raised(&Settings::default(), &records);
+    let late: Vec<bool> = raised
         .iter()
-        .flat_map(|effects| &effects.raised)
-        .filter(|r| r.alert.detection_id == "hard-stranger")
-        .map(|r| (r.alert.revision, r.alert.settled))
+        .filter(|one| one.alert.detection_id == "hard-stranger")
+        .map(|one| one.alert.facts.contains_key("backfill"))
         .collect();
-    assert_eq!(told, [(1, false), (2, true)]);
+    assert_eq!(told(raised.iter()), [(1, false, 1), (2, false, 2), (3, true, 2), (4, true, 3)]);
+    assert_eq!(late, [false, false, false, true]);
 }

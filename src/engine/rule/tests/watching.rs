@@ -116,6 +116,31 @@ fn a_correlation_by_patients_is_about_the_patient_of_its_group() {
     check(&of_ward, &[of(0, "u1", &["p2", "p1"]), of(1, "u2", &["p2", "p1"])], &["p1: 2 opened p1, 1 patient in 2."]);
 }
 
+/// Four prints in the morning are what they are; the three from outside in the afternoon are told, and how many windows there are by then
+/// does not hide them.
+#[test]
+fn of_the_windows_of_a_day_the_gravest_is_told() {
+    let grave = "severity: [{ when: { client.remote: true }, level: critical }]";
+    let say = |kind: &str| {
+        correlation(kind, &format!("sentence: '{{value}} in {{count}}: {{client.host}}.', subject: user, {grave}"))
+    };
+    let of = |minute, host: &'static str, remote| {
+        let mut draft = event(minute, Activity::Print, "u1", &["p1"]);
+        (draft.client_host, draft.client_remote, draft.result_count) = (Some(host.into()), Some(remote), Some(9));
+        draft
+    };
+    let inside = [0, 1, 2, 3].map(|minute| of(minute, "ward", false));
+    let outside = [200, 201, 202].map(|minute| of(minute, "home", true));
+    let both: Vec<Draft<'_>> = inside.iter().chain(&outside).cloned().collect();
+    let count = say("type: event_count, group-by: [actor.id], condition: { gte: 3 }");
+    let mean = say("type: value_avg, group-by: [actor.id], condition: { field: result_count, gte: 3 }");
+    check(&count, &inside, &["u1: 4 in 4: ward."]);
+    check(&count, &both, &["u1: 3 in 3: home."]);
+    check(&mean, &both, &["u1: 9 in 1: home."]);
+    // Whatever the group is, of one subject the gravest is told.
+    check(&count.replace("[actor.id]", "[client.host]"), &both, &["u1: 3 in 3: home."]);
+}
+
 /// Whoever ends a satisfied window has an alert, whoever ends a larger one of the same group.
 #[test]
 fn a_group_may_be_about_several() {

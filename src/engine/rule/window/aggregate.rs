@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::GRADES;
 use super::condition::{BILLION, Condition, Quantity, billionths};
 use super::correlation::{Correlation, Kind};
 use super::read::mix;
@@ -24,6 +25,8 @@ pub struct Point {
     pub value: u64,
     /// The request that it is one report of; 0 where it stands for itself.
     pub request: u64,
+    /// How grave it is.
+    pub grade: u8,
 }
 
 impl Point {
@@ -44,16 +47,19 @@ pub struct Aggregate {
     held: Held,
     /// How often each request is reported.
     reports: Counts,
+    /// Hits of each grade.
+    grades: [u32; GRADES],
 }
 
 impl Aggregate {
     /// The aggregate of a window without hits; `numbers` are all those that will ever be added, which only percentiles need.
     pub fn new(correlation: &Correlation, numbers: &mut dyn Iterator<Item = Point>) -> Aggregate {
-        Aggregate { held: Held::new(correlation, numbers), reports: Counts::Few(Vec::new()) }
+        Aggregate { held: Held::new(correlation, numbers), reports: Counts::Few(Vec::new()), grades: [0; GRADES] }
     }
 
     /// Adds a hit that is not earlier than any other; where [`Aggregate::is_reversible`], any hit.
     pub fn add(&mut self, hit: Point) {
+        self.grades[usize::from(hit.grade)] += 1;
         // A chain asks when something happened, and a second report changes nothing else in it.
         if hit.request == 0 || !self.is_reversible() || self.reports.add(hit.report()) {
             self.held.add(hit);
@@ -62,6 +68,7 @@ impl Aggregate {
 
     /// Removes a hit that was added.
     pub fn remove(&mut self, hit: Point) {
+        self.grades[usize::from(hit.grade)] -= 1;
         if hit.request == 0 || !self.is_reversible() || self.reports.remove(hit.report()) {
             self.held.remove(hit);
         }
@@ -70,6 +77,12 @@ impl Aggregate {
     /// Whether hits may be added and removed at both ends.
     pub fn is_reversible(&self) -> bool {
         !matches!(self.held, Held::Chain(_))
+    }
+
+    /// The grades of its hits, as bits.
+    pub fn grades(&self) -> u8 {
+        let bit = |(grade, count): (usize, &u32)| u8::from(*count > 0) << grade;
+        self.grades.iter().enumerate().map(bit).sum()
     }
 
     /// The quantity of the window that begins at `from` if it satisfies the condition.

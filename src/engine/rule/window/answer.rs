@@ -16,8 +16,8 @@ pub enum Stage {
 
 /// What has become of a group on a day.
 ///
-/// It speaks of one window of the day: of quantities that only grow the largest one, the first where several are equal; of all others
-/// the first that was satisfied.
+/// It speaks of one window of the day, among those with the gravest event: of quantities that only grow the largest one, the first where
+/// several are equal; of all others the first that was satisfied.
 pub struct Answer<'a, E> {
     /// Which correlation, as in `Windows::correlations`.
     pub number: usize,
@@ -33,8 +33,10 @@ pub struct Answer<'a, E> {
     pub is_satisfied: bool,
     /// The quantity of the window.
     pub value: f64,
-    /// The quantity over the threshold; 1 where there is nothing to be a multiple of.
+    /// The largest quantity of the day over the threshold; 1 where there is nothing to be a multiple of.
     pub ratio: f64,
+    /// The grades of the events in satisfied windows of the day, as bits.
+    pub grades: u8,
     /// End of the first satisfied window of the day.
     pub first: Time,
     /// Where the window begins.
@@ -62,7 +64,8 @@ impl<'a, E: Evidence> Answer<'a, E> {
             about: reached.about,
             is_satisfied: reached.first.is_some(),
             value: reached.value,
-            ratio: ratio(correlation, reached.value),
+            ratio: ratio(correlation, reached.most),
+            grades: reached.grades,
             first: reached.first.unwrap_or(reached.end),
             from: Time(correlation.from(reached.end.0)),
             to: reached.end,
@@ -92,16 +95,21 @@ impl<'a, E: Evidence> Answer<'a, E> {
     }
 }
 
+/// A ratio, doubled for each grade beyond the first, so that what is graver is told at once.
+pub fn doubled(ratio: f64, grades: u8) -> f64 {
+    ratio * f64::from(1_u32 << grades.count_ones().saturating_sub(1))
+}
+
 /// A quantity over the threshold.
-pub fn ratio(correlation: &Correlation, value: f64) -> f64 {
+fn ratio(correlation: &Correlation, value: f64) -> f64 {
     let threshold = correlation.threshold().filter(|threshold| *threshold > 0);
     threshold.map_or(1.0, |threshold| value / threshold as f64)
 }
 
-/// Crossings to tell: one at the threshold and one more for each doubling.
+/// Crossings to tell: one at the threshold and one more for each doubling, and for each further grade.
 pub fn crossings(correlation: &Correlation, reached: &Reached) -> u32 {
     if reached.first.is_none() {
         return 0;
     }
-    1 + ratio(correlation, reached.value).max(1.0).log2().floor() as u32
+    1 + doubled(ratio(correlation, reached.most), reached.grades).max(1.0).log2().floor() as u32
 }

@@ -34,9 +34,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is asked which of the rules occurred.
+    pub fn asks_which(self) -> bool {
+        matches!(self, Kind::Temporal | Kind::TemporalOrdered)
+    }
+
     /// Whether it looks at a field of the event besides its group.
     pub fn takes_values(self) -> bool {
-        !matches!(self, Kind::EventCount | Kind::Temporal | Kind::TemporalOrdered)
+        !matches!(self, Kind::EventCount) && !self.asks_which()
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::Evidence;
 use super::aggregate::{Aggregate, Point};
 use super::answer::crossings;
 use super::correlation::Correlation;
@@ -58,9 +59,10 @@ pub struct Hit<E> {
     pub above: Option<Box<Above<E>>>,
 }
 
-impl<E> Hit<E> {
+impl<E: Evidence> Hit<E> {
     fn point(&self) -> Point {
-        Point { time: self.time.0, position: self.position, value: self.value, request: self.request }
+        let grade = self.evidence.grade();
+        Point { time: self.time.0, position: self.position, value: self.value, request: self.request, grade }
     }
 }
 
@@ -84,12 +86,25 @@ pub struct Reached {
     pub about: u64,
     /// End of the first satisfied window.
     pub first: Option<Time>,
-    /// The largest quantity of a satisfied window; where quantities do not only grow, that of the first one.
+    /// The grade of the gravest of their events.
+    pub grade: u8,
+    /// The largest quantity of a satisfied window with such an event; where quantities do not only grow, that of the first one.
     pub value: f64,
     /// Where that window ends.
     pub end: Time,
-    /// Crossings told: how often the threshold has doubled, and one.
+    /// The largest quantity of any of them, where quantities only grow.
+    pub most: f64,
+    /// The grades of their events, as bits.
+    pub grades: u8,
+    /// Crossings told: one, and one more for each doubling.
     pub told: u32,
+}
+
+impl Reached {
+    fn new(about: u64) -> Reached {
+        let (value, most) = (0.0, f64::NEG_INFINITY);
+        Reached { about, first: None, grade: 0, value, end: Time::MIN, most, grades: 0, told: 0 }
+    }
 }
 
 /// A window behind the newest hit that was seen.
@@ -119,7 +134,7 @@ pub struct Group<E> {
     window: Option<Window>,
 }
 
-impl<E: Clone + Ord> Group<E> {
+impl<E: Evidence> Group<E> {
     /// A group without hits.
     pub fn new(key: Key) -> Group<E> {
         Group {
@@ -155,11 +170,11 @@ impl<E: Clone + Ord> Group<E> {
         self.hits.len()
     }
 
-    /// Whether an event is there already under a rule: it may end satisfied windows of several groups.
-    pub fn holds(&self, time: Time, position: u8, evidence: &E) -> bool {
-        let from = self.hits.partition_point(|hit| hit.time < time);
-        let same_time = self.hits.range(from..).take_while(|hit| hit.time == time);
-        same_time.into_iter().any(|hit| hit.position == position && hit.evidence == *evidence)
+    /// Whether the event of a hit is there already, by a hit that counts as the same.
+    pub fn holds(&self, hit: &Hit<E>, is_same: &dyn Fn(&Hit<E>) -> bool) -> bool {
+        let from = self.hits.partition_point(|known| known.time < hit.time);
+        let mut same_time = self.hits.range(from..).take_while(|known| known.time == hit.time);
+        same_time.any(|known| is_same(known) && known.evidence == hit.evidence)
     }
 
     /// Takes up a hit. Of each day the first `limit` in the order of time are kept.
@@ -299,7 +314,7 @@ impl<E: Clone + Ord> Group<E> {
                 if !days(day) {
                     continue;
                 }
-                self.note(correlation, (day, self.hits[at].about), time, value);
+                self.note(correlation, (day, self.hits[at].about), time, (value, window.aggregate.grades()));
                 if let Some(passed) = passed.as_deref_mut().filter(|_| !self.hits[at].passed_on) {
                     self.hits[at].passed_on = true;
                     passed.push(self.hits[at].clone());
@@ -310,21 +325,26 @@ impl<E: Clone + Ord> Group<E> {
     }
 
     /// A satisfied window about somebody ends at `time`.
-    fn note(&mut self, correlation: &Correlation, (day, about): (Day, u64), time: Time, value: f64) {
+    fn note(&mut self, correlation: &Correlation, (day, about): (Day, u64), time: Time, (value, grades): (f64, u8)) {
         let at = self.record(day);
         let all = &mut self.records[at].reached;
         let at = all.binary_search_by_key(&about, |reached| reached.about).unwrap_or_else(|at| {
-            all.insert(at, Reached { about, first: None, value: 0.0, end: Time::MIN, told: 0 });
+            all.insert(at, Reached::new(about));
             at
         });
-        let reached = &mut all[at];
-        let is_first = reached.first.is_none_or(|first| time < first);
-        let was_none = reached.first.is_none();
-        let exceeds = value > reached.value || (value == reached.value && time < reached.end);
-        if was_none || if correlation.only_grows() { exceeds } else { is_first } {
-            (reached.value, reached.end) = (value, time);
+        let (reached, grows) = (&mut all[at], correlation.only_grows());
+        if reached.first.is_none() {
+            *reached = Reached { told: reached.told, ..Reached::new(about) };
         }
-        if is_first {
+        let grade = grades.checked_ilog2().unwrap_or(0) as u8;
+        let is_earlier = time < reached.end;
+        let exceeds = if grows { value > reached.value || (value == reached.value && is_earlier) } else { is_earlier };
+        if reached.first.is_none() || grade > reached.grade || (grade == reached.grade && exceeds) {
+            (reached.grade, reached.value, reached.end) = (grade, value, time);
+        }
+        reached.most = if grows { reached.most.max(value) } else { reached.value };
+        reached.grades |= grades;
+        if reached.first.is_none_or(|first| time < first) {
             reached.first = Some(time);
         }
     }

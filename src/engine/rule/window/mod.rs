@@ -14,6 +14,9 @@
 //! A group may be about several: each hit says whom a window is about that ends with it, and there is an answer for each of them, of the
 //! windows that end with theirs.
 //!
+//! Of the windows of a day the gravest is told, as [`Evidence::grade`] says of the events in them. An event that several rules of a
+//! correlation match counts once, except where it is asked which rules occurred.
+//!
 //! Hits that report one request ([`request`]) are all kept, and count once in each window.
 //!
 //! A correlation may name other correlations. Its hits are then the hits that end their satisfied windows, grouped by its own fields.
@@ -36,7 +39,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Stage};
+pub use answer::{Answer, Stage, doubled};
 pub use condition::{Condition, Expression};
 pub use correlation::{Correlation, Kind, Refused};
 pub use limits::{LeftOut, Limits};
@@ -47,8 +50,18 @@ use group::{Above, Hit, Link};
 use state::State;
 
 /// Whatever leads back from a hit to its event. Its order is the order in which answers list hits of the same time.
-pub trait Evidence: Clone + Ord + Debug + Serialize + DeserializeOwned {}
-impl<T: Clone + Ord + Debug + Serialize + DeserializeOwned> Evidence for T {}
+pub trait Evidence: Clone + Ord + Debug + Serialize + DeserializeOwned {
+    /// How grave its event is, below [`GRADES`]: of the windows of a day those with the gravest event are told.
+    fn grade(&self) -> u8 {
+        0
+    }
+}
+impl Evidence for () {}
+impl Evidence for u32 {}
+impl Evidence for u64 {}
+
+/// So many grades there are at most.
+pub const GRADES: usize = 8;
 
 /// Where the matches of a base rule go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +101,7 @@ pub struct Windows<E> {
 }
 
 /// What a correlation counts, by hash, and its id: correlations may differ in nothing but their thresholds.
-type Name = (u64, String);
+pub type Name = (u64, String);
 
 /// What is written: the states by the names of their correlations.
 #[derive(Serialize, Deserialize)]
@@ -168,7 +181,9 @@ impl<E: Evidence> Windows<E> {
                     above: above.clone(),
                 };
                 let state = &mut self.states[number];
-                state.insert(&self.correlations[number], &self.limits, hash, &key, hit, self.crosses[number]);
+                if !state.counts_already(&self.correlations[number], hash, &hit) {
+                    state.insert(&self.correlations[number], &self.limits, hash, &key, hit, self.crosses[number]);
+                }
             }
         }
         true
@@ -302,7 +317,8 @@ impl<E: Evidence> Windows<E> {
         }
     }
 
-    fn names(&self) -> Vec<Name> {
+    /// What each counts, as a hash, and its id.
+    pub fn names(&self) -> Vec<Name> {
         let name = |(number, one): (usize, &Correlation)| (self.content(number), one.id.clone());
         self.correlations.iter().enumerate().map(name).collect()
     }

@@ -59,11 +59,19 @@ impl<E: Evidence> State<E> {
         }
     }
 
+    /// Whether the event of a hit counts in its group by another of the rules.
+    pub fn counts_already(&self, correlation: &Correlation, hash: u64, hit: &Hit<E>) -> bool {
+        let is_same = |known: &Hit<E>| known.position != hit.position && known.value == hit.value;
+        correlation.rules.len() > 1
+            && !correlation.kind.asks_which()
+            && self.groups.get(&hash).is_some_and(|group| group.holds(hit, &is_same))
+    }
+
     /// Takes up an event that ended a satisfied window below, once.
     pub fn insert_passed(&mut self, correlation: &Correlation, limits: &Limits, key: &Key, hit: Hit<E>, crosses: bool) {
         let hash = read::hash(key.iter().map(Option::as_deref));
-        let group = self.groups.get(&hash);
-        if !group.is_some_and(|group| group.holds(hit.time, hit.position, &hit.evidence)) {
+        let is_same = |known: &Hit<E>| known.position == hit.position || !correlation.kind.asks_which();
+        if !self.groups.get(&hash).is_some_and(|group| group.holds(&hit, &is_same)) {
             self.insert(correlation, limits, hash, key, hit, crosses);
         }
     }

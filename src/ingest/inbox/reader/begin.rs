@@ -1,9 +1,10 @@
 //! Which file is opened next, and how far time may go before it is.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::super::folder;
 use super::super::open::{Ended, Open, gone_away, origin};
@@ -39,6 +40,18 @@ impl Reader {
         }
         self.held = from;
         self.say(Arrival::FilesWait(from))
+    }
+
+    /// Says, once all that lies there was looked into, what was read in part and is not there as it was: nobody else knows of the rest.
+    pub(super) fn miss_begun(&mut self) {
+        if self.pending.is_empty() && self.unsettled.as_ref().is_some_and(BTreeSet::is_empty) && !self.begun.is_empty()
+        {
+            let files = std::mem::take(&mut self.begun).len();
+            warn!(
+                files,
+                "files were read in part before and are not in the drop folder as they were then; where they were taken away, put them back: the rest of them was not read"
+            );
+        }
     }
 
     pub(super) fn open(&self, path: &Path) -> Result<FileReader, FileError> {
@@ -93,6 +106,7 @@ impl Reader {
             Err(error) => return self.refuse(&path, stamp, &error),
         };
         let key = end.key();
+        self.begun.remove(&key);
         // What was read and is not on record yet may still be lost: neither may be taken for done with.
         let is_read = self.ended.values().any(|ended| ended.key.as_ref() == Some(&key));
         if is_read || self.open.iter().any(|file| file.key == key) {

@@ -1,7 +1,7 @@
 //! Cases written from the specification and from what the module promises.
 
 use super::super::{Answer, Limits, Windows};
-use super::hospital::{FIRST, Heard, Opened, compile, event, offer, read, windows};
+use super::hospital::{FIRST, Graded, Heard, Opened, compile, event, offer, read, windows};
 use crate::event::time::{DAY, HOUR, SECOND};
 
 /// A correlation of the base rules `a` and `b`, by user.
@@ -86,7 +86,8 @@ fn sums_are_those_of_decimals_in_any_order() {
     for at in 0..10 {
         let opened = tenths(at);
         for feed in windows.feeds(&["a".to_owned()]) {
-            let found = super::super::Match { time: opened.time(), day: opened.day(), about: 0, evidence: opened.id };
+            let found =
+                super::super::Match { time: opened.time(), day: opened.day(), about: 0, evidence: Graded(opened.id) };
             let field = |name: &str| (name == "v").then_some(rsigma_eval::EventValue::Float(0.1));
             assert!(windows.offer(feed, &mut |_| found, &field));
         }
@@ -169,7 +170,7 @@ fn lists_count_with_each_of_their_values_up_to_a_limit() {
     let opened = Opened { patients: (0..40).collect(), ..event(1, 0, "a", 0, 0) };
     offer(&mut windows, &opened);
     let mut values = Vec::new();
-    windows.settle(FIRST, &mut |answer: &Answer<'_, u32>| values.push((answer.value, answer.evidence().len())));
+    windows.settle(FIRST, &mut |answer: &Answer<'_, Graded>| values.push((answer.value, answer.evidence().len())));
     assert_eq!(values, [(1_024.0, 1)]);
     let left_out = windows.left_out().map(|(_, out)| out.combinations).sum::<u64>();
     assert_eq!(left_out, 40 * 40 - 1_024);
@@ -231,7 +232,7 @@ fn the_groups_own_fields_count_where_correlations_are_chained() {
 fn what_cannot_be_counted_is_refused() {
     let refused = |text: &str| match compile(&read(text), &Limits::default()) {
         Err(problems) => problems.join("; "),
-        Ok(correlations) => match Windows::<u32>::new(correlations, Limits::default()) {
+        Ok(correlations) => match Windows::<Graded>::new(correlations, Limits::default()) {
             Err(problems) => problems.into_iter().map(|(_, problem)| problem).collect::<Vec<_>>().join("; "),
             Ok(_) => String::new(),
         },
@@ -278,9 +279,10 @@ fn the_samples_of_the_specification() {
     let mut windows = windows(&read, Limits::default());
     let mut told = Vec::new();
     let login = |second: i64| event(second as u32, second, "a", 0, 0);
-    let offer = |windows: &mut Windows<u32>, name: &str, opened: &Opened| {
+    let offer = |windows: &mut Windows<Graded>, name: &str, opened: &Opened| {
         for feed in windows.feeds(&[name.to_owned()]) {
-            let found = super::super::Match { time: opened.time(), day: opened.day(), about: 0, evidence: opened.id };
+            let found =
+                super::super::Match { time: opened.time(), day: opened.day(), about: 0, evidence: Graded(opened.id) };
             let field = |name: &str| (name == "User").then(|| opened.field("user")).flatten();
             assert!(windows.offer(feed, &mut |_| found, &field));
         }
@@ -312,7 +314,7 @@ fn windows_that_differ_in_their_thresholds_only_are_told_apart() {
         let (mut before, mut adopted, mut loaded) = (fresh(), fresh(), fresh());
         offer(&mut before, &event(1, 10, "a", 0, 0));
         offer(&mut before, &event(2, 20, "a", 0, 0));
-        let told = |windows: &mut Windows<u32>| {
+        let told = |windows: &mut Windows<Graded>| {
             let mut ids = Vec::new();
             windows.cross(&mut |answer| ids.push(answer.correlation.id.clone()));
             ids

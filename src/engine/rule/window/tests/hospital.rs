@@ -5,13 +5,24 @@ use std::collections::BTreeMap;
 
 use rsigma_eval::EventValue;
 use rsigma_parser::{CorrelationRule, SigmaCollection, parse_sigma_yaml};
+use serde::{Deserialize, Serialize};
 
-use super::super::{Answer, Correlation, Limits, Match, Stage, Windows};
+use super::super::{Answer, Correlation, Evidence, Limits, Match, Stage, Windows, doubled};
 use crate::event::time::{DAY, HOUR, SECOND};
 use crate::event::{Day, Time};
 
 /// The first day of the tests, a Tuesday.
 pub const FIRST: Day = Day(20_523);
+
+/// The identifier of an event; every thousand of them is a grade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Graded(pub u32);
+
+impl Evidence for Graded {
+    fn grade(&self) -> u8 {
+        (self.0 / 1_000) as u8
+    }
+}
 
 /// An event as base rules and correlations see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,16 +108,16 @@ pub fn compile(read: &SigmaCollection, limits: &Limits) -> Result<Vec<Correlatio
 }
 
 /// Windows of a text.
-pub fn windows(read: &SigmaCollection, limits: Limits) -> Windows<u32> {
+pub fn windows(read: &SigmaCollection, limits: Limits) -> Windows<Graded> {
     Windows::new(compile(read, &limits).expect("the correlations are right"), limits).expect("they fit together")
 }
 
 /// Offers an event to everything that its base rules feed; false where its day has settled.
-pub fn offer(windows: &mut Windows<u32>, event: &Opened) -> bool {
+pub fn offer(windows: &mut Windows<Graded>, event: &Opened) -> bool {
     let mut looked_at = true;
     for name in &event.matches {
         for feed in windows.feeds(&[(*name).to_owned()]) {
-            let found = Match { time: event.time(), day: event.day(), about: 0, evidence: event.id };
+            let found = Match { time: event.time(), day: event.day(), about: 0, evidence: Graded(event.id) };
             looked_at &= windows.offer(feed, &mut |_| found, &|name| event.field(name));
         }
     }
@@ -142,13 +153,13 @@ pub struct Heard {
 
 impl Heard {
     /// Takes note of an answer.
-    pub fn hear(&mut self, answer: &Answer<'_, u32>) {
+    pub fn hear(&mut self, answer: &Answer<'_, Graded>) {
         let group = answer.group().iter().map(|value| value.as_deref().map(str::to_owned)).collect();
         let of = (answer.number, group, answer.day);
         match answer.stage {
-            Stage::Crossing => self.crossed.entry(of).or_default().push(answer.ratio),
+            Stage::Crossing => self.crossed.entry(of).or_default().push(doubled(answer.ratio, answer.grades)),
             Stage::Settled if answer.is_satisfied => {
-                let evidence = answer.evidence().into_iter().map(|(_, id)| *id).collect();
+                let evidence = answer.evidence().into_iter().map(|(_, id)| id.0).collect();
                 let said = Said { first: answer.first, value: answer.value, to: answer.to, evidence };
                 assert_eq!(self.settled.insert(of, said), None, "one answer for a group and day");
             }

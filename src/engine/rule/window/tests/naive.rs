@@ -9,7 +9,8 @@ use rsigma_parser::{
     WindowMode,
 };
 
-use super::hospital::{Of, Opened, Said, names_of};
+use super::super::Evidence;
+use super::hospital::{Graded, Of, Opened, Said, names_of};
 use crate::event::time::SECOND;
 
 /// An event in a group of a correlation: its rule by position, and its value.
@@ -39,11 +40,14 @@ pub fn settled(read: &SigmaCollection, events: &[Opened]) -> BTreeMap<Of, Said> 
                 let new = Said { first: to, value, to, evidence };
                 let said = all.entry(of).or_insert_with(|| new.clone());
                 let first = said.first.min(to);
-                let tells_more = if only_grows(rule) {
+                // Of all windows those with the gravest event are told.
+                let grade = |said: &Said| said.evidence.iter().map(|id| Graded(*id).grade()).max();
+                let exceeds = if only_grows(rule) {
                     value > said.value || (value == said.value && to < said.to)
                 } else {
                     to < said.to
                 };
+                let tells_more = grade(&new) > grade(said) || (grade(&new) == grade(said) && exceeds);
                 *said = Said { first, ..if tells_more { new } else { said.clone() } };
             }
         }
@@ -93,7 +97,14 @@ fn groups<'a>(
             }
             for key in keys {
                 for value in values(rule, event) {
-                    groups.entry(key.clone()).or_default().push(Hit { event, position, value, settles });
+                    let group = groups.entry(key.clone()).or_default();
+                    // SC counts "events": one that several rules match is one, unless it is asked which rules occurred.
+                    let is_other = |known: &Hit<'_>| {
+                        known.event.id == event.id && known.position != position && known.value == value
+                    };
+                    if is_temporal(rule) || !group.iter().any(is_other) {
+                        group.push(Hit { event, position, value, settles });
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use rsigma_eval::{CorrelationConfig, CorrelationEngine, JsonEvent};
 use rsigma_parser::{CorrelationCondition, CorrelationRule, CorrelationType, SigmaCollection};
 
 use super::super::{Limits, Windows};
-use super::hospital::{FIRST, Heard, Of, Opened, offer, read, windows};
+use super::hospital::{FIRST, Graded, Heard, Of, Opened, offer, read, windows};
 use super::naive;
 use super::written::{GROUPS, KINDS, OPERATORS, Written, events, written};
 use crate::event::Day;
@@ -79,7 +79,7 @@ fn feed(
     heard
 }
 
-fn restarted(read: &SigmaCollection, before: &Windows<u32>) -> Windows<u32> {
+fn restarted(read: &SigmaCollection, before: &Windows<Graded>) -> Windows<Graded> {
     let mut after = windows(read, Limits::default());
     assert!(after.load(&before.save()), "what was saved can be loaded");
     after
@@ -103,7 +103,7 @@ fn check_crossings(read: &SigmaCollection, crosses: &[bool], came: &[Opened], he
 fn a_day_settles_as_the_specification_says_in_any_order() {
     let spans: &[&str] = &["1s", "10m", "1h", "9h", "1d", "2d"];
     let seen = RefCell::new(BTreeMap::<String, usize>::new());
-    let cases = (written(spans), events(-4), arrival(), arrival());
+    let cases = (written(spans), events(-4, 3), arrival(), arrival());
     let result = runner(4_000).run(&cases, |(written, events, one, other)| {
         note(&seen, &written);
         let read = read(&written.text("corr"));
@@ -137,7 +137,7 @@ fn correlations_of_correlations_settle_as_the_specification_says() {
         let kind = KINDS.iter().position(|known| *known == kind).expect("a kind");
         Written { kind, expression: None, ..written }
     });
-    let cases = (written(spans), above, 0..2_usize, events(0), arrival());
+    let cases = (written(spans), above, 0..2_usize, events(0, 2), arrival());
     let result = runner(2_000).run(&cases, |(below, above, first, events, arrival)| {
         let rules = ["corr, c", "c, corr"][first];
         let above =
@@ -237,7 +237,7 @@ fn a_stream_in_order_settles_as_rsigma_fires() {
     let seen = RefCell::new(BTreeMap::<String, usize>::new());
     let gaps = prop::collection::vec(prop::sample::select(vec![1, 1, 1, 2, 3, 5, 30]), 40);
     let one_rule = prop::collection::vec(prop::sample::select(vec!["a", "a", "b", "c"]), 40);
-    let cases = (written(spans), prop::bool::weighted(0.15), events(-4), gaps, one_rule, 0..3_i64);
+    let cases = (written(spans), prop::bool::weighted(0.15), events(-4, 1), gaps, one_rule, 0..3_i64);
     let result = runner(10_000).run(&cases, |(mut written, chained, mut events, gaps, one_rule, start)| {
         written.group = written.group.min(3);
         written.field = 2;

@@ -93,8 +93,8 @@ pub fn written(spans: &'static [&'static str]) -> impl Strategy<Value = Written>
     })
 }
 
-/// Events of three days, close enough to meet, many at the same time; numbers may be negative.
-pub fn events(least: i64) -> impl Strategy<Value = Vec<Opened>> {
+/// Events of three days, close enough to meet, many at the same time; numbers may be negative, and grades below `grades`.
+pub fn events(least: i64, grades: u32) -> impl Strategy<Value = Vec<Opened>> {
     // Around the ends of days in both zones, and anywhere.
     let near = prop::sample::select(vec![0, 9 * HOUR, 15 * HOUR, DAY, DAY + 15 * HOUR, 2 * DAY]);
     let at = prop_oneof![
@@ -104,13 +104,13 @@ pub fn events(least: i64) -> impl Strategy<Value = Vec<Opened>> {
     ];
     let matches = prop::sample::select(vec![vec!["a"], vec!["a"], vec!["b"], vec!["c"], vec!["a", "b"], vec![]]);
     let who = (proptest::option::weighted(0.9, 0..3_u8), 0..2_u8, vec(0..4_u8, 0..3));
-    let one = (at, matches, who, proptest::option::weighted(0.9, least..12));
+    let one = (at, matches, who, (proptest::option::weighted(0.9, least..12), 0..grades));
     vec(one, 0..40).prop_map(|all| {
-        let opened = |(id, (at, matches, who, quarters)): (usize, (i64, Vec<&'static str>, _, _))| {
+        let opened = |(id, (at, matches, who, (quarters, grade))): (usize, (i64, Vec<&'static str>, _, _))| {
             let (user, host, mut patients): (Option<u8>, u8, Vec<u8>) = who;
             patients.sort_unstable();
             patients.dedup();
-            Opened { at: at.max(0), matches, user, host, patients, quarters, id: id as u32 }
+            Opened { at: at.max(0), matches, user, host, patients, quarters, id: 1_000 * grade + id as u32 }
         };
         all.into_iter().enumerate().map(opened).collect()
     })
