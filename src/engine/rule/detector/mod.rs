@@ -5,7 +5,7 @@
 //! them. A correlation sees the rows of open days. A hard or informational rule speaks whatever its rate; a budgeted one where its
 //! rate within the role, which is its p-value, lies below the threshold of the day.
 //!
-//! `tally` is what hits of a day amount to, `note` what a window keeps of an event, `rates` how usual hits are, `say` how it is said.
+//! `tally` is what hits of a day amount to, `note` what a window keeps of an event, `reached` what windows say, `rates` how usual hits are, `say` how it is said.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::meta::About;
 use super::sieve::Room;
-use super::window::{Answer, Feed, Match, Windows, doubled};
+use super::window::{Feed, Match, Windows};
 use super::{Condition, Plain, Row, Rule, RuleSet};
 use crate::engine::budget::Alphas;
 use crate::engine::detect::{Findings, Stage, cut};
@@ -22,16 +22,18 @@ use crate::engine::off::{Part, is_sound};
 use crate::engine::stats::distinct::hash;
 use crate::engine::stats::told::InForce;
 use crate::engine::subjects::GroupIx;
-use crate::event::{Class, Day, Subject, SubjectKind, Time};
+use crate::event::{Class, Day, Subject, Time};
 use crate::roster::Roster;
-use note::{Note, Together};
+use note::Note;
 use rates::Rates;
+use reached::{Crossed, Reached, taken};
 use tally::Tally;
 use target::{Target, target, targets};
 pub use target::{offered, place_day};
 
 mod note;
 mod rates;
+mod reached;
 mod say;
 mod settle;
 mod tally;
@@ -95,43 +97,6 @@ struct Saved {
     windows: Vec<u8>,
     left_out: BTreeMap<String, u64>,
     off: BTreeMap<String, String>,
-}
-
-/// What the windows of a rule have come to that are about one subject, of whatever groups.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct Crossed {
-    ratio: f64,
-    grades: u8,
-    /// What was told last.
-    told: Option<u32>,
-}
-
-impl Crossed {
-    fn add(&mut self, reached: &Reached) {
-        self.ratio = self.ratio.max(reached.ratio);
-        self.grades |= reached.grades;
-    }
-
-    /// What crosses.
-    fn quantity(&self) -> f64 {
-        doubled(self.ratio, self.grades)
-    }
-}
-
-/// An answer of the windows, taken out of them.
-struct Reached {
-    rule: Arc<Rule>,
-    target: Target,
-    together: Together,
-    group: Vec<String>,
-    value: f64,
-    threshold: i64,
-    ratio: f64,
-    grades: u8,
-    holds: bool,
-    /// The first and the last of its events.
-    from: Time,
-    to: Time,
 }
 
 impl Watcher {
@@ -398,33 +363,4 @@ impl Watcher {
 /// A budgeted rule's p-value; the others have none.
 fn p(rates: &Rates, rule: &Rule, day: Day, role: Option<GroupIx>) -> Option<f64> {
     (rule.meta.class == Class::Budgeted).then(|| rates.p(day, &rule.id, &rule.hash, role))
-}
-
-/// Takes an answer out of the windows; none where no rule speaks for the correlation.
-fn taken(set: &RuleSet, answer: &Answer<'_, Arc<Note>>) -> Option<Reached> {
-    let rule = set.speaks(answer.number)?.clone();
-    let notes = answer.evidence();
-    let last = answer.last()?;
-    let together = Together::of(notes.iter().map(|(_, note)| &***note));
-    let group = answer.group().iter().map(|value| value.as_deref().unwrap_or("unknown").to_owned()).collect();
-    // An event may name others beside the patient who is the group's.
-    let patient = (rule.meta.about == About::Patient).then(|| answer.correlation.patient_field()).flatten();
-    let patient = patient.and_then(|at| answer.group()[at].as_deref());
-    let patient = patient.filter(|patient| notes.iter().any(|(_, note)| note.names(patient)));
-    let subject =
-        patient.map_or_else(|| last.subject.clone(), |id| Subject { kind: SubjectKind::Patient, id: id.to_owned() });
-    let target = Target { subject, day: answer.day, window: last.window, role: last.role };
-    Some(Reached {
-        rule,
-        target,
-        group,
-        value: answer.value,
-        threshold: answer.correlation.bound(),
-        ratio: answer.ratio,
-        grades: answer.grades,
-        holds: answer.is_satisfied,
-        from: notes.first()?.0,
-        to: answer.to,
-        together,
-    })
 }

@@ -117,15 +117,6 @@ impl Watcher {
     }
 }
 
-impl Reached {
-    /// Whether this and not the other is what is said of a rule and subject.
-    fn is_beyond(&self, other: &Reached) -> bool {
-        let grave = |reached: &Reached| (reached.holds, reached.together.severity);
-        let order = grave(self).cmp(&grave(other)).then(self.ratio.total_cmp(&other.ratio));
-        order.then(other.to.cmp(&self.to)).then_with(|| other.group.cmp(&self.group)).is_gt()
-    }
-}
-
 pub(super) fn settle_tally(
     rates: &Rates,
     rule: &Arc<Rule>,
