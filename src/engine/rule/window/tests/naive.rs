@@ -97,14 +97,7 @@ fn groups<'a>(
             }
             for key in keys {
                 for value in values(rule, event) {
-                    let group = groups.entry(key.clone()).or_default();
-                    // SC counts "events": one that several rules match is one, unless it is asked which rules occurred.
-                    let is_other = |known: &Hit<'_>| {
-                        known.event.id == event.id && known.position != position && known.value == value
-                    };
-                    if is_temporal(rule) || !group.iter().any(is_other) {
-                        group.push(Hit { event, position, value, settles });
-                    }
+                    groups.entry(key.clone()).or_default().push(Hit { event, position, value, settles });
                 }
             }
         }
@@ -172,7 +165,15 @@ fn within<'h, 'a>(rule: &CorrelationRule, hits: &'h [Hit<'a>], last: &Opened) ->
 
 /// The quantity of the window that ends at `end`, if it satisfies the condition.
 fn satisfied(read: &SigmaCollection, rule: &CorrelationRule, hits: &[Hit<'_>], last: &Opened) -> Option<f64> {
-    let inside: Vec<&Hit<'_>> = within(rule, hits, last).collect();
+    let mut inside: Vec<&Hit<'_>> = Vec::new();
+    for hit in within(rule, hits, last) {
+        // SC counts "events": one that several rules match is one, unless it is asked which rules occurred.
+        let is_same = |known: &&Hit<'_>| (known.event.id, &known.value) == (hit.event.id, &hit.value);
+        let is_other = |known: &&Hit<'_>| is_same(known) && known.position != hit.position;
+        if is_temporal(rule) || !inside.iter().any(is_other) {
+            inside.push(hit);
+        }
+    }
     // Numerator and denominator.
     let (value, per) = quantity(rule, &inside);
     let holds = match &rule.condition {
