@@ -95,7 +95,9 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let rosters = Rosters::new(folder, &settings, &loaded, now());
     put_in_force(&settings, &mut road, before.as_ref(), loaded, rules)?;
     open_lanes(&mut road, &places, source.inbox.is_some())?;
-    let operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
+    let mut operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
+    watch::take_up(&mut operator, &store, &settings.monitor, now())?;
+    watch::rejected(&operator, &mut road, &settings);
     let parts = Parts {
         settings: settings.clone(),
         path: path.to_owned(),
