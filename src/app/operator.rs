@@ -199,7 +199,8 @@ impl Operator {
             };
             self.open.insert(key, told);
         }
-        let (awaited, over): (BTreeMap<_, _>, BTreeMap<_, _>) = before.into_iter().partition(|(_, told)| now < told.awaited);
+        let (awaited, over): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            before.into_iter().partition(|(_, told)| now < told.awaited);
         self.open.extend(awaited);
         self.over.extend(over.into_values().map(|told| (told, IS_OVER)));
         raised.extend(self.close(now));
@@ -232,6 +233,7 @@ impl Operator {
         told.seen = counted(seen, told.seen.count, told.since);
         let more = (told.seen.count >= told.told * 2).then(|| {
             (told.revision, told.told) = (told.revision + 1, told.seen.count);
+            tracing::warn!(kind = told.seen.kind.slug, about = told.seen.about, "{}", told.seen.what);
             self.raised(&told, told.revision, State::Open, now)
         });
         self.happened.insert(key, told);

@@ -479,9 +479,7 @@ mod tests {
         check("on trial", &|one| one.alert.disposition = Disposition::Shadow, 0, 0);
         check("an exception", &|one| one.alert.disposition = Disposition::Suppressed, 0, 0);
         check("of two days ago", &|one| one.at = Time(now - 2 * DAY), 0, 0);
-        let settled = |days: i64| {
-            move |one: &mut Raised| (one.alert.settled, one.at) = (true, Time(now - days * DAY))
-        };
+        let settled = |days: i64| move |one: &mut Raised| (one.alert.settled, one.at) = (true, Time(now - days * DAY));
         check("first told when its day settled", &settled(2), 1, 0);
         check("of weeks ago, first told when its day settled", &settled(14), 0, 0);
         let (store, _dir) = store();
