@@ -13,7 +13,7 @@ use self::rules::RulesNow;
 use crate::engine::Engine;
 use crate::event::time::HOUR;
 use crate::event::{Problem, Time};
-use crate::history::{History, Settings as HistorySettings};
+use crate::history::{History, HistoryError, Settings as HistorySettings, is_encrypted};
 use crate::keys::{Keyring, write_durably};
 use crate::pipeline::Keep;
 use crate::roster::{Accepted, Loaded, Roster};
@@ -30,6 +30,7 @@ mod drain;
 mod feeds;
 pub mod live;
 pub mod monitor;
+mod named;
 mod operator;
 mod partitions;
 mod past;
@@ -49,6 +50,7 @@ mod watch;
 pub use acts::{Act, act};
 pub use audit::{audit, who};
 pub use backtest::{Backtested, backtest_rules};
+pub use named::named_for_nothing;
 pub use rosters::{accepted_last, look_at_rosters, named_rosters, nobody, people, rosters};
 pub use rules::{
     Matched, absent_columns, diff_rules, export_rules, look_at_rules, match_rules, names_nothing, unproven,
@@ -314,12 +316,20 @@ fn seal(settings: &Settings, dir: &Path, state: &Path) -> Result<AesSeal, Stop> 
 
 /// The keyring of a history; `None` where encryption is off.
 fn keyring(settings: &Settings, dir: &Path) -> Result<Option<Keyring>, Stop> {
-    let path = dir.join("keyring.json");
-    if !path.exists() {
+    // That it is missing is no sign of that: without it nothing can be read, and it has to be named.
+    if is_encrypted(dir).map_err(Stop::failed)? != Some(true) {
         return Ok(None);
     }
     let key = settings.key_source(dir).read().map_err(Stop::failed)?;
-    Keyring::open(&path, key).map(Some).map_err(Stop::failed)
+    Keyring::open(&dir.join("keyring.json"), key).map(Some).map_err(Stop::failed)
+}
+
+/// The problem of settings that say another thing about encryption than the history that is there was made with.
+pub fn encrypted_otherwise(settings: &Settings) -> Option<Problem> {
+    let history = settings.history.as_ref()?;
+    let made = is_encrypted(&history.dir).ok()??;
+    let wrong = HistoryError::Encryption { asked: history.encrypt, made };
+    (made != history.encrypt).then(|| Problem { file: history.dir.clone(), line: None, what: wrong.to_string() })
 }
 
 /// What in the state folder opens with its key alone.

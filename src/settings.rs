@@ -25,6 +25,7 @@ use paths::whole;
 use tree::{Tree, sections};
 
 pub use rules::Rules;
+pub use tree::nearest;
 pub use words::{duration, local, unknown_format};
 
 /// The file as it was written: strict, and without meaning.
@@ -241,6 +242,11 @@ impl Settings {
         }
     }
 
+    /// The topics, files and folders of files that something is known of.
+    pub fn named_topics(&self) -> impl Iterator<Item = &String> {
+        self.topics.keys()
+    }
+
     /// What is known of a topic or file.
     pub fn hints(&self, name: &str) -> Hints {
         self.topics.get(name).cloned().unwrap_or_else(|| Hints::new(name))
@@ -320,6 +326,7 @@ impl Reading<'_> {
             sections: BTreeMap::new(),
         };
         paths::apart(&mut self.tree, self.file, &settings, &places);
+        channels::no_circle(&mut self.tree, &settings, &places);
         settings
     }
 
@@ -505,6 +512,11 @@ mod tests {
         check(&hook.replace("SECRET", "\"hunter2\""), &[(Some(4), "never written here")]);
         check(&hook.replace("SECRET", "{ file = \"none\" }"), &[(Some(4), "secret: ")]);
         check(&format!("{file}{file}"), &[(Some(4), "same name")]);
+        // Alerts that are read as records would make more of them without end.
+        let read = "[kafka]\nbrokers = [\"127.0.0.1:9092\"]\ntopics = [\"ehr\", \"alerts\"]\n";
+        let write = "[[channels]]\nkind = \"kafka\"\nbrokers = [\"127.0.0.1:9092\"]\nallow_plaintext = \"loopback\"\ntopic = \"alerts\"\n";
+        check(&format!("{read}{write}"), &[(Some(8), "topic: alerts are written to \"alerts\", and [kafka] reads it")]);
+        check(&format!("{}{write}", read.replace(", \"alerts\"", "")), &[]);
         // A key that is missing hides nothing else.
         check(
             "[[channels]]\nkind = \"email\"\nhost = \"mail.hosp.test\"\ntls = \"none\"\n[[channels]]\nkind = \"webhook\"\nurl = \"http://soc.hosp.test/x\"\n",

@@ -56,6 +56,8 @@ pub(super) struct Drain {
     drained: Option<Head>,
     /// What was said to be wrong with the self-audit: it is said once.
     said: Option<String>,
+    /// The store knows more of the journal than is in it: the history was put back from an older copy.
+    is_older: bool,
 }
 
 /// What a round has brought in.
@@ -86,7 +88,9 @@ impl Drain {
         let entries = journal.read().map_err(Stop::failed)?;
         let last = entries.iter().rev().find(|entry| entry.kind == ACTS);
         let drained = last.and_then(|entry| String::from_utf8_lossy(&entry.bytes).lines().last().map(Head::of));
-        let drain = Drain { journal, store, state: state.to_path_buf(), seal, drained, said: None };
+        let newest = entries.last().map_or(0, |entry| entry.number as i64);
+        let is_older = store.mark(JOURNAL).map_err(Stop::failed)? > newest;
+        let drain = Drain { journal, store, state: state.to_path_buf(), seal, drained, said: None, is_older };
         drain.restore(&entries, alerts, routes, now).map_err(DrainError::stop)?;
         Ok(drain)
     }
@@ -186,7 +190,15 @@ impl Drain {
         let wrong = gone.or_else(|| audit::wrong(fresh, drained, &self.seal));
         let wrong = wrong.or_else(|| audit::cut_off(&file.lines, drained, &self.state, &self.seal));
         if let Some(what) = wrong.clone().filter(|what| self.said.as_ref() != Some(what)) {
-            let what = format!("{}: {what}.", self.state.join(audit::AUDIT).display());
+            let why = match self.is_older {
+                true => {
+                    "The history is older than the state folder: it was put back from a copy, and this may follow from that alone."
+                }
+                false => {
+                    "Somebody wrote to the state folder, or the history or the state folder was put back from an older copy."
+                }
+            };
+            let what = format!("{}: {what}. {why}", self.state.join(audit::AUDIT).display());
             round.wrong = Some(Seen { kind: &operator::AUDIT, about: "self-audit".into(), what, count: 0 });
         }
         self.said = wrong;

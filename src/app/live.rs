@@ -12,6 +12,7 @@ use super::drain::Drain;
 use super::feeds::Feeds;
 use super::monitor::board::Shared;
 use super::monitor::{self, Sight};
+use super::named;
 use super::operator::Operator;
 use super::places::Places;
 use super::rosters::put_in_force;
@@ -76,7 +77,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let _inside = runtime.enter();
     let desk = Desk::default();
     let _listening = acts::listen(&dirs.1, store.clone(), desk.clone(), now).map_err(Stop::failed)?;
-    let notifier = notifier(&settings, store.clone(), board.clone())?;
+    let notifier = notifier(&settings, &rules.set, store.clone(), board.clone())?;
     let channels: Arc<dyn Fn() -> _ + Send + Sync> = Arc::new(notifier.health());
     let sight = Sight { board: board.clone(), store: store.clone(), channels: channels.clone(), clock: now };
     show(&settings, sight)?;
@@ -95,7 +96,7 @@ pub fn run(path: &Path, until_end: bool, accept_rosters: bool) -> Result<Tally, 
     let rosters = Rosters::new(folder, &settings, &loaded, now());
     put_in_force(&settings, &mut road, before.as_ref(), loaded, rules)?;
     open_lanes(&mut road, &places, source.inbox.is_some())?;
-    let operator = Operator::new(settings.default_zone.clone(), made_by(&settings, &road));
+    let operator = operator(&settings, &mut road, &store)?;
     let parts = Parts {
         settings: settings.clone(),
         path: path.to_owned(),
@@ -190,8 +191,17 @@ fn needed(settings: &Settings) -> Result<&crate::history::Settings, Stop> {
     settings.history.as_ref().ok_or_else(|| lacks("[history]"))
 }
 
-/// Starts the channels.
-fn notifier(settings: &Settings, store: Arc<Store>, board: Shared) -> Result<Notifier, Stop> {
+/// The operator, who goes on with what stands open.
+fn operator(settings: &Settings, road: &mut Road<'_>, store: &Store) -> Result<Operator, Stop> {
+    let mut operator = Operator::new(settings.default_zone.clone(), made_by(settings, road));
+    watch::take_up(&mut operator, store, &settings.monitor, now())?;
+    watch::rejected(&operator, road, settings);
+    Ok(operator)
+}
+
+/// Starts the channels; what they name and no rule is called is said.
+fn notifier(settings: &Settings, rules: &RuleSet, store: Arc<Store>, board: Shared) -> Result<Notifier, Stop> {
+    named::complain(settings, rules);
     let started = Notifier::start(&settings.channels, store, &settings.default_zone, Arc::new(now), vital(board));
     started.map_err(|wrongs| {
         let lines: Vec<String> = wrongs.into_iter().map(|(name, what)| format!("channel {name}: {what}")).collect();

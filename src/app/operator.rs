@@ -3,6 +3,7 @@
 //! Pure but for the clock that is handed in: what is wrong at this moment goes in, alerts come out. A trouble that *lasts* (a source
 //! that is silent) is open until it is no longer seen; one that *happened* (a gap) is told at once and counted for the rest of its day.
 //! The same trouble about the same thing on one day of the clock is one alert, so that what comes and goes does not flood anybody.
+//! Both are closed by a revision of their own, also those that a process before this one has left open ([`Operator::take_up`]).
 //! These alerts stand outside the promise of DESIGN section 5: they depend on the clock of this machine.
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde_json::json;
 use super::monitor::board::Trouble;
 use crate::event::alert::{Evidence, MadeBy, Patients, Window};
 use crate::event::{Alert, Class, Day, Disposition, Raised, Severity, State, Subject, SubjectKind, Time, Zone};
+use crate::store::Listed;
 
 /// A kind of trouble.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,6 +109,15 @@ static ALL: [&Kind; 23] = [
     &SETTINGS,
 ];
 
+/// What [`DISK`] is about where it was full for a while.
+pub const FULL: &str = "full";
+
+/// Whether such a trouble happened and is over with its day; all others last until they are no longer seen.
+fn is_of_a_day(kind: &Kind, about: &str) -> bool {
+    let happen = [&GAP, &FILE, &CONFLICT, &FUTURE, &UNDECODED, &WINDOW, &AUDIT, &SETTINGS];
+    happen.contains(&kind) || (kind == &DISK && about == FULL)
+}
+
 /// Something that is wrong now, or that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -128,6 +139,8 @@ pub struct Operator {
     open: BTreeMap<(&'static str, String), Told>,
     /// What happened today.
     happened: BTreeMap<(&'static str, String), Told>,
+    /// What is over, each with the word for its end, and was not told yet.
+    over: Vec<(Told, &'static str)>,
 }
 
 /// A trouble that was told.
@@ -139,7 +152,13 @@ struct Told {
     revision: u32,
     /// The count that was told.
     told: u64,
+    /// Up to this time it goes on though it is not seen: after a start things take a while to be noticed.
+    awaited: Time,
 }
+
+/// The words for an end.
+const IS_OVER: &str = "This is over.";
+const DAY_IS_OVER: &str = "Its day is over.";
 
 /// Gives the newest revision of an alert that is known already, by its id.
 pub type Known<'a> = &'a dyn Fn(&str) -> u32;
@@ -147,7 +166,27 @@ pub type Known<'a> = &'a dyn Fn(&str) -> u32;
 impl Operator {
     /// An operator who knows nothing yet; `zone` gives the days.
     pub fn new(zone: Zone, made_by: MadeBy) -> Operator {
-        Operator { zone, made_by, open: BTreeMap::new(), happened: BTreeMap::new() }
+        Operator { zone, made_by, open: BTreeMap::new(), happened: BTreeMap::new(), over: Vec::new() }
+    }
+
+    /// Takes up the alerts that a process before this one has left `open`, as they stand in the store: what still holds goes on under the
+    /// same alert, and all else gets its closing revision with the next look. `notice` says how long a kind takes to be noticed again.
+    pub fn take_up(&mut self, mut open: Vec<Listed>, now: Time, notice: &dyn Fn(&Kind) -> i64) {
+        let today = self.zone.local(now).day;
+        // The newest alert of a trouble is the one that goes on.
+        open.sort_by_key(|listed| listed.day);
+        for listed in open {
+            let kind = ALL.iter().find(|kind| family(kind) == listed.alert.detection_id);
+            let Some(told) = kind.and_then(|kind| told_before(kind, listed, now.plus(notice(kind)))) else { continue };
+            let key = (told.seen.kind.slug, told.seen.about.clone());
+            if !is_of_a_day(told.seen.kind, &told.seen.about) {
+                self.over.extend(self.open.insert(key, told).map(|older| (older, IS_OVER)));
+            } else if told.day == today {
+                self.happened.insert(key, told);
+            } else {
+                self.over.push((told, DAY_IS_OVER));
+            }
+        }
     }
 
     /// Compares what is wrong now with what was wrong before; what has begun and what has ended is in the answer.
@@ -157,23 +196,38 @@ impl Operator {
         let mut before = std::mem::take(&mut self.open);
         for seen in wrong {
             let key = (seen.kind.slug, seen.about.clone());
+            debug_assert!(!is_of_a_day(seen.kind, &seen.about), "{key:?} lasts");
             let told = match before.remove(&key) {
-                Some(told) => Told { seen, ..told },
+                Some(told) => Told { seen, awaited: Time::MIN, ..told },
                 None => self.begin(seen, now, known, &mut raised),
             };
             self.open.insert(key, told);
         }
-        for (_, told) in before {
-            tracing::info!(kind = told.seen.kind.slug, about = told.seen.about, "this is over");
-            raised.push(self.raised(&told, told.revision + 1, State::Closed, now));
-        }
+        let (awaited, over): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            before.into_iter().partition(|(_, told)| now < told.awaited);
+        self.open.extend(awaited);
+        self.over.extend(over.into_values().map(|told| (told, IS_OVER)));
+        raised.extend(self.close(now));
         raised
+    }
+
+    /// The closing revisions of what is over, and a line in the log for each.
+    fn close(&mut self, now: Time) -> Vec<Raised> {
+        let over = std::mem::take(&mut self.over);
+        let close = |(mut told, end): (Told, &str)| {
+            let Seen { kind, about, what, .. } = &mut told.seen;
+            tracing::info!(kind = kind.slug, about, what, "{end}");
+            *what = format!("{what} {end}");
+            self.raised(&told, told.revision + 1, State::Closed, now)
+        };
+        over.into_iter().map(close).collect()
     }
 
     /// Something happened. The first time of a day is told, and again, quietly, when the count has doubled.
     pub fn happened(&mut self, seen: Seen, now: Time, known: Known<'_>) -> Option<Raised> {
         self.forget_other_days(now);
         let key = (seen.kind.slug, seen.about.clone());
+        debug_assert!(is_of_a_day(seen.kind, &seen.about), "{key:?} happens");
         let Some(mut told) = self.happened.remove(&key) else {
             let mut raised = Vec::new();
             let told = self.begin(counted(seen, 0, now), now, known, &mut raised);
@@ -183,6 +237,7 @@ impl Operator {
         told.seen = counted(seen, told.seen.count, told.since);
         let more = (told.seen.count >= told.told * 2).then(|| {
             (told.revision, told.told) = (told.revision + 1, told.seen.count);
+            tracing::warn!(kind = told.seen.kind.slug, about = told.seen.about, "{}", told.seen.what);
             self.raised(&told, told.revision, State::Open, now)
         });
         self.happened.insert(key, told);
@@ -192,23 +247,14 @@ impl Operator {
     /// What happened is open for the rest of its day.
     fn forget_other_days(&mut self, now: Time) {
         let today = self.zone.local(now).day;
-        self.happened.retain(|_, told| {
-            let stays = told.day == today;
-            if !stays {
-                tracing::info!(
-                    kind = told.seen.kind.slug,
-                    about = told.seen.about,
-                    "its day is over: {}",
-                    told.seen.what
-                );
-            }
-            stays
-        });
+        let ended = self.happened.extract_if(.., |_, told| told.day != today);
+        self.over.extend(ended.map(|(_, told)| (told, DAY_IS_OVER)));
     }
 
     /// What happened of this kind was put right.
     pub fn mended(&mut self, kind: &Kind) {
-        self.happened.retain(|(slug, _), _| *slug != kind.slug);
+        let mended = self.happened.extract_if(.., |(slug, _), _| *slug == kind.slug);
+        self.over.extend(mended.map(|(_, told)| (told, IS_OVER)));
     }
 
     /// What is open, for the board.
@@ -223,9 +269,15 @@ impl Operator {
         self.open.values().chain(self.happened.values()).map(trouble).collect()
     }
 
+    /// What troubles of this kind that last are about.
+    pub fn about(&self, kind: &Kind) -> Vec<String> {
+        let of_kind = self.open.keys().filter(|(slug, _)| *slug == kind.slug);
+        of_kind.map(|(_, about)| about.clone()).collect()
+    }
+
     fn begin(&self, seen: Seen, now: Time, known: Known<'_>, raised: &mut Vec<Raised>) -> Told {
         let day = self.zone.local(now).day;
-        let told = Told { told: seen.count, seen, since: now, day, revision: 0 };
+        let told = Told { told: seen.count, seen, since: now, day, revision: 0, awaited: Time::MIN };
         let revision = known(&id(&told)) + 1;
         tracing::warn!(kind = told.seen.kind.slug, about = told.seen.about, "{}", told.seen.what);
         raised.push(self.raised(&told, revision, State::Open, now));
@@ -247,10 +299,7 @@ impl Operator {
             raised_at: now.to_string(),
             score: 10.0 + 20.0 * f64::from(kind.severity as u8),
             p_value: None,
-            reason: match state {
-                State::Closed => format!("{} This is over.", told.seen.what),
-                _ => told.seen.what.clone(),
-            },
+            reason: told.seen.what.clone(),
             facts: [("since", json!(told.since.to_string())), ("records", json!(told.seen.count))]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into_iter()
@@ -267,6 +316,13 @@ impl Operator {
         };
         Raised { alert, day: told.day, at: now, interrupts: revision == 1, routing: Vec::new() }
     }
+}
+
+/// A trouble as the store has it; it is `awaited` up to then.
+fn told_before(kind: &'static Kind, Listed { alert, day, .. }: Listed, awaited: Time) -> Option<Told> {
+    let (count, since) = (alert.evidence.count, Time::parse(&alert.window.start)?);
+    let seen = Seen { kind, about: alert.subject.id, what: alert.reason, count };
+    Some(Told { seen, since, day, revision: alert.revision, told: count, awaited })
 }
 
 /// What happened again, with what was counted `before`: the sentence says how many there were since it began.
@@ -388,7 +444,80 @@ mod tests {
         assert_eq!(open[0].what, "ehr is wrong. 1000 of them since 1970-01-01T12:00:00Z.");
         // It is open for the rest of its day, also where nothing else happens.
         assert!(operator.look(vec![], Time(DAY + 4 * HOUR - 1), &|_| 0).is_empty() && operator.open().len() == 1);
-        assert!(operator.look(vec![], Time(DAY + 4 * HOUR), &|_| 0).is_empty() && operator.open().is_empty());
+        let over = operator.look(vec![], Time(DAY + 4 * HOUR), &|_| 0);
+        // It was told of at 4, 8, 16, ... and 512 records.
+        assert_eq!(shape(&over), [("operator-id-conflict", 9, State::Closed, false)]);
+        let (reason, count) = (&over[0].alert.reason, over[0].alert.evidence.count);
+        assert!(reason.ends_with("1000 of them since 1970-01-01T12:00:00Z. Its day is over.") && count == 1000);
+        assert!(operator.open().is_empty() && operator.look(vec![], Time(2 * DAY), &|_| 0).is_empty());
+    }
+
+    #[test]
+    fn what_was_put_right_is_closed() {
+        let mut operator = operator();
+        _ = operator.happened(seen(&SETTINGS, "settings", 0), Time(12 * HOUR), &|_| 0);
+        operator.mended(&SETTINGS);
+        assert!(operator.open().is_empty());
+        let over = operator.look(vec![], Time(12 * HOUR), &|_| 0);
+        assert_eq!(shape(&over), [("operator-settings", 2, State::Closed, false)]);
+        assert_eq!(over[0].alert.reason, "settings is wrong. This is over.");
+    }
+
+    /// What the next process says that begins at `now` and sees `wrong` then and an hour later, after one that has left `before` open;
+    /// and what stands open in between.
+    fn check_restart(
+        before: Vec<Raised>,
+        now: Time,
+        wrong: &dyn Fn() -> Vec<Seen>,
+        expected: [&[(&str, u32, State, bool)]; 2],
+        open: &[(&str, &str)],
+    ) {
+        let mut operator = operator();
+        let newest: BTreeMap<String, u32> =
+            before.iter().map(|one| (one.alert.alert_id.clone(), one.alert.revision)).collect();
+        let left = before.into_iter().map(|Raised { alert, day, at, .. }| Listed { alert, day, at, ruling: None });
+        operator.take_up(left.collect(), now, &|kind| if kind == &CHANNEL { HOUR } else { 0 });
+        let known: Known<'_> = &|id| newest.get(id).copied().unwrap_or(0);
+        assert_eq!(shape(&operator.look(wrong(), now, known)), expected[0]);
+        let found = operator.open();
+        assert_eq!(found.iter().map(|t| (t.kind, t.about.as_str())).collect::<Vec<_>>(), open);
+        assert_eq!(shape(&operator.look(wrong(), now.plus(HOUR), known)), expected[1]);
+    }
+
+    #[test]
+    fn a_restart_takes_up_what_stands_open() {
+        let at = |hours: i64| Time(hours * HOUR);
+        let lasts = |kind, about| operator().look(vec![seen(kind, about, 0)], at(12), &|_| 0);
+        let happened = |kind, about| operator().happened(seen(kind, about, 3), at(12), &|_| 0).into_iter().collect();
+        let nothing = || vec![];
+        let closed = |slug| [(slug, 2, State::Closed, false)];
+        // What still holds goes on under its alert, on the next day, too; what is over is closed.
+        check_restart(lasts(&STALLED, "t"), at(40), &|| vec![seen(&STALLED, "t", 0)], [&[], &[]], &[("stalled", "t")]);
+        check_restart(lasts(&STALLED, "t"), at(13), &nothing, [&closed("operator-stalled"), &[]], &[]);
+        // What takes a while to be noticed is waited for.
+        let waits = [&[][..], &closed("operator-channel")];
+        check_restart(lasts(&CHANNEL, "mail"), at(13), &nothing, waits, &[("channel", "mail")]);
+        // What happened is open for the rest of its day: until four in the morning.
+        check_restart(happened(&GAP, "t/0"), at(13), &nothing, [&[], &[]], &[("gap", "t/0")]);
+        check_restart(happened(&GAP, "t/0"), at(27), &nothing, [&[], &closed("operator-gap")], &[("gap", "t/0")]);
+        check_restart(happened(&GAP, "t/0"), at(28), &nothing, [&closed("operator-gap"), &[]], &[]);
+        check_restart(happened(&DISK, FULL), at(13), &nothing, [&[], &[]], &[("disk", FULL)]);
+        // Where several days were left open the newest goes on.
+        let mut two = lasts(&STALLED, "t");
+        two.extend(operator().look(vec![seen(&STALLED, "t", 0)], at(36), &|_| 0));
+        let still = || vec![seen(&STALLED, "t", 0)];
+        check_restart(two, at(40), &still, [&closed("operator-stalled"), &[]], &[("stalled", "t")]);
+    }
+
+    #[test]
+    fn what_was_counted_is_counted_on_after_a_restart() {
+        let first = operator().happened(seen(&GAP, "t/0", 3), Time(12 * HOUR), &|_| 0).unwrap();
+        let mut operator = operator();
+        let Raised { alert, day, at, .. } = first;
+        operator.take_up(vec![Listed { alert, day, at, ruling: None }], Time(13 * HOUR), &|_| 0);
+        let again = operator.happened(seen(&GAP, "t/0", 3), Time(13 * HOUR), &|_| 0).unwrap();
+        assert_eq!((again.alert.revision, again.interrupts), (2, false));
+        assert_eq!(again.alert.reason, "t/0 is wrong. 6 of them since 1970-01-01T12:00:00Z.");
     }
 
     #[test]
@@ -396,9 +525,11 @@ mod tests {
         let mut ids = std::collections::BTreeSet::new();
         for kind in ALL {
             for about in ["a", "b"] {
-                for raised in operator().look(vec![seen(kind, about, 0)], Time(0), &|_| 0) {
-                    assert!(ids.insert(raised.alert.alert_id));
-                }
+                let raised = match is_of_a_day(kind, about) {
+                    true => operator().happened(seen(kind, about, 0), Time(0), &|_| 0),
+                    false => operator().look(vec![seen(kind, about, 0)], Time(0), &|_| 0).pop(),
+                };
+                assert!(ids.insert(raised.expect("it is new").alert.alert_id));
             }
         }
         assert_eq!(ids.len(), ALL.len() * 2);

@@ -93,12 +93,16 @@ pub(super) fn in_force(now: &RuleSet, before: &RuleSet) -> String {
 
 /// Whether nothing that is in force, no detector, rule or trouble of the operator, is called like this pattern.
 pub fn names_nothing(settings: &Settings, pattern: &str) -> bool {
-    let of_detectors = detect::ALL.iter().flat_map(|spec| spec.detections).map(|detection| detection.id.to_owned());
     // What the folder holds is not complained of here: a rule that does not load raises nothing either.
     let files = rule_files(&settings.rules).unwrap_or_default();
-    let of_rules = rule::load(&files).set.rules().iter().map(|rule| rule.id.clone()).collect::<Vec<_>>();
-    let mut all = of_detectors.chain(of_rules).chain(super::operator::families());
-    !all.any(|id| routing::names(pattern, &id))
+    !detections(&rule::load(&files).set).any(|id| routing::names(pattern, &id))
+}
+
+/// Everything that alerts may come from: detectors, rules and troubles of the operator.
+pub(super) fn detections(rules: &RuleSet) -> impl Iterator<Item = String> {
+    let of_detectors = detect::ALL.iter().flat_map(|spec| spec.detections).map(|detection| detection.id.to_owned());
+    let of_rules = rules.rules().iter().map(|rule| rule.id.clone());
+    of_detectors.chain(of_rules).chain(super::operator::families())
 }
 
 /// The rules from there.

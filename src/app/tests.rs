@@ -168,6 +168,26 @@ fn a_state_folder_that_does_not_open_is_named_with_what_to_do() {
 }
 
 #[test]
+fn encryption_is_chosen_once_and_check_says_so() {
+    let mut site = Site::new();
+    site.write("rosters/users.csv", "user_id\nu1\n");
+    site.write("a.jsonl", &access("1", "2026-02-02T10:00:00Z", "u1", "p1"));
+    for made in [true, false] {
+        let history = site.settings.history.as_mut().unwrap();
+        (history.dir, history.encrypt) = (site.dir.path().join(format!("history-{made}")), made);
+        assert_eq!(encrypted_otherwise(&site.settings), None, "there is none yet");
+        site.scan(&["a.jsonl"]);
+        assert_eq!(encrypted_otherwise(&site.settings), None);
+        site.settings.history.as_mut().unwrap().encrypt = !made;
+        let what = encrypted_otherwise(&site.settings).unwrap().what;
+        assert!(
+            what.contains(&format!("encrypt = {}, but the history was made with encrypt = {made}", !made)),
+            "{what}"
+        );
+    }
+}
+
+#[test]
 fn a_lost_key_is_made_again_where_nothing_needs_it() {
     let site = Site::new();
     site.write("rosters/users.csv", "user_id\nu1\n");

@@ -3,6 +3,7 @@
 //! Everything here happens every two seconds on the thread of the loop, so each part is short or does a bounded piece at a time. What
 //! is wrong is judged in `wrong`, from plain values; how it is told is `operator`'s.
 
+mod before;
 mod partitions;
 mod reload;
 mod rosters;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use tracing::error;
 
+pub(super) use self::before::{rejected, take_up};
 use self::partitions::Partitions;
 use self::rosters::Keeper;
 pub(super) use self::rosters::Rosters;
@@ -115,7 +117,13 @@ impl<'a> Watch<'a> {
         let rules = RulesInForce::new(parts.settings.rules.clone());
         let declared = parts.settings.engine.sources.keys().cloned();
         let known = parts.board.lock().before.sources.keys().cloned().collect::<Vec<_>>();
-        let signs = Signs::new(declared.chain(known), now);
+        let mut signs = Signs::new(declared.chain(known), now);
+        let plan = &parts.settings.monitor;
+        // What was told of was silent for so long before.
+        for silent in operator.open().iter().filter(|trouble| trouble.kind == operator::SILENT.slug) {
+            signs.silent_since(&silent.about, silent.since.plus(-plan.silent_after));
+        }
+        parts.board.lock().open = operator.open();
         let upkeep = Upkeep::new(now);
         let (happened, reloading) = (Vec::new(), None);
         Watch { parts, rules, partitions, verdicts, drain, upkeep, operator, signs, happened, reloading, slow_at: now }
@@ -139,7 +147,7 @@ impl<'a> Watch<'a> {
         if let Some(why) = board.waits.take() {
             tracing::info!("it can be written again; reading goes on");
             let what = format!("Reading stood still for a while: {why}. Nothing was lost.");
-            self.happened.push(Seen { kind: &operator::DISK, about: "full".into(), what, count: 0 });
+            self.happened.push(Seen { kind: &operator::DISK, about: operator::FULL.into(), what, count: 0 });
         }
         board.beat = Some(now);
         board.lanes.clear();

@@ -56,6 +56,10 @@ impl Check {
         match app::look_at_rules(&settings.rules) {
             Ok((files, loaded)) => {
                 eprintln!("{} rules", loaded.set.rules().len());
+                // A rule that cannot be loaded is no name that is lost.
+                if loaded.problems.is_empty() {
+                    problems.extend(app::named_for_nothing(&settings, &loaded.set));
+                }
                 problems.extend(loaded.problems);
                 let absent = |roster| app::absent_columns(&settings.rules, &loaded.set, &files, roster);
                 problems.extend(rosters.iter().flat_map(absent));
@@ -63,6 +67,7 @@ impl Check {
             Err(problem) => problems.push(problem),
         }
         problems.extend(key(&settings));
+        problems.extend(app::encrypted_otherwise(&settings));
         if self.online {
             problems.extend(app::online(&settings)?);
         }

@@ -51,6 +51,14 @@ pub(super) fn read_form(dir: &Path) -> Result<Option<Form>, HistoryError> {
     Ok(Some(form))
 }
 
+/// Whether the history at `dir` is encrypted; `None` where there is none.
+///
+/// # Errors
+/// Where it cannot be read, or is of another version.
+pub fn is_encrypted(dir: &Path) -> Result<Option<bool>, HistoryError> {
+    Ok(read_form(dir)?.map(|form| form.encrypted))
+}
+
 /// Says what the folder is, once.
 pub(super) fn write_form(dir: &Path, encrypted: bool) -> Result<Form, HistoryError> {
     let form = Form { form: FORM.into(), encrypted, schema: crate::event::schema::SCHEMA_VERSION };

@@ -61,6 +61,7 @@ pub use compact::{Join, Joined};
 pub use control::Entry;
 pub use error::HistoryError;
 pub use journal::Journal;
+pub use layout::is_encrypted;
 pub use read::Reader;
 pub use replay::OnRecord;
 pub use scan::{Part, Rows};

@@ -48,18 +48,28 @@ impl Keyring {
 
     /// The keyring at `path`, opened with `kek`.
     pub fn open(path: &Path, kek: KeyFile) -> Result<Keyring, KeyError> {
-        let bytes = std::fs::read(path).map_err(KeyError::io(path))?;
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(KeyError::NoKeyring(path.into())),
+            read => read.map_err(KeyError::io(path))?,
+        };
         let stored: Stored = serde_json::from_slice(&bytes).map_err(|_| KeyError::Keyring("it is not whole"))?;
         if stored.form != FORM {
             return Err(KeyError::Keyring("it is of another version"));
         }
-        unwrap_text(&kek.key, CHECK, &stored.check)?.ok_or_else(|| KeyError::Mismatch(kek.path.clone()))?;
+        let checked = unwrap_text(&kek.key, CHECK, &stored.check)?;
         let mut months = BTreeMap::new();
-        for (id, wrapped) in stored.months {
-            let bytes = unwrap_text(&kek.key, &month_place(&id), &wrapped)?;
-            let key = bytes.and_then(|bytes| DataKey::from_slice(&bytes));
-            months.insert(id, key.ok_or(KeyError::Keyring("a month key was altered"))?);
+        for (id, wrapped) in &stored.months {
+            let bytes = unwrap_text(&kek.key, &month_place(id), wrapped)?;
+            months.insert(id.clone(), bytes.and_then(|bytes| DataKey::from_slice(&bytes)));
         }
+        if checked.is_none() {
+            // A key that opens a month is the right one.
+            let is_right = months.values().any(Option::is_some);
+            let mismatch = || KeyError::Mismatch(kek.path.clone());
+            return Err(if is_right { KeyError::Keyring("its check was altered") } else { mismatch() });
+        }
+        let whole = months.into_iter().map(|(id, key)| Some((id, key?))).collect::<Option<_>>();
+        let months = whole.ok_or(KeyError::Keyring("a month key was altered"))?;
         Ok(Keyring { path: path.into(), kek, months: RwLock::new(months) })
     }
 
@@ -243,6 +253,53 @@ mod tests {
         std::fs::write(&path, &text[..text.len() / 2]).unwrap();
         let kek = KeySource::File(dir.path().join("a.key")).read().unwrap();
         assert!(matches!(Keyring::open(&path, kek), Err(KeyError::Keyring(_))));
+    }
+
+    /// What is said of the keyring of a history that has a month key, after a change of its text.
+    fn check_damage(change: &dyn Fn(&Path, &mut Stored), expected: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyring.json");
+        let keyring = Keyring::create(&path, fresh(dir.path(), "a.key")).unwrap();
+        keyring.seal("control/1", NOVEMBER, b"x").unwrap();
+        let mut stored: Stored = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        change(&path, &mut stored);
+        let kek = KeySource::File(dir.path().join("a.key")).read().unwrap();
+        let error = Keyring::open(&path, kek).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn damage_of_the_keyring_is_not_blamed_on_the_key() {
+        let write = |path: &Path, stored: &Stored| std::fs::write(path, serde_json::to_vec(stored).unwrap()).unwrap();
+        // Another letter in the middle: base64 still, and other bytes.
+        let alter = |text: &mut String| {
+            let other = if &text[20..21] == "A" { "B" } else { "A" };
+            text.replace_range(20..21, other);
+        };
+        check_damage(&|_, _| (), "keyring.json is missing: without it nothing of this history can be read");
+        check_damage(
+            &|path, stored| {
+                alter(&mut stored.check);
+                write(path, stored);
+            },
+            "its check was altered; put it back",
+        );
+        check_damage(
+            &|path, stored| {
+                stored.months.values_mut().for_each(alter);
+                write(path, stored);
+            },
+            "a month key was altered",
+        );
+        check_damage(
+            &|path, stored| {
+                alter(&mut stored.check);
+                stored.months.clear();
+                write(path, stored);
+            },
+            "a.key is the key of another one, or keyring.json in the history is damaged",
+        );
     }
 
     #[test]

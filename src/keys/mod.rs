@@ -40,11 +40,18 @@ pub enum KeyError {
     /// The key file holds something else.
     #[error("{0} is not a key file: a header line and 32 bytes as 64 hexadecimal digits or as base64 are expected")]
     NotAKey(PathBuf),
-    /// The key file belongs to another history.
-    #[error("this key does not open this history: {0} is the key of another one")]
+    /// The key file belongs to another history, as far as that can be said.
+    #[error(
+        "this key does not open this history: {0} is the key of another one, or keyring.json in the history is damaged"
+    )]
     Mismatch(PathBuf),
+    /// There is no keyring where everything is encrypted.
+    #[error(
+        "the keyring {0} is missing: without it nothing of this history can be read, and no key helps; put it back from the backup"
+    )]
+    NoKeyring(PathBuf),
     /// The keyring is damaged, or of another version.
-    #[error("the keyring of this history cannot be used: {0}")]
+    #[error("the keyring of this history (keyring.json) cannot be used: {0}; put it back from the backup")]
     Keyring(&'static str),
     /// The key of that month was destroyed, or never belonged to this history.
     #[error("the keyring has no key for {0}: what arrived in that month can no longer be read")]

@@ -207,8 +207,8 @@ impl Courier {
         let last = self.on_store(move |store| store.last_heartbeat(&name)).await?;
         let due = plan::heartbeat_due(last, now, at, &zone).filter(|_| now >= self.heartbeat_retry.0);
         let Some(due) = due else { return Ok(()) };
-        let tally = self.on_store(move |store| store.tally(now.plus(-DAY))).await?;
-        let body = Body::Heartbeat(Vitals { tally, lines: (self.vital)() });
+        let news = self.on_store(move |store| store.news(now.plus(-DAY))).await?;
+        let body = Body::Heartbeat(Vitals { news, lines: (self.vital)() });
         // That of its time, not of today: on the day of the first start there are two.
         let id = format!("heartbeat-{}-{}", self.name, zone.local(due).date);
         let sent = self.sender.send(&Notification { id, at: now, body }).await;

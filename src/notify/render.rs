@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::settings::Detail;
 use crate::event::{Alert, Class, Severity, State, Subject, SubjectKind, Time};
+use crate::store::News;
 
 /// One notification: what goes through a channel in one piece.
 #[derive(Debug, Clone)]
@@ -51,8 +52,8 @@ pub struct Told {
 /// What a sign of life says.
 #[derive(Debug, Clone, Default)]
 pub struct Vitals {
-    /// Alerts first seen in the last 24 hours, by severity from informational to critical.
-    pub tally: [u64; 5],
+    /// Alerts of the last 24 hours.
+    pub news: News,
     /// One sentence each, such as how far the input was read; never a name.
     pub lines: Vec<String>,
 }
@@ -161,7 +162,7 @@ pub fn subject(notification: &Notification) -> String {
             subject
         }
         Body::Heartbeat(vitals) => {
-            format!("phiwatch: running, {} alerts in 24 hours", vitals.tally.iter().sum::<u64>())
+            format!("phiwatch: running, {} alerts in 24 hours", vitals.news.told.iter().sum::<u64>())
         }
         Body::Test => "phiwatch: TEST, nothing has happened".to_owned(),
     }
@@ -184,10 +185,13 @@ fn paragraphs(notification: &Notification, detail: Detail) -> Vec<(String, Vec<S
             all
         }
         Body::Heartbeat(vitals) => {
-            let severities = Severity::ALL.iter().zip(vitals.tally).rev().filter(|(_, count)| *count > 0);
+            let severities = Severity::ALL.iter().zip(vitals.news.told).rev().filter(|(_, count)| *count > 0);
             let counts: Vec<String> = severities.map(|(s, count)| format!("{count} {}", s.as_str())).collect();
             let said = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
-            let mut lines = vec![format!("Alerts first seen in the last 24 hours: {said}.")];
+            let mut lines = vec![format!("Alerts of the last 24 hours: {said}.")];
+            if vitals.news.held > 0 {
+                lines.push(format!("Held back, over the budget: {}. phiwatch alerts list --all", vitals.news.held));
+            }
             lines.extend(vitals.lines.iter().map(|line| clean(line)));
             lines.push("When this daily notification stays away, phiwatch or the way to you is broken.".to_owned());
             vec![("phiwatch is running".to_owned(), lines)]
@@ -430,11 +434,15 @@ mod tests {
         assert_eq!(subject_of(0, false), "phiwatch: high mass-query.distinct-patients");
         assert_eq!(subject_of(37, false), "phiwatch: high mass-query.distinct-patients and 37 more");
         assert_eq!(subject_of(0, true), "phiwatch: high mass-query.distinct-patients, no verdict yet");
-        let vitals = Vitals { tally: [0, 2, 0, 1, 0], lines: vec!["Complete up to noon.".into()] };
-        let alive = Notification { id: "h".into(), at: Time(0), body: Body::Heartbeat(vitals) };
-        assert_eq!(subject(&alive), "phiwatch: running, 3 alerts in 24 hours");
-        let said = super::text(&alive, Detail::Minimal);
+        let alive = |held| {
+            let news = News { told: [0, 2, 0, 1, 0], held };
+            let vitals = Vitals { news, lines: vec!["Complete up to noon.".into()] };
+            Notification { id: "h".into(), at: Time(0), body: Body::Heartbeat(vitals) }
+        };
+        assert_eq!(subject(&alive(7)), "phiwatch: running, 3 alerts in 24 hours", "nobody was told of the held ones");
+        let said = super::text(&alive(0), Detail::Minimal);
         assert!(said.contains("1 high, 2 low.") && said.contains("Complete up to noon."), "{said}");
+        assert!(!said.contains("Held") && super::text(&alive(7), Detail::Minimal).contains("over the budget: 7."));
     }
 
     #[test]

@@ -436,6 +436,13 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_escalated_to_at_once() {
+        let escalates = |after: &str| format!("{MAIL}escalate_after = {after:?}\nescalate_to = [\"b@hosp.test\"]\n");
+        check(&escalates("0s"), &["escalate_after: 0"]);
+        check(&escalates("1s"), &[]);
+    }
+
+    #[test]
     fn every_problem_is_named_at_once() {
         let bad = "[[channels]]\nkind = \"email\"\nhost = \"smtp://x\"\ntls = \"opportunistic\"\nfrom = \"x\"\nto = []\n\
                    username = \"u\"\nescalate_after = \"1h\"\nper_hour = 0\nname = \"Mail Box\"\n";

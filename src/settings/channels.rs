@@ -53,6 +53,20 @@ pub(super) fn read<'a>(tree: &mut Tree<'a>, folder: &Path) -> (Settings, Vec<Pla
     (channels, places)
 }
 
+/// Complains of channels that write into a topic that is read: their alerts would come back as records. The same cluster may have
+/// several addresses, so that the name alone decides.
+pub(super) fn no_circle<'a>(tree: &mut Tree<'a>, settings: &super::Settings, places: &[Place<'a>]) {
+    let Some(read) = &settings.kafka else { return };
+    for (channel, place) in settings.channels.0.iter().zip(places) {
+        let ChannelSettings::Kafka(own) = channel else { continue };
+        if read.topics().iter().any(|topic| **topic == *own.topic) {
+            let what =
+                format!("topic: alerts are written to {:?}, and [kafka] reads it; name another topic", own.topic);
+            tree.problem_of(place, what);
+        }
+    }
+}
+
 /// Complains of files inside folders that have to be left alone, each with what it is.
 pub(super) fn apart<'a>(tree: &mut Tree<'a>, channels: &Settings, places: &[Place<'a>], folders: &[(&Path, &str)]) {
     for (channel, place) in channels.0.iter().zip(places) {

@@ -207,7 +207,7 @@ pub(super) fn span_of(table: &DeTable<'_>, path: &[&str]) -> Option<Range<usize>
 }
 
 /// The key of `known` that was probably meant.
-pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let limit = MISSPELT.max(written.chars().count() / 3);
     let far = |name: &str| match written.len() > 2 && (name.contains(written) || written.contains(name)) {
         true => 0,

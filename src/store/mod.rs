@@ -26,7 +26,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 pub use outbox::{Counters, Outcome, Row};
 pub use receipts::{EVERY_CHANNEL, Receipt};
 pub use seal::{AesSeal, Seal, SealError};
-pub use triage::{Filter, Listed, Mute, Ruling, Verdict};
+pub use triage::{Filter, Listed, Mute, News, Ruling, Verdict};
 
 /// The name of the file in the state folder.
 pub const FILE: &str = "phiwatch.sqlite";

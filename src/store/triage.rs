@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
 use crate::event::kind::words;
+use crate::event::time::DAY;
 use crate::event::{Alert, Class, Day, Disposition, Raised, Severity, State, Subject, Time};
 
 words! {
@@ -95,6 +96,18 @@ pub struct Listed {
     pub ruling: Option<Ruling>,
 }
 
+/// How many alerts are news.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct News {
+    /// Alerts that were notified, by severity from informational to critical.
+    pub told: [u64; 5],
+    /// Alerts that were held: over the budget.
+    pub held: u64,
+}
+
+/// A day is settled at the latest so long after its first event: 24 hours, and the largest `settle`.
+const SETTLED_WITHIN: i64 = 3 * DAY;
+
 /// The sealed part of a verdict or a mute.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Words {
@@ -149,22 +162,30 @@ impl Store {
         Ok(alerts)
     }
 
-    /// How many alerts of each severity, from informational to critical, were first seen at `since` or later, by the clock of this
-    /// machine.
+    /// How many alerts are news since `since`: first seen then or later by the clock of this machine, and not of older days that were only
+    /// written then (the past of a new history, a store that was made again). An alert that settling alone has raised is that much older.
     ///
     /// # Errors
     /// Where the database refuses.
-    pub fn tally(&self, since: Time) -> Result<[u64; 5], StoreError> {
+    pub fn news(&self, since: Time) -> Result<News, StoreError> {
         let connection = self.connection();
-        let mut statement = connection
-            .prepare_cached("SELECT severity, COUNT(*) FROM alerts WHERE first_seen >= ?1 GROUP BY severity")?;
-        let mut found = statement.query([since.0])?;
-        let mut tally = [0; 5];
+        let sql = "SELECT disposition, severity, COUNT(*) FROM alerts
+                   WHERE first_seen >= ?1 AND (at >= ?1 OR (settled AND revision = 1 AND at >= ?2)) GROUP BY 1, 2";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut found = statement.query([since.0, since.plus(-SETTLED_WITHIN).0])?;
+        let mut news = News::default();
         while let Some(row) = found.next()? {
-            let slot = tally.get_mut(row.get::<_, u32>(0)? as usize).ok_or(StoreError::Unreadable("alerts"))?;
-            *slot = row.get::<_, i64>(1)?.unsigned_abs();
+            let count = row.get::<_, i64>(2)?.unsigned_abs();
+            match Disposition::parse(&row.get::<_, String>(0)?) {
+                Some(Disposition::Notified) => {
+                    let slot = news.told.get_mut(row.get::<_, u32>(1)? as usize);
+                    *slot.ok_or(StoreError::Unreadable("alerts"))? = count;
+                }
+                Some(Disposition::Held) => news.held += count,
+                _ => {}
+            }
         }
-        Ok(tally)
+        Ok(news)
     }
 
     /// One alert with all verdicts on it, oldest first; `None` where no alert has that id.
@@ -366,6 +387,7 @@ fn alert_place(alert_id: &str, revision: u32) -> String {
 mod tests {
     use super::super::fixture::{raised, store};
     use super::*;
+    use crate::event::time::HOUR;
 
     fn verdict(alert_id: &str, ruling: Ruling, at: i64) -> Verdict {
         Verdict {
@@ -435,14 +457,36 @@ mod tests {
     }
 
     #[test]
-    fn tallies_by_severity() {
+    fn news_are_what_was_told_of_late() {
+        // A high alert with these differences, written at 30 days.
+        let now = 30 * DAY;
+        let check = |what: &str, change: &dyn Fn(&mut Raised), told: u64, held: u64| {
+            let (store, _dir) = store();
+            let mut one = raised("u1", 1);
+            one.at = Time(now - HOUR);
+            change(&mut one);
+            store.raise(&[one.clone()], &|_| vec![], Time(now)).unwrap();
+            let since = |since: i64| store.news(Time(since)).unwrap();
+            assert_eq!(since(now - DAY), News { told: [0, 0, 0, told, 0], held }, "{what}");
+            // The next day nothing of it is news, nor is its next revision.
+            one.alert.revision += 1;
+            one.at = Time(now + 20 * HOUR);
+            store.raise(&[one], &|_| vec![], Time(now + 20 * HOUR)).unwrap();
+            assert_eq!(since(now + 1), News::default(), "{what}, next day");
+        };
+        check("told", &|_| (), 1, 0);
+        check("held", &|one| one.alert.disposition = Disposition::Held, 0, 1);
+        check("on trial", &|one| one.alert.disposition = Disposition::Shadow, 0, 0);
+        check("an exception", &|one| one.alert.disposition = Disposition::Suppressed, 0, 0);
+        check("of two days ago", &|one| one.at = Time(now - 2 * DAY), 0, 0);
+        let settled = |days: i64| move |one: &mut Raised| (one.alert.settled, one.at) = (true, Time(now - days * DAY));
+        check("first told when its day settled", &settled(2), 1, 0);
+        check("of weeks ago, first told when its day settled", &settled(14), 0, 0);
         let (store, _dir) = store();
         let mut critical = raised("u2", 1);
         critical.alert.severity = Severity::Critical;
-        store.raise(&[raised("u1", 1)], &|_| vec![], Time(1)).unwrap();
-        store.raise(&[raised("u1", 2), critical, raised("u3", 1)], &|_| vec![], Time(2)).unwrap();
-        assert_eq!(store.tally(Time(1)).unwrap(), [0, 0, 0, 2, 1]);
-        assert_eq!(store.tally(Time(2)).unwrap(), [0, 0, 0, 1, 1], "a revision is no new alert");
+        store.raise(&[raised("u1", 1), critical, raised("u3", 1)], &|_| vec![], Time(2)).unwrap();
+        assert_eq!(store.news(Time(1)).unwrap().told, [0, 0, 0, 2, 1]);
     }
 
     #[test]

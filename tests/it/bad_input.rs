@@ -295,7 +295,7 @@ fn histories_that_cannot_be_used_are_left_alone() {
     let form = std::fs::read_to_string(dir.join("history/history.json")).unwrap();
     let key = std::fs::read_to_string(dir.join("history.key")).unwrap();
     let other_key = std::fs::read_to_string(dir.join("other.key")).unwrap();
-    let cases: [(&str, &str, String, &[&str]); 6] = [
+    let cases: [(&str, &str, String, &[&str]); 7] = [
         (
             "another version",
             "history/history.json",
@@ -306,14 +306,20 @@ fn histories_that_cannot_be_used_are_left_alone() {
         ("a wrong key", "history.key", other_key, &["this key does not open this history"]),
         ("no key in the file", "history.key", "hello\n".to_owned(), &["history.key is not a key file"]),
         ("a key for everybody", "history.key", key.clone(), &["can be read by others (mode 644); set it to 600"]),
-        ("a damaged keyring", "history/keyring.json", "{".to_owned(), &["keyring"]),
+        ("a damaged keyring", "history/keyring.json", "{".to_owned(), &["keyring.json", "put it back from the backup"]),
+        ("a lost keyring", "history/keyring.json", String::new(), &["keyring.json is missing", "put it back"]),
     ];
     for (name, file, text, words) in cases {
         let path = dir.join(file);
         let good = std::fs::read(&path).unwrap();
-        std::fs::write(&path, text).unwrap();
+        match name {
+            "a lost keyring" => std::fs::remove_file(&path).unwrap(),
+            _ => std::fs::write(&path, text).unwrap(),
+        }
         let mode = if name == "a key for everybody" { 0o644 } else { 0o600 };
-        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        if path.exists() {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        }
         let before = (fingerprint(&dir.join("history")), fingerprint(&dir.join("history.state")));
         check(&scan("more.jsonl"), 1, words);
         check(&phiwatch(dir).args(["ask", "--history", "history", "sources"]).answer().unwrap(), 1, words);

@@ -303,6 +303,37 @@ fn a_line_of_the_self_audit_that_was_altered_is_told() {
 }
 
 #[test]
+fn a_history_from_an_older_copy_is_named_where_the_self_audit_does_not_fit_it() {
+    let site = Site::new();
+    site.produce(0, [access(1, "u1")]);
+    let first = site.run();
+    first.until("the first commit", || first.samples("phiwatch_segments_total").values().any(|n| *n > 0.0));
+    first.stop();
+    let copy = |from: &str, to: &str| {
+        let done = Command::new("cp").arg("-a").args([site.path(from), site.path(to)]).status().unwrap();
+        assert!(done.success());
+    };
+    copy("history", "older");
+    for _ in 0..3 {
+        ask(site.dir.path(), "SELECT 1 one");
+    }
+    let second = site.run();
+    second.until("a drain", || second.samples("phiwatch_audit_lines_total").values().any(|n| *n > 0.0));
+    second.stop();
+    std::fs::rename(site.path("history"), site.path("newer")).unwrap();
+    copy("older", "history");
+    let third = site.run();
+    third.until("the alarm", || third.said("The history is older than the state folder") > 0);
+    third.stop();
+    // What happened is open for the rest of its day, also after a restart. At four in the morning another day begins.
+    let fourth = site.run();
+    fourth.until("the trouble", || {
+        fourth.health().1.to_string().contains("self-audit") || fourth.said("Its day is over") > 0
+    });
+    fourth.stop();
+}
+
+#[test]
 fn the_end_of_the_self_audit_cannot_be_cut_off_unnoticed() {
     let site = Site::new();
     site.produce(0, [access(1, "u1")]);

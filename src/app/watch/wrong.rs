@@ -13,14 +13,14 @@ use crate::ingest::kafka::Failure;
 use crate::notify::Health;
 
 /// A broker or a channel that fails for so long is told; before that it is a line in the log.
-const PATIENCE: i64 = 5 * MINUTE;
+pub(super) const PATIENCE: i64 = 5 * MINUTE;
 /// After a longer time without a look nothing is known of what lay between.
 const BLIND: i64 = MINUTE;
 /// Less free space than a twentieth and than this is told, in bytes.
 const SPACE: u64 = 20 << 30;
 
 /// With more records in a row that cannot be used a feed is of no use.
-const REJECTS: u64 = 500;
+pub(super) const REJECTS: u64 = 500;
 
 /// A part of the engine met a bug.
 pub(super) fn fallen(part: &Part) -> Seen {
@@ -51,6 +51,11 @@ impl Signs {
     pub(super) fn new(sources: impl Iterator<Item = String>, now: Time) -> Signs {
         let sources = sources.map(|source| (source, (0, now))).collect();
         Signs { sources, watermark: (None, now), looked: now, trouble: None, missing: None }
+    }
+
+    /// Nothing came from a source for so long already when this process began, as far as it is one that should be heard of.
+    pub(super) fn silent_since(&mut self, source: &str, since: Time) {
+        self.sources.entry(source.to_owned()).and_modify(|(_, at)| *at = since);
     }
 
     /// Looks at the board.
@@ -334,6 +339,17 @@ mod tests {
             wrong(&board, &signs, &BTreeMap::new(), &Plan::default(), Time(hours * HOUR)).len()
         };
         assert_eq!((at(24), at(25)), (0, 2));
+        // A silence goes on over a restart, until something comes; a source that nobody expects is forgotten.
+        let mut signs = Signs::new(["ehr".to_owned()].into_iter(), Time(0));
+        ["ehr", "retired"].iter().for_each(|source| signs.silent_since(source, Time(-25 * HOUR)));
+        let told = |signs: &Signs| {
+            let found = wrong(&Board::default(), signs, &BTreeMap::new(), &Plan::default(), Time(HOUR));
+            let silent = found.into_iter().filter(|seen| seen.kind == &operator::SILENT);
+            silent.map(|seen| seen.about).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&signs), ["ehr"]);
+        signs.look(&board, Time(HOUR));
+        assert!(told(&signs).is_empty());
     }
 
     #[test]

@@ -65,6 +65,9 @@ pub fn wrongs(settings: &EmailSettings) -> Vec<String> {
     if settings.escalate_after.is_some() == settings.escalate_to.is_empty() {
         wrongs.push("escalate_after and escalate_to belong together: give both or none".to_owned());
     }
+    if settings.escalate_after.is_some_and(|after| after.0 == 0) {
+        wrongs.push("escalate_after: 0 would leave nobody the time to give a verdict; write 1h or the like".to_owned());
+    }
     if settings.per_hour == Some(0) {
         wrongs.push("per_hour: 0 would send nothing; leave the channel out instead".to_owned());
     }
