@@ -167,7 +167,11 @@ impl Detector for Volume {
             self.tested += 1;
             let alphas = day.constants.alphas;
             let (ratio, crossed) = limits.ratio(tally.counts());
-            let verdict = Verdict { ratio, passes: p <= alphas.told, held: p <= alphas.held };
+            let passes = p <= alphas.told;
+            // The threshold that the alert shows.
+            let threshold = || shape.crossing(&best.expected, best.metric) as f64;
+            let times = if passes { ratio.max(tally.count(best.metric) as f64 / threshold()) } else { ratio };
+            let verdict = Verdict { ratio, times, passes, held: p <= alphas.held };
             let is_known = verdict.passes || verdict.held || ratio >= 1.0;
             if is_known {
                 let view = if verdict.passes || verdict.held { best } else { views[crossed] };

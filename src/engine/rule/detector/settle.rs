@@ -104,7 +104,7 @@ pub(super) fn settle_tally(
     if told || p.is_some_and(|p| p <= alphas.held) {
         let ratio = if told { tally.quantity(rule) } else { 0.0 };
         let mut finding = say::tally(rule, subject, day, tally, p);
-        finding.stage = Stage::Settled(Verdict { ratio, passes: told, held: !told });
+        finding.stage = Stage::Settled(Verdict { ratio, times: ratio, passes: told, held: !told });
         out.push(finding);
     }
 }
@@ -116,7 +116,7 @@ fn settle_reached(rates: &Rates, reached: &Reached, alphas: Alphas, out: &mut Fi
     if told || p.is_some_and(|p| p <= alphas.held) {
         let ratio = if told { reached.ratio } else { 0.0 };
         let mut finding = say::reached(reached, p);
-        finding.stage = Stage::Settled(Verdict { ratio, passes: told && reached.holds, held: !told });
+        finding.stage = Stage::Settled(Verdict { ratio, times: ratio, passes: told && reached.holds, held: !told });
         out.push(finding);
     }
 }
