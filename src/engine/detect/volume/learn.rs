@@ -76,7 +76,7 @@ impl Volume {
         for (ix, mut step) in taught {
             for metric in 0..METRICS {
                 let sum = self.sums.get(&ix).map_or(Sum::default(), |sums| sums[metric]);
-                let surge = sum.surge(Sum::default());
+                let surge = self.surge_of(sum, Sum::default());
                 step.surge[metric] = surge as f32;
                 if metric < 2 {
                     self.surge = self.surge.max(surge);

@@ -37,6 +37,7 @@ use crate::event::{Activity, Class, Day, Severity};
 mod learn;
 mod limits;
 mod sentence;
+mod sources;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ mod view;
 use learn::Lived;
 use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, Taught, ranks, shape, surged};
 use sentence::describe;
+use sources::Sources;
 use tally::Tally;
 use view::{View, best, cap, rarity, score, weight};
 
@@ -93,6 +95,7 @@ struct Volume {
     groups: Groups<Group>,
     open: OpenDays<Tally>,
     told: Told<SubjectIx, Taught>,
+    sources: Sources,
     /// Shapes that were asked for since a day settled, by day, group and whether it is a day off.
     #[serde(skip)]
     shapes: RefCell<BTreeMap<(Day, GroupIx, bool), Shape>>,
@@ -101,6 +104,9 @@ struct Volume {
     own: Vec<Option<[Sum; METRICS]>>,
     #[serde(skip)]
     sums: BTreeMap<GroupIx, [Sum; METRICS]>,
+    /// Whether a source was silent on the settling day.
+    #[serde(skip)]
+    blind: bool,
     #[serde(skip)]
     tested: u64,
     #[serde(skip)]
@@ -113,6 +119,7 @@ impl Detector for Volume {
         if seen.presence.sort == Sort::Machine || !counts {
             return;
         }
+        self.sources.add(constants.day, seen.event.source());
         let tally = self.open.entry(constants.day, seen.presence.seat);
         tally.add(seen.event, seen.facts);
         let counts = tally.counts();
@@ -141,6 +148,7 @@ impl Detector for Volume {
 
     fn sums(&mut self, day: &Settling<'_>) {
         self.sums.clear();
+        self.blind = self.sources.is_blind(day.constants.day);
         self.own = day.present.iter().map(|(subject, presence)| self.own_sum(*subject, *presence, day)).collect();
         for ((_, presence), own) in day.present.iter().zip(&self.own) {
             let Some(own) = own else { continue };
@@ -197,6 +205,7 @@ impl Detector for Volume {
             }
         }
         self.teach_groups(day, taught);
+        self.sources.settle(day.constants.day);
         self.told.forget(day.constants.day);
         if rulings {
             self.rule_groups(day.constants.subjects);
@@ -220,6 +229,7 @@ impl Detector for Volume {
     fn forget(&mut self, through: Day) {
         self.shapes.get_mut().clear();
         self.open.forget(through);
+        self.sources.forget(through);
     }
 
     fn save(&self) -> Vec<u8> {
@@ -280,6 +290,12 @@ impl Volume {
         Some(sums)
     }
 
+    /// How much busier than expected the others were. Where a source was silent they only look less busy than they were.
+    fn surge_of(&self, group: Sum, own: Sum) -> f64 {
+        let surge = group.surge(own);
+        if self.blind { surge.max(1.0) } else { surge }
+    }
+
     fn views(
         &self,
         tally: &Tally,
@@ -293,7 +309,7 @@ impl Volume {
             let others = |ix: GroupIx| self.sums.get(&ix).map_or(Sum::default(), |sums| sums[metric]);
             let mut chain = constants.subjects.chain(presence.group).map(others);
             let group = chain.find(|sum| sum.members - own[metric].members >= SURGE_PEERS).unwrap_or_default();
-            let surge = group.surge(own[metric]);
+            let surge = self.surge_of(group, own[metric]);
             let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * surge);
             let p = rarity(metric, tally.count(metric), &expected);
             View { metric, surge, allowed: None, expected, p, p_day: p }
