@@ -18,6 +18,8 @@ pub(super) struct Lived<'a> {
     pub(super) views: &'a [View; METRICS],
     /// Its score, where that is learnt.
     pub(super) scored: Option<f64>,
+    /// It is told by what is known at settling.
+    pub(super) told: bool,
 }
 
 impl Volume {
@@ -49,7 +51,7 @@ impl Volume {
                 let group = &mut taught.entry(group).or_default().counts[metric];
                 // A member far beyond the peers moves their mean no more than the largest usual day.
                 group.level += f64::from(step.level).min(cap(&lived.shape.peers[metric]));
-                group.residual += f64::from(step.residual);
+                group.residual += f64::from(step.residual.min(residual_cap(lived.shape, metric, lived.told)));
                 group.members += 1.0;
                 group.apart += apart.unwrap_or(0.0);
                 group.habits += f64::from(u8::from(apart.is_some()));
@@ -85,6 +87,13 @@ impl Volume {
             self.groups.teach(ix, day.constants.day, step);
         }
     }
+}
+
+/// The largest residual of a member's day that counts in the dispersion of the group. A day that is told counts as one of the usual: else
+/// one misuse would make a small group look restless for months, and the next one usual. How often such days are is known all the same, by
+/// the scores, which leave nothing out.
+pub(super) fn residual_cap(shape: &Shape, metric: usize, told: bool) -> f32 {
+    if told { shape.peers[metric].phi as f32 } else { f32::INFINITY }
 }
 
 /// What one metric of a day teaches the account.

@@ -219,6 +219,8 @@ pub(super) struct Taught {
     pub(super) steps: [Option<CountStep>; METRICS],
     /// A group takes no more of a level than this.
     pub(super) caps: [f32; METRICS],
+    /// And no more of a residual than this.
+    pub(super) residual_caps: [f32; METRICS],
     /// The days after it that taught the account something, by bit from the next one on.
     pub(super) later: [u64; METRICS],
 }
@@ -239,6 +241,7 @@ impl Taught {
         for (metric, step) in steps.iter_mut().enumerate() {
             step.iter_mut().for_each(|step| {
                 step.level = step.level.min(self.caps[metric]);
+                step.residual = step.residual.min(self.residual_caps[metric]);
             });
         }
         Part { bin: self.bin.filter(|_| ranked), steps }

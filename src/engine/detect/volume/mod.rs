@@ -43,7 +43,7 @@ mod tally;
 mod tests;
 mod view;
 
-use learn::Lived;
+use learn::{Lived, residual_cap};
 use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, Taught, ranks, shape, surged};
 use sentence::describe;
 use sources::Sources;
@@ -194,13 +194,14 @@ impl Detector for Volume {
                 out.push(finding);
             }
             let scored = self.scored(score, *presence, day.constants);
-            let lived = Lived { tally: &tally, shape: &shape, habit: &habit, views: &views, scored };
+            let lived = Lived { tally: &tally, shape: &shape, habit: &habit, views: &views, scored, told: passes };
             let steps = self.learn(&lived, *subject, *presence, day, &mut taught);
             if is_known {
                 let caps = shape.peers.map(|usual| cap(&usual) as f32);
                 let bin = scored.map(bin);
+                let residual_caps = std::array::from_fn(|metric| residual_cap(&shape, metric, passes));
                 let later = [0; METRICS];
-                let taught = Taught { group: presence.group, bin, steps, caps, later };
+                let taught = Taught { group: presence.group, bin, steps, caps, residual_caps, later };
                 rulings |= self.told.note(*subject, day.constants.day, taught, verdict.passes);
             }
         }
