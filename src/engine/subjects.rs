@@ -266,6 +266,11 @@ impl Subjects {
         self.chain(group).find(big).unwrap_or_else(|| self.chain(group).last().unwrap_or(group))
     }
 
+    /// The seat of a subject on a day that has not settled, where it was there.
+    pub fn seat_on(&self, day: Day, subject: SubjectIx) -> Option<Seat> {
+        self.days.get(&day)?.seat(subject)
+    }
+
     /// Active members by group as `day` may know them.
     pub fn sizes(&self, day: Day) -> Sizes {
         self.sizes.for_day(day)

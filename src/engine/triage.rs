@@ -195,12 +195,12 @@ impl Triage {
 }
 
 fn alert(finding: &Finding, thread: &Thread, made_by: &MadeBy) -> Alert {
-    let ratio = match finding.stage {
-        Stage::Crossing(ratio) => ratio,
-        Stage::Settled(verdict) => verdict.ratio,
+    let (ratio, times) = match finding.stage {
+        Stage::Crossing(ratio) => (ratio, ratio),
+        Stage::Settled(verdict) => (verdict.ratio, verdict.times),
     };
     let level = cut(ratio).unwrap_or(0);
-    let severity = finding.detection.severity(level);
+    let severity = finding.detection.severity(cut(times).unwrap_or(0));
     Alert {
         schema: "phiwatch.alert/1".to_owned(),
         alert_id: Alert::id(&thread.0, &thread.1, finding.day),

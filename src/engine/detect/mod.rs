@@ -198,6 +198,8 @@ pub enum Stage {
 pub struct Verdict {
     /// The final quantity over the constant of the day; 1 and more crossed inside the day.
     pub ratio: f64,
+    /// The final quantity over what decides by what is known at settling, and no less than `ratio`: severity follows it.
+    pub times: f64,
     /// It is told by what is known at settling.
     pub passes: bool,
     /// It lies between the budget and four times the budget.

@@ -9,14 +9,19 @@ use statrs::distribution::{DiscreteCDF, NegativeBinomial};
 use super::delayed::Learn;
 use crate::event::Day;
 
-/// Weight of the peers' mean against the own one, in active days.
-pub const PEER_MEAN_DAYS: f64 = 4.0;
+/// Weight of the peers' mean against the own one, in active days: at least and at most.
+const PEER_MEAN_DAYS: (f64, f64) = (2.0, 8.0);
 /// Weight of the peers' dispersion against the own one, in active days.
 pub const PEER_DISPERSION_DAYS: f64 = 40.0;
 /// Half-life of what is learnt of one account, in active days.
 const HALF_LIFE_ACTIVE_DAYS: f64 = 45.0;
 /// Half-life of what is learnt of a group, in calendar days.
 const HALF_LIFE_GROUP_DAYS: f64 = 30.0;
+
+/// Weight of the group above in what is learnt of the spread between accounts, in account-days.
+const SPREAD_DAYS: f64 = 8.0;
+/// A level that rests on fewer account-days tells nobody how far an account lies from it.
+const LEVEL_DAYS: f64 = 8.0;
 
 /// Weight that draws the factor of a day of the week to 1; an account-day weighs at most `1/phi`.
 const FACTOR_SHRINK: f64 = 10.0;
@@ -153,8 +158,10 @@ impl CountHabit {
 pub struct Peers {
     /// Mean of `y` on an active day.
     pub mean: f64,
-    /// Dispersion `phi`.
+    /// Dispersion `phi` of an account's days.
     pub phi: f64,
+    /// How far the means of accounts lie apart: their variance, against the square of `mean`.
+    pub spread: f64,
 }
 
 impl CountHabit {
@@ -169,13 +176,29 @@ impl CountHabit {
     }
 
     /// Mean and dispersion for a day, shrunk to the peers; the dispersion is widened by what is not known of the mean.
+    ///
+    /// The peers weigh as much as their spread deserves, within bounds. What is not known is what a mean so shrunk misses: the spread
+    /// that the peers leave in it, and the noise of the own days.
     pub fn expect(&self, peers: Peers, factor: f64) -> Expected {
         let weight = f64::from(self.weight);
-        let mu0 = (PEER_MEAN_DAYS * peers.mean + f64::from(self.level_sum)) / (PEER_MEAN_DAYS + weight);
         let phi = (PEER_DISPERSION_DAYS * peers.phi + f64::from(self.residual_sum)) / (PEER_DISPERSION_DAYS + weight);
         let phi = phi.clamp(0.02, 20.0);
+        let noise = 1.0 / peers.mean.max(0.05) + phi;
+        let spread = peers.spread.max(noise / PEER_MEAN_DAYS.1);
+        let peer_days = (noise / spread).max(PEER_MEAN_DAYS.0);
+        let mu0 = (peer_days * peers.mean + f64::from(self.level_sum)) / (peer_days + weight);
         let mu = (mu0 * factor).max(0.05);
-        Expected { mu0, mu, phi: phi + (1.0 / mu + phi) / (weight + PEER_MEAN_DAYS), own_phi: phi }
+        let missed = peer_days * peer_days * spread + weight * (1.0 / mu + phi);
+        Expected { mu0, mu, phi: phi + missed / (weight + peer_days).powi(2), own_phi: phi }
+    }
+
+    /// An account's day against the level of its group, times how its other days lie to that level: the noise of both falls out in the
+    /// mean, and what is left is the spread between accounts. `None` where the account has no other days.
+    pub fn apart(&self, step: &CountStep, level: f64) -> Option<f64> {
+        let own = self.own_mean()?;
+        let level = level.max(0.5);
+        let apart = (f64::from(step.level) / level - 1.0) * (own / level - 1.0);
+        Some(apart.clamp(-2.0, 50.0))
     }
 }
 
@@ -199,6 +222,9 @@ pub struct GroupCounts {
     level_sum: f64,
     weight: f64,
     residual_sum: f64,
+    /// Sum over account-days of how far they and their account lie from the group, and how many they were.
+    apart_sum: f64,
+    apart_weight: f64,
     /// Observed and expected sums by weekday (0 is Monday) and, at 7, for holidays.
     seen: [f64; 8],
     expected: [f64; 8],
@@ -216,6 +242,10 @@ pub struct GroupStep {
     pub residual: f64,
     /// Members active that day.
     pub members: f64,
+    /// Sum of [`CountHabit::apart`] over those who have other days.
+    pub apart: f64,
+    /// And how many these are.
+    pub habits: f64,
     /// Sum of the members' winsorised `y`, with the surge and the factor of the turn taken out, each by its weight.
     pub seen: f64,
     /// Sum of the members' `mu0`, each by its weight.
@@ -235,6 +265,8 @@ impl Default for GroupCounts {
             level_sum: 0.0,
             weight: 0.0,
             residual_sum: 0.0,
+            apart_sum: 0.0,
+            apart_weight: 0.0,
             seen: [0.0; 8],
             expected: [0.0; 8],
             turn_seen: 0.0,
@@ -254,6 +286,8 @@ impl Learn for GroupCounts {
         self.level_sum = keep * self.level_sum + step.level;
         self.weight = keep * self.weight + step.members;
         self.residual_sum = keep * self.residual_sum + step.residual;
+        self.apart_sum = keep * self.apart_sum + step.apart;
+        self.apart_weight = keep * self.apart_weight + step.habits;
         for kind in 0..8 {
             let now = usize::from(step.kind) == kind;
             self.seen[kind] = keep_week * self.seen[kind] + if now { step.seen } else { 0.0 };
@@ -265,7 +299,7 @@ impl Learn for GroupCounts {
 }
 
 impl GroupCounts {
-    /// Takes back what is left of an account-day. The factors of days keep it: they compare all members.
+    /// Takes back what is left of an account-day. The factors of days and the spread keep it: they compare all members.
     pub fn leave_out(&mut self, taught: Day, level: f64, residual: f64) {
         let left = 0.5_f64.powf(f64::from(self.as_of.0 - taught.0) / HALF_LIFE_GROUP_DAYS);
         self.level_sum = (self.level_sum - left * level).max(0.0);
@@ -273,13 +307,20 @@ impl GroupCounts {
         self.residual_sum -= left * residual;
     }
 
-    /// Mean and dispersion over the group's account-days, shrunk to `prior` with the weight of `prior_days` account-days.
-    pub fn peers(&self, prior: Peers, prior_days: f64) -> Peers {
-        let weight = prior_days + self.weight;
+    /// Mean, dispersion and spread over the group's account-days, shrunk to `prior` with the weight of some account-days: `mean_days` in
+    /// the mean, `phi_days` in the dispersion.
+    pub fn peers(&self, prior: Peers, mean_days: f64, phi_days: f64) -> Peers {
+        let drawn = |days: f64, prior: f64, sum: f64, weight: f64| (days * prior + sum) / (days + weight);
         Peers {
-            mean: (prior_days * prior.mean + self.level_sum) / weight,
-            phi: ((prior_days * prior.phi + self.residual_sum) / weight).clamp(0.02, 20.0),
+            mean: drawn(mean_days, prior.mean, self.level_sum, self.weight),
+            phi: drawn(phi_days, prior.phi, self.residual_sum, self.weight).clamp(0.02, 20.0),
+            spread: drawn(SPREAD_DAYS, prior.spread, self.apart_sum, self.apart_weight).clamp(0.02, 20.0),
         }
+    }
+
+    /// The group's own level, where enough account-days tell it.
+    pub fn level(&self) -> Option<f64> {
+        (self.weight >= LEVEL_DAYS).then(|| self.level_sum / self.weight)
     }
 
     /// How much busier a day of this kind is than the average of all kinds, shrunk to 1 by the weight of some account-days.
@@ -373,7 +414,7 @@ mod tests {
     #[test]
     fn a_steady_account_is_expected_to_stay() {
         let mut habit = CountHabit::default();
-        let peers = Peers { mean: 20.0, phi: 0.4 };
+        let peers = Peers { mean: 20.0, phi: 0.4, spread: 0.2 };
         for day in 0..200 {
             let y = if day % 2 == 0 { 90 } else { 110 };
             let now = habit.expect(peers, 1.0);
@@ -382,6 +423,39 @@ mod tests {
         let now = habit.expect(peers, 1.0);
         assert!((now.mu - 95.5).abs() < 5.0, "{now:?}");
         assert!(tail(now.mu, now.phi, 110) > 0.2 && tail(now.mu, now.phi, 1_000) < 1e-6, "{now:?}");
+    }
+
+    /// Means of accounts a factor of three apart, and days that scatter as Poisson counts would: what lies apart is the accounts. By hand:
+    /// means of 10, 20 and 30 have a variance of 2/3 * 100 around 20, which is 0.167 of the square.
+    #[test]
+    fn the_spread_between_accounts_is_learnt() {
+        let prior = Peers { mean: 20.0, phi: 0.2, spread: 8.0 };
+        let (mut habits, mut group) = ([CountHabit::default(); 3], GroupCounts::default());
+        let (fresh, mut none) = (CountHabit::default(), 0);
+        for day in 0..60 {
+            let mut step = GroupStep::default();
+            for (habit, mean) in habits.iter_mut().zip([10.0, 20.0, 30.0]) {
+                let noise = if day % 2 == 0 { 4.0 } else { -4.0 };
+                let own = CountStep { level: mean + noise, residual: 0.2 };
+                let apart = group.level().and_then(|level| habit.apart(&own, level));
+                none += u32::from(apart.is_none());
+                (step.level, step.residual) = (step.level + f64::from(own.level), step.residual + 0.2);
+                (step.members, step.apart) = (step.members + 1.0, step.apart + apart.unwrap_or(0.0));
+                step.habits += f64::from(u8::from(apart.is_some()));
+                habit.fold(Day(day), &own);
+            }
+            group.fold(Day(day), &step);
+        }
+        // The level was not known on the first three days.
+        assert_eq!(none, 9);
+        let peers = group.peers(prior, 1.0, 20.0);
+        assert!((peers.mean - 20.0).abs() < 0.5 && (0.15..1.0).contains(&peers.spread), "{peers:?}");
+        // Nothing is known of a new account but that; much is known of the others.
+        let peers = Peers { spread: 0.167, ..peers };
+        let (new, old) = (fresh.expect(peers, 1.0), habits[2].expect(peers, 1.0));
+        assert!((new.phi - new.own_phi - 0.167).abs() < 1e-3, "{new:?}");
+        assert!(old.phi - old.own_phi < 0.01 && (old.mu - 29.5).abs() < 0.7, "{old:?}");
+        assert!(fresh.expect(prior, 1.0).phi > 8.0, "nobody is far from a level that nobody knows");
     }
 
     #[test]

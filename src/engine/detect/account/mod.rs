@@ -206,7 +206,8 @@ impl Detector for Accounts {
             let held = known.p() <= day.constants.alphas.held;
             if quantity >= 1.0 || held {
                 let mut finding = describe(&tally, known.p(), *subject, *presence, day.constants);
-                finding.stage = Stage::Settled(Verdict { ratio: quantity, passes: quantity >= 1.0, held });
+                finding.stage =
+                    Stage::Settled(Verdict { ratio: quantity, times: quantity, passes: quantity >= 1.0, held });
                 if judged.contains(subject) {
                     self.told.note(finding.subject.id.clone(), day.constants.day, (), false);
                 }
@@ -224,7 +225,8 @@ impl Detector for Accounts {
             let held = known.p() <= day.constants.alphas.held;
             if quantity >= 1.0 || held {
                 let mut finding = claimed.describe(&id, known.p(), day.constants);
-                finding.stage = Stage::Settled(Verdict { ratio: quantity, passes: quantity >= 1.0, held });
+                finding.stage =
+                    Stage::Settled(Verdict { ratio: quantity, times: quantity, passes: quantity >= 1.0, held });
                 self.told.note(id, day.constants.day, (), false);
                 out.push(finding);
             }

@@ -111,7 +111,7 @@ pub(super) fn judge(
     }
     let mut finding = describe(tally, ended, subject, presence, constants);
     let ratio = if told { tally.requests.count() as f64 } else { 0.0 };
-    finding.stage = Stage::Settled(Verdict { ratio, passes: told && back.is_none(), held });
+    finding.stage = Stage::Settled(Verdict { ratio, times: ratio, passes: told && back.is_none(), held });
     if let Some(back) = back {
         finding.reason.push_str(&format!(" It had been used again before, on {back}."));
     }

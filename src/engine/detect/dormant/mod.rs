@@ -14,14 +14,15 @@
 //! the alert is how often absences as improbable as this end at the site, in account-days: where that is usual it is held.
 //!
 //! ## When it is wrong
-//! Leave that the roster does not show looks like dormancy: one alert on the first day back.
+//! Leave that the roster does not show looks like dormancy: one alert on the first day back. The days after it are known to be no news
+//! as soon as they are entered, although what they may know of the account is three days old.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Constants, Detection, Detector, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, account, cut};
-use crate::engine::stats::delayed::{Delayed, Learn};
+use crate::engine::stats::delayed::{DELAY, Delayed, Learn};
 use crate::engine::stats::dense::Dense;
 use crate::engine::stats::distinct::Distinct;
 use crate::engine::stats::evidence::Events;
@@ -157,6 +158,19 @@ impl Dormant {
         }
         used
     }
+
+    /// Whether the account is known to have come back on a day before this one, which is told of that day: after `last` it was used on one
+    /// that has settled since, or on one that is still open.
+    fn is_back(&self, subject: SubjectIx, last: Option<Day>, constants: &Constants<'_>) -> bool {
+        let today = constants.day;
+        let settled = self.uses.get(subject).and_then(|known| known.newest().last);
+        let open = (1..DELAY).map(|back| today.plus(-back)).filter(|day| {
+            let seat = constants.subjects.seat_on(*day, subject);
+            seat.and_then(|seat| self.open.get(*day, seat)).is_some_and(|used| *used != Used::Not)
+        });
+        let mut days = settled.into_iter().chain(open);
+        days.any(|day| last < Some(day) && day < today && !self.told.is_misuse(subject, day, today))
+    }
 }
 
 impl Detector for Dormant {
@@ -196,6 +210,7 @@ impl Detector for Dormant {
         if let Some(absence) = absence(&used, &everybody, id, seen.presence, constants)
             && absence.counts(constants)
             && absence.rank <= constants.alphas.told
+            && !self.is_back(seen.subject, used.last, constants)
         {
             let mut finding = describe(tally, &absence, seen.subject, seen.presence, constants);
             finding.raised_at = seen.event.time();

@@ -60,7 +60,7 @@ impl Dormant {
                 list(SubjectKind::VendorAccount, id, account.created);
             }
         }
-        let verdict = Verdict { ratio: 0.0, passes: true, held: true };
+        let verdict = Verdict { ratio: 0.0, times: 0.0, passes: true, held: true };
         (!accounts.is_empty()).then(|| Finding {
             detection: Detected::Detector(&REVIEW),
             subject: Subject { kind: SubjectKind::System, id: "accounts".to_owned() },

@@ -10,7 +10,7 @@ use crate::engine::settings::Settings;
 use crate::engine::{Engine, Input};
 use crate::event::effects::Decoded;
 use crate::event::time::{HOUR, MINUTE};
-use crate::event::{Activity, Draft, EventBuilder, Origin, Raised, Severity, Time};
+use crate::event::{Activity, Draft, EventBuilder, Origin, Raised, Severity, State, Time};
 use crate::roster::{Intake, load};
 
 const DAYS: i32 = 85;
@@ -30,6 +30,12 @@ const USERS: &str = "user_id,role,site,status,account_created_at,valid_from,vali
 /// Everything that is told of a site on which nobody is seen on the days of `silence`: `idle` and `away` are used on day 0, and `uses`
 /// come on the last day, each with the correlation id of its record.
 fn heard(silence: Range<i32>, uses: &[(&'static str, Option<&'static str>)]) -> Vec<Raised> {
+    let uses: Vec<_> = uses.iter().map(|(actor, id)| (DAYS - 1, *actor, *id)).collect();
+    heard_of(silence, &uses)
+}
+
+/// The same, with the days of the uses.
+fn heard_of(silence: Range<i32>, uses: &[(i32, &'static str, Option<&'static str>)]) -> Vec<Raised> {
     let files = [("users.csv", USERS), ("sites.csv", "site,timezone\nmain,America/Chicago\n")];
     let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
     let loaded = load(&files, zone(), &Intake { previous: None, at: Time(0), allow_shrink: false });
@@ -37,8 +43,10 @@ fn heard(silence: Range<i32>, uses: &[(&'static str, Option<&'static str>)]) -> 
     let noon = |day: i32| zone().midnight(first_day().plus(day)).plus(12 * HOUR);
     let days = (0..DAYS).filter(|day| !silence.contains(day));
     let busy = days.flat_map(|day| ["n1", "n2", "n3", "n4"].map(|actor| (noon(day), actor, None)));
-    let last = (1..).zip(uses).map(|(minute, (actor, id))| (noon(DAYS - 1).plus(minute * MINUTE), *actor, *id));
-    let records = [(noon(0), "idle", None), (noon(0), "away", None)].into_iter().chain(busy).chain(last);
+    let last = (1..).zip(uses).map(|(minute, (day, actor, id))| (noon(*day).plus(minute * MINUTE), *actor, *id));
+    let first = [(noon(0), "idle", None), (noon(0), "away", None)];
+    let mut records: Vec<(Time, &str, Option<&str>)> = first.into_iter().chain(busy).chain(last).collect();
+    records.sort_by_key(|(time, ..)| *time);
     let (origin, mut builder, mut to) = (Origin::file("x"), EventBuilder::default(), 1);
     for (time, actor, correlation) in records {
         let mut draft = Draft::new(format!("e{to}"), time, "ehr", Activity::Read);
@@ -97,4 +105,22 @@ fn a_request_counts_once() {
     check(&[None, None], ": 2 events that day;");
     check(&[Some("r1"), Some("r1")], ": 1 event that day;");
     check(&[Some("r1"), Some("r2"), Some("r1"), None], ": 3 events that day;");
+}
+
+/// Who comes back comes to stay: what is known of the days before is said once, also where they are still open.
+#[test]
+fn one_homecoming_is_one_alert() {
+    let check = |days: &[i32], told: &[i32]| {
+        let uses: Vec<_> = days.iter().map(|day| (*day, "idle", None)).collect();
+        let heard = heard_of(0..0, &uses);
+        let all = || heard.iter().filter(|raised| raised.alert.detection_id == "dormant.reactivated");
+        let days = |of: &[&Raised]| -> Vec<i32> { of.iter().map(|raised| raised.day.0 - first_day().0).collect() };
+        assert_eq!(days(&all().filter(|raised| !raised.alert.settled).collect::<Vec<_>>()), told);
+        assert_eq!(days(&all().filter(|raised| raised.interrupts).collect::<Vec<_>>()), told);
+        let open = |raised: &&Raised| raised.alert.settled && raised.alert.state == State::Open;
+        assert_eq!(days(&all().filter(open).collect::<Vec<_>>()), told);
+    };
+    check(&[80, 81, 82, 83], &[80]);
+    check(&[80, 82], &[80]);
+    check(&[84], &[84]);
 }

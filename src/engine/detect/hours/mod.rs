@@ -235,7 +235,8 @@ impl Hours {
         let p = map.p(score);
         let (crossed_hour, crossed) = tally.rarest();
         let ratio = crossed / limits.cross;
-        let verdict = Verdict { ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
+        let verdict =
+            Verdict { ratio, times: ratio, passes: p <= constants.alphas.told, held: p <= constants.alphas.held };
         let is_known = verdict.passes || verdict.held || ratio >= 1.0;
         if is_known {
             let named = if verdict.passes || verdict.held { hour } else { crossed_hour };

@@ -17,13 +17,21 @@ use crate::event::Day;
 
 /// So much crosses on any account's day.
 const LIMIT_MAX: u64 = u32::MAX as u64;
-/// Shipped peers for a site without any history: sites differ in how many rows a screen writes, so they are wide.
-const SHIPPED: [Peers; METRICS] =
-    [Peers { mean: 60.0, phi: 1.0 }, Peers { mean: 20.0, phi: 0.8 }, Peers { mean: 5.0, phi: 1.5 }];
+/// Shipped peers for a site without any history: sites differ in how many rows a screen writes, and their roles a hundredfold, from the
+/// nurse of ten patients to the coder of a thousand.
+const SHIPPED: [Peers; METRICS] = [
+    Peers { mean: 60.0, phi: 1.0, spread: 8.0 },
+    Peers { mean: 20.0, phi: 0.8, spread: 8.0 },
+    Peers { mean: 5.0, phi: 1.5, spread: 2.0 },
+];
 /// Before there is a history of scores, the model's tail is known to be light (`notes/detection.md`, section 3.1).
 const SHIPPED_SCORES: Tail = Tail { knee: 1.4, excess: 0.55 };
-/// Weight of the shipped peers, in account-days.
+/// Weight of the shipped peers in the dispersion, in account-days.
 const SHIPPED_DAYS: f64 = 20.0;
+/// And in the mean: with such a spread it says next to nothing.
+const SHIPPED_MEAN_DAYS: f64 = 1.0;
+/// While a role has fewer settled days, the model knows its accounts too little for its scores to be a measure of later ones.
+pub(super) const SCORED_FROM: usize = 7;
 /// Weight of the group above in a group's mean, in account-days.
 const PARENT_DAYS: f64 = 8.0;
 /// Weight of what is expected that draws a surge factor to 1; a member weighs at most `1/phi`.
@@ -45,6 +53,8 @@ pub(super) struct Shape {
     /// The surge that is allowed for inside the day.
     pub(super) allowed: [f64; METRICS],
     pub(super) peers: [Peers; METRICS],
+    /// Whether anything is known yet of the level of the peers; what is shipped is none.
+    pub(super) known: [bool; METRICS],
     pub(super) group: GroupIx,
     /// A count crosses where its tail is at most this.
     p: f64,
@@ -203,12 +213,14 @@ pub(super) struct Part {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Taught {
     pub(super) group: GroupIx,
-    /// The bin of its score.
-    pub(super) bin: u8,
+    /// The bin of its score, where scores of its role are learnt yet.
+    pub(super) bin: Option<u8>,
     /// To the account.
     pub(super) steps: [Option<CountStep>; METRICS],
     /// A group takes no more of a level than this.
     pub(super) caps: [f32; METRICS],
+    /// And no more of a residual than this.
+    pub(super) residual_caps: [f32; METRICS],
     /// The days after it that taught the account something, by bit from the next one on.
     pub(super) later: [u64; METRICS],
 }
@@ -226,10 +238,13 @@ impl Taught {
     /// What it taught a group, in which scores are ranked or not.
     pub(super) fn part(&self, ranked: bool) -> Part {
         let mut steps = self.steps;
-        for (step, cap) in steps.iter_mut().zip(self.caps) {
-            step.iter_mut().for_each(|step| step.level = step.level.min(cap));
+        for (metric, step) in steps.iter_mut().enumerate() {
+            step.iter_mut().for_each(|step| {
+                step.level = step.level.min(self.caps[metric]);
+                step.residual = step.residual.min(self.residual_caps[metric]);
+            });
         }
-        Part { bin: ranked.then_some(self.bin), steps }
+        Part { bin: self.bin.filter(|_| ranked), steps }
     }
 
     /// Takes it back out of a habit that knows so many days after it.
@@ -269,13 +284,15 @@ pub(super) fn shape(groups: &Groups<Group>, group: GroupIx, off_day: bool, const
     let chain: Vec<GroupIx> = constants.subjects.chain(group).collect();
     let peers_group = constants.subjects.peers(group, constants.sizes);
     let mut peers = SHIPPED;
+    let mut is_known = [false; METRICS];
     let mut used = Arc::<Group>::default();
     for ix in chain.iter().rev() {
         let known = groups.as_of(*ix, day);
         let root = constants.subjects.named_group(*ix).parent.is_none();
         for metric in 0..METRICS {
-            let weight = if root { SHIPPED_DAYS } else { PARENT_DAYS };
-            peers[metric] = known.counts[metric].peers(peers[metric], weight);
+            let (mean, phi) = if root { (SHIPPED_MEAN_DAYS, SHIPPED_DAYS) } else { (PARENT_DAYS, PARENT_DAYS) };
+            peers[metric] = known.counts[metric].peers(peers[metric], mean, phi);
+            is_known[metric] |= known.counts[metric].level().is_some();
         }
         used = known;
         if *ix == peers_group {
@@ -283,14 +300,16 @@ pub(super) fn shape(groups: &Groups<Group>, group: GroupIx, off_day: bool, const
         }
     }
     let kind = if off_day && day.weekday() < 5 { 7 } else { day.weekday() };
-    let scores = calibration(groups, constants.subjects.role(group), constants);
+    let scores = ranks(groups, constants.subjects.role(group), constants);
     let is_turn = is_turn_of_month(day);
     let turn = used.counts.map(|counts| if is_turn { counts.turn() } else { 1.0 });
     Shape {
         factor: std::array::from_fn(|metric| used.counts[metric].factor(kind) * turn[metric]),
         turn,
-        allowed: std::array::from_fn(|metric| allowed(&used.surges, metric)),
+        // The spread of what is shipped holds any surge.
+        allowed: std::array::from_fn(|metric| if is_known[metric] { allowed(&used.surges, metric) } else { 1.0 }),
         peers,
+        known: is_known,
         group: peers_group,
         p: 10_f64.powf(-scores.score(constants.alphas.told)) / METRICS as f64,
     }
@@ -304,10 +323,32 @@ fn allowed(surges: &[[f32; METRICS]], metric: usize) -> f64 {
     surges.iter().map(|surge| f64::from(surge[metric])).fold(SURGE_ALLOWED, f64::max)
 }
 
+/// What the scores of a role say.
+pub(super) struct Ranks {
+    known: Arc<Calibration>,
+    /// In the first weeks of a role nothing is rarer than by what is shipped: its first scores were made by a model that knew nothing of it.
+    least: Option<Arc<Calibration>>,
+}
+
+impl Ranks {
+    /// How often a peer's day scores at least this high.
+    pub(super) fn p(&self, score: f64) -> f64 {
+        self.least.iter().map(|least| least.p(score)).fold(self.known.p(score), f64::max)
+    }
+
+    /// The lowest score with a p-value of at most `p`.
+    fn score(&self, p: f64) -> f64 {
+        self.least.iter().map(|least| least.score(p)).fold(self.known.score(p), f64::max)
+    }
+}
+
 /// The map from scores to p-values for a role, drawn to that of everybody of its sort and to the shipped one.
-pub(super) fn calibration(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Arc<Calibration> {
+pub(super) fn ranks(groups: &Groups<Group>, role: GroupIx, constants: &Constants<'_>) -> Ranks {
     let chain: Vec<GroupIx> = constants.subjects.chain(role).collect();
-    groups.calibration(&chain, constants.day, &SHIPPED_SCORES)
+    let known = groups.calibration(&chain, constants.day, &SHIPPED_SCORES);
+    let is_young = groups.as_of(role, constants.day).surges.len() < SURGE_DAYS;
+    let least = is_young.then(|| groups.calibration(&[], constants.day, &SHIPPED_SCORES));
+    Ranks { known, least }
 }
 
 #[cfg(test)]
@@ -343,9 +384,10 @@ mod tests {
             digits in 1.0_f64..7.0,
             steps in proptest::collection::vec((0_usize..METRICS, proptest::prop_oneof![60 => 1_u64..60, 1 => 1_u64..u64::MAX]), 1..60),
         ) {
-            let peers = [Peers { mean, phi }; METRICS];
+            let peers = [Peers { mean, phi, spread: 0.2 }; METRICS];
             let factors = [1.0, 0.7, 1.9];
-            let shape = Shape { factor: factors, turn: [1.0; METRICS], allowed: factors, peers, group: 0, p: 10_f64.powf(-digits) };
+            let known = [true; METRICS];
+            let shape = Shape { factor: factors, turn: [1.0; METRICS], allowed: factors, peers, known, group: 0, p: 10_f64.powf(-digits) };
             let habit = Habit::default();
             let cross = [0, 1, 2].map(|metric| shape.crossing(&surged(&shape, &habit, metric), metric));
             let exact = Limits { cross: cross.map(narrow), exact: [true; METRICS], off_day: false };

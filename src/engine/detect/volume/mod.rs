@@ -11,6 +11,9 @@
 //! the day the count crosses a constant that allows for the largest surge of the last 14 settled days, and so does the p-value that is
 //! told then; at settling the surge of the day itself is known.
 //!
+//! Of a new account the spread between the accounts of its group is all that is known, and that is learnt, too. What is shipped has a
+//! spread that holds every role of a hospital; until a level is known nobody is busier than usual, and only the absurd is told.
+//!
 //! ## When it is wrong
 //! New kinds of work (a chart audit, a new screen that doubles the rows) look like misuse until they are habit. One or two opens of
 //! a neighbour's record are invisible here.
@@ -22,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Constants, Detection, Detector, Findings, Ruling, Seen, Settling, Speaks, Spec, Stage, Verdict, cut};
 use crate::engine::stats::calibration::bin;
-use crate::engine::stats::counts::{CountStep, capped, is_turn_of_month};
+use crate::engine::stats::counts::capped;
 use crate::engine::stats::delayed::{DELAY, Delayed};
 use crate::engine::stats::dense::Dense;
 use crate::engine::stats::groups::{Groups, ruled};
@@ -31,15 +34,19 @@ use crate::engine::stats::told::Told;
 use crate::engine::subjects::{GroupIx, Presence, Sort, SubjectIx, Subjects};
 use crate::event::{Activity, Class, Day, Severity};
 
+mod learn;
 mod limits;
 mod sentence;
+mod sources;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, Taught, calibration, shape, surged};
+use learn::{Lived, residual_cap};
+use limits::{Group, GroupDay, Habit, Limits, SURGE_PEERS, Shape, Sum, Taught, ranks, shape, surged};
 use sentence::describe;
+use sources::Sources;
 use tally::Tally;
 use view::{View, best, cap, rarity, score, weight};
 
@@ -88,6 +95,7 @@ struct Volume {
     groups: Groups<Group>,
     open: OpenDays<Tally>,
     told: Told<SubjectIx, Taught>,
+    sources: Sources,
     /// Shapes that were asked for since a day settled, by day, group and whether it is a day off.
     #[serde(skip)]
     shapes: RefCell<BTreeMap<(Day, GroupIx, bool), Shape>>,
@@ -96,6 +104,9 @@ struct Volume {
     own: Vec<Option<[Sum; METRICS]>>,
     #[serde(skip)]
     sums: BTreeMap<GroupIx, [Sum; METRICS]>,
+    /// Whether a source was silent on the settling day.
+    #[serde(skip)]
+    blind: bool,
     #[serde(skip)]
     tested: u64,
     #[serde(skip)]
@@ -108,6 +119,7 @@ impl Detector for Volume {
         if seen.presence.sort == Sort::Machine || !counts {
             return;
         }
+        self.sources.add(constants.day, seen.event.source());
         let tally = self.open.entry(constants.day, seen.presence.seat);
         tally.add(seen.event, seen.facts);
         let counts = tally.counts();
@@ -136,6 +148,7 @@ impl Detector for Volume {
 
     fn sums(&mut self, day: &Settling<'_>) {
         self.sums.clear();
+        self.blind = self.sources.is_blind(day.constants.day);
         self.own = day.present.iter().map(|(subject, presence)| self.own_sum(*subject, *presence, day)).collect();
         for ((_, presence), own) in day.present.iter().zip(&self.own) {
             let Some(own) = own else { continue };
@@ -167,7 +180,11 @@ impl Detector for Volume {
             self.tested += 1;
             let alphas = day.constants.alphas;
             let (ratio, crossed) = limits.ratio(tally.counts());
-            let verdict = Verdict { ratio, passes: p <= alphas.told, held: p <= alphas.held };
+            let passes = p <= alphas.told;
+            // The threshold that the alert shows.
+            let threshold = || shape.crossing(&best.expected, best.metric) as f64;
+            let times = if passes { ratio.max(tally.count(best.metric) as f64 / threshold()) } else { ratio };
+            let verdict = Verdict { ratio, times, passes, held: p <= alphas.held };
             let is_known = verdict.passes || verdict.held || ratio >= 1.0;
             if is_known {
                 let view = if verdict.passes || verdict.held { best } else { views[crossed] };
@@ -176,14 +193,20 @@ impl Detector for Volume {
                 finding.stage = Stage::Settled(verdict);
                 out.push(finding);
             }
-            let steps = self.learn(&tally, &shape, &views, score, *subject, *presence, day, &mut taught);
+            let scored = self.scored(score, *presence, day.constants);
+            let lived = Lived { tally: &tally, shape: &shape, habit: &habit, views: &views, scored, told: passes };
+            let steps = self.learn(&lived, *subject, *presence, day, &mut taught);
             if is_known {
                 let caps = shape.peers.map(|usual| cap(&usual) as f32);
-                let taught = Taught { group: presence.group, bin: bin(score), steps, caps, later: [0; METRICS] };
+                let bin = scored.map(bin);
+                let residual_caps = std::array::from_fn(|metric| residual_cap(&shape, metric, passes));
+                let later = [0; METRICS];
+                let taught = Taught { group: presence.group, bin, steps, caps, residual_caps, later };
                 rulings |= self.told.note(*subject, day.constants.day, taught, verdict.passes);
             }
         }
         self.teach_groups(day, taught);
+        self.sources.settle(day.constants.day);
         self.told.forget(day.constants.day);
         if rulings {
             self.rule_groups(day.constants.subjects);
@@ -207,6 +230,7 @@ impl Detector for Volume {
     fn forget(&mut self, through: Day) {
         self.shapes.get_mut().clear();
         self.open.forget(through);
+        self.sources.forget(through);
     }
 
     fn save(&self) -> Vec<u8> {
@@ -254,6 +278,10 @@ impl Volume {
         let mut sums = [Sum::default(); METRICS];
         for metric in 0..METRICS {
             let Some(y) = tally.count(metric).checked_sub(1) else { continue };
+            // Where nothing is known yet, nobody is busier than usual.
+            if !shape.known[metric] {
+                continue;
+            }
             let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric]);
             let seen = capped(y, expected.mu, expected.phi, 1e-4) as f64;
             // By what a day of the account tells: one whose counts are a thousand times larger does not speak for all.
@@ -261,6 +289,12 @@ impl Volume {
             sums[metric] = Sum { seen: weight * seen, expected: weight * expected.mu, members: 1.0 };
         }
         Some(sums)
+    }
+
+    /// How much busier than expected the others were. Where a source was silent they only look less busy than they were.
+    fn surge_of(&self, group: Sum, own: Sum) -> f64 {
+        let surge = group.surge(own);
+        if self.blind { surge.max(1.0) } else { surge }
     }
 
     fn views(
@@ -276,7 +310,7 @@ impl Volume {
             let others = |ix: GroupIx| self.sums.get(&ix).map_or(Sum::default(), |sums| sums[metric]);
             let mut chain = constants.subjects.chain(presence.group).map(others);
             let group = chain.find(|sum| sum.members - own[metric].members >= SURGE_PEERS).unwrap_or_default();
-            let surge = group.surge(own[metric]);
+            let surge = self.surge_of(group, own[metric]);
             let expected = habit.0[metric].expect(shape.peers[metric], shape.factor[metric] * surge);
             let p = rarity(metric, tally.count(metric), &expected);
             View { metric, surge, allowed: None, expected, p, p_day: p }
@@ -301,69 +335,6 @@ impl Volume {
 
     fn rank(&self, score: f64, presence: Presence, constants: &Constants<'_>) -> f64 {
         let role = constants.subjects.role(presence.group);
-        calibration(&self.groups, role, constants).p(score)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a private step of settle")]
-    fn learn(
-        &mut self,
-        tally: &Tally,
-        shape: &Shape,
-        views: &[View; METRICS],
-        score: f64,
-        subject: SubjectIx,
-        presence: Presence,
-        day: &Settling<'_>,
-        taught: &mut BTreeMap<GroupIx, GroupDay>,
-    ) -> [Option<CountStep>; METRICS] {
-        let mut steps = [None; METRICS];
-        let is_turn = is_turn_of_month(day.constants.day);
-        for view in views {
-            let Some(y) = tally.count(view.metric).checked_sub(1) else { continue };
-            let factor = shape.factor[view.metric];
-            let step = CountStep::new(y, view.expected.mu, view.expected.own_phi, factor);
-            steps[view.metric] = Some(step);
-            let seen = capped(y, view.expected.mu, view.expected.phi, 1e-4) as f64;
-            let day_kind =
-                if presence.off_day && day.constants.day.weekday() < 5 { 7 } else { day.constants.day.weekday() };
-            for group in day.constants.subjects.chain(presence.group) {
-                let group = &mut taught.entry(group).or_default().counts[view.metric];
-                // A member far beyond the peers moves their mean no more than the largest usual day.
-                group.level += f64::from(step.level).min(cap(&shape.peers[view.metric]));
-                group.residual += f64::from(step.residual);
-                group.members += 1.0;
-                let (weight, turn) = (weight(&view.expected), shape.turn[view.metric]);
-                group.seen += weight * seen / view.surge / turn;
-                group.expected += weight * view.expected.mu0;
-                if is_turn {
-                    // With the surge in it: where all of billing is busy, the turn is what the surge would say.
-                    group.turn_seen += weight * seen;
-                    group.turn_expected += weight * view.expected.mu0 * factor / turn;
-                }
-                group.kind = day_kind;
-            }
-        }
-        self.habits.entry(subject).teach(day.constants.day, steps);
-        for (before, told) in self.told.of_mut(&subject) {
-            told.passed(day.constants.day.0 - before.0, &steps);
-        }
-        for group in day.constants.subjects.chain(day.constants.subjects.role(presence.group)) {
-            taught.entry(group).or_default().scores.add(score);
-        }
-        steps
-    }
-
-    fn teach_groups(&mut self, day: &Settling<'_>, taught: BTreeMap<GroupIx, GroupDay>) {
-        for (ix, mut step) in taught {
-            for metric in 0..METRICS {
-                let sum = self.sums.get(&ix).map_or(Sum::default(), |sums| sums[metric]);
-                let surge = sum.surge(Sum::default());
-                step.surge[metric] = surge as f32;
-                if metric < 2 {
-                    self.surge = self.surge.max(surge);
-                }
-            }
-            self.groups.teach(ix, day.constants.day, step);
-        }
+        ranks(&self.groups, role, constants).p(score)
     }
 }

@@ -31,10 +31,13 @@ pub(super) fn describe(
     let peers = shape.peers[metric].mean + 1.0;
     let group = &constants.subjects.named_group(shape.group).name;
     let usual = match own {
+        Some(own) if !shape.known[metric] => format!("usual day {}", shown(own)),
         Some(own) => format!("usual day {}, peers ({group}) {}", shown(own), shown(peers)),
-        None => format!("no habit of its own yet, peers ({group}) {}", shown(peers)),
+        None if shape.known[metric] => format!("no habit of its own yet, peers ({group}) {}", shown(peers)),
+        None => "no habit of its own yet, nor is that of any peers known".to_owned(),
     };
     let busy = match view.allowed {
+        Some(_) if !shape.known[metric] => ".".to_owned(),
         Some(allowed) => format!(" even if the whole group turns out to be {} times as busy as usual.", shown(allowed)),
         None if view.surge > 1.2 => format!(". The whole group was {} times as busy as usual.", shown(view.surge)),
         None if view.surge < 0.8 => format!(". The whole group was only {} times as busy as usual.", shown(view.surge)),
@@ -59,7 +62,7 @@ pub(super) fn describe(
         ("quantity", json!(SPEC.detections[metric].id)),
         ("observed", json!(observed)),
         ("usual", json!(own.map(round))),
-        ("peers", json!(round(peers))),
+        ("peers", json!(shape.known[metric].then(|| round(peers)))),
         ("peer_group", json!(group)),
         ("expected_today", json!(round(view.expected.mu + 1.0))),
         ("threshold", json!(threshold)),

@@ -27,7 +27,7 @@ pub(super) fn weight(expected: &Expected) -> f64 {
 
 /// The largest level of a member's day that counts in the mean of the peers.
 pub(super) fn cap(usual: &Peers) -> f64 {
-    PEER_CAP * (1.0 + usual.mean) * (1.0 + usual.phi)
+    PEER_CAP * (1.0 + usual.mean) * (1.0 + usual.phi + usual.spread)
 }
 
 /// How rare a count is by the model; what is no mass is not rare.

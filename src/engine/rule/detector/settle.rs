@@ -131,7 +131,7 @@ pub(super) fn settle_tally(
     if told || p.is_some_and(|p| p <= alphas.held) {
         let ratio = if told { tally.quantity(rule) } else { 0.0 };
         let mut finding = say::tally(rule, subject, day, tally, p);
-        finding.stage = Stage::Settled(Verdict { ratio, passes: told, held: !told });
+        finding.stage = Stage::Settled(Verdict { ratio, times: ratio, passes: told, held: !told });
         out.push(finding);
     }
 }
@@ -143,7 +143,7 @@ fn settle_reached(rates: &Rates, reached: &Reached, quantity: f64, alphas: Alpha
     if told || p.is_some_and(|p| p <= alphas.held) {
         let ratio = if told { quantity } else { 0.0 };
         let mut finding = say::reached(reached, p);
-        finding.stage = Stage::Settled(Verdict { ratio, passes: told && reached.holds, held: !told });
+        finding.stage = Stage::Settled(Verdict { ratio, times: ratio, passes: told && reached.holds, held: !told });
         out.push(finding);
     }
 }
