@@ -62,10 +62,11 @@ fn first_weeks(seed: u64) -> Vec<Raised> {
     let mut users =
         String::from("user_id,role,department,site,status,account_created_at\nchart,nurse,w1,main,active,2025-01-01\n");
     let (mut rng, mut records) = (ChaCha8Rng::seed_from_u64(seed), Vec::new());
+    let zone = zone();
     let mut open = |actor: &str, day: i32, count: usize, rng: &mut ChaCha8Rng| {
         for _ in 0..count {
             let minute = rng.random_range(0..600) * MINUTE;
-            let time = zone().midnight(first_day().plus(day)).plus(7 * HOUR + minute);
+            let time = zone.midnight(first_day().plus(day)).plus(7 * HOUR + minute);
             let (id, patient) = (format!("e{}", records.len()), format!("p{}", rng.random_range(0..20_000)));
             records.push(Record { id, time, actor: actor.to_owned(), activity: Activity::Read, patient });
         }
@@ -85,7 +86,7 @@ fn first_weeks(seed: u64) -> Vec<Raised> {
     records.sort_by_key(|record| record.time);
     let files = [("users.csv", users.as_str()), ("sites.csv", "site,timezone\nmain,America/Chicago\n")];
     let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
-    let loaded = load(&files, zone(), &Intake { previous: None, at: Time(0), allow_shrink: false });
+    let loaded = load(&files, zone.clone(), &Intake { previous: None, at: Time(0), allow_shrink: false });
     heard_of(Arc::new(loaded.roster), &records)
 }
 
