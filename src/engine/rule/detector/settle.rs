@@ -43,7 +43,7 @@ impl Watcher {
                 if rule.meta.class == Class::Budgeted {
                     self.rates.tell((&id, &rule.hash), &subject, day, tally.role);
                 }
-                let said = tally.as_said(rule);
+                let said = tally.all_said(rule);
                 self.settled.entry(day).or_default().insert((id, subject), said);
             }
         }
@@ -90,7 +90,7 @@ impl Watcher {
                     continue;
                 }
                 out[before..].iter_mut().for_each(|finding| finding.aside = Some(why));
-                let said = tally.as_said(rule);
+                let said = tally.all_said(rule);
                 self.settled.entry(day).or_default().insert((id, subject), said);
             }
         }

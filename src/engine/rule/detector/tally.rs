@@ -161,7 +161,7 @@ impl Tally {
     }
 
     /// The same, when all of it was said.
-    pub fn as_said(self, rule: &Rule) -> Tally {
+    pub fn all_said(self, rule: &Rule) -> Tally {
         let (told, said) = (cut(self.quantity(rule)).max(self.told), self.events.count());
         Tally { told, said, ..self }
     }
