@@ -114,7 +114,7 @@ pub const FULL: &str = "full";
 
 /// Whether such a trouble happened and is over with its day; all others last until they are no longer seen.
 fn is_of_a_day(kind: &Kind, about: &str) -> bool {
-    let happen = [&GAP, &FILE, &CONFLICT, &FUTURE, &UNDECODED, &WINDOW, &AUDIT, &SETTINGS];
+    let happen = [&GAP, &FILE, &CONFLICT, &FUTURE, &UNDECLARED, &UNDECODED, &WINDOW, &AUDIT, &SETTINGS];
     happen.contains(&kind) || (kind == &DISK && about == FULL)
 }
 
